@@ -1,0 +1,96 @@
+# Every command does its own set-up; where nothing changed since, that takes no time.
+# PYTHON names the interpreter to build on, 3.11 or later; for another than before: make clean test PYTHON=python3.13
+
+PYTHON ?= python3
+export PYTHON
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# .venv checks and tests; .venv-demo holds the vendor's Link SDK, which cannot live beside what the tests need.
+VENV := .venv
+DEMO := .venv-demo
+LOCK := .venv-lock
+NODE := tests/node/node_modules
+
+.PHONY: help
+help:  ## this list
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(DEMO)/.ready  ## one call of each kind with the official SDK against a Link SDK device
+	@$(DEMO)/bin/linkstead demo
+
+# The tests find the commands and, where the machine has none, the Node.js of .venv on PATH.
+TESTS_READY := $(VENV)/.ready $(DEMO)/.ready $(NODE)/.ready
+RUN_TESTS := LINKSTEAD_DEMO_PYTHON="$(CURDIR)/$(DEMO)/bin/python" PATH="$(CURDIR)/$(VENV)/bin:$$PATH" \
+	$(VENV)/bin/python -m pytest
+
+.PHONY: test
+test: system check $(TESTS_READY)  ## check, then every test but the long ones
+	@$(RUN_TESTS)
+
+.PHONY: test-long
+test-long: system $(TESTS_READY)  ## the long tests: soak, fuzz, real waits
+	@$(RUN_TESTS) -m long
+
+.PHONY: check
+check: $(VENV)/.ready  ## format, lint, types, import contracts
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-logo
+
+.PHONY: format
+format: $(VENV)/.ready  ## mend what check finds and a program can mend
+	@$(VENV)/bin/ruff check --fix-only --quiet
+	@$(VENV)/bin/ruff format
+
+.PHONY: bench
+bench: $(VENV)/.ready  ## the benchmarks
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh
+
+.PHONY: venv
+venv: $(VENV)/.ready  ## the environment to work in, .venv
+
+.PHONY: system
+system:  ## the system packages that the tests need
+	@tools/system-packages
+
+# Keeps the versions that still fit; UPGRADE=--upgrade takes the newest.
+COMPILE = $(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url $(UPGRADE)
+.PHONY: lock
+lock: $(LOCK)/.ready  ## compile the locks anew (UPGRADE=--upgrade: with the newest versions)
+	@$(COMPILE) requirements/lock.in -o requirements/lock.txt
+	@$(COMPILE) requirements/build.in -o requirements/build.txt
+	@$(COMPILE) requirements/node.in -o requirements/node.txt
+	@$(COMPILE) pyproject.toml -o requirements/run.txt
+	@$(COMPILE) pyproject.toml requirements/dev.in -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml --extra demo -c requirements/run.txt -c requirements/build.txt -o requirements/demo.txt
+	@cd tests/node && npm install --package-lock-only
+
+.PHONY: clean
+clean:  ## remove all that these commands made
+	@rm -rf $(VENV) $(DEMO) $(LOCK) $(NODE) build dist htmlcov .coverage* .hypothesis .import_linter_cache .mypy_cache \
+		.pytest_cache .ruff_cache
+	@find src tests bench tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(VENV)/.ready: requirements/build.txt requirements/dev.txt pyproject.toml tools/environment
+	@tools/environment --editable $(VENV) requirements/build.txt requirements/dev.txt
+	@touch $@
+
+$(DEMO)/.ready: requirements/build.txt requirements/demo.txt pyproject.toml tools/environment
+	@tools/environment --editable $(DEMO) requirements/build.txt requirements/demo.txt
+	@touch $@
+
+$(LOCK)/.ready: requirements/lock.txt tools/environment
+	@tools/environment $(LOCK) requirements/lock.txt
+	@touch $@
+
+$(NODE)/.ready: tests/node/package.json tests/node/package-lock.json tools/node-packages $(VENV)/.ready
+	@tools/node-packages $(VENV)
+	@touch $@

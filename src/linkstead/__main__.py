@@ -1,0 +1,5 @@
+"""`python -m linkstead` is the same as `linkstead`."""
+
+from linkstead.cli import main
+
+main()

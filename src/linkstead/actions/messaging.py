@@ -1,0 +1,182 @@
+"""The chapter of the reference about messages: RRpc."""
+
+import base64
+import binascii
+
+from msgspec import UNSET, UnsetType
+
+from linkstead.action import Action, ActionContext, Answer, Request
+from linkstead.alink import topics
+from linkstead.errors import ApiError, codes
+from linkstead.invocation import Call, Diagnosis, Message, RouterOverloaded, Stage, Verdict
+from linkstead.registry import find_device
+
+TIMEOUT_MS_MIN, TIMEOUT_MS_MAX = 1_000, 8_000
+"""Source: RRpc reference, row Timeout (1,000 to 8,000)."""
+
+PAYLOAD_BYTES_MAX = 262_144
+"""Decoded bytes of a request. Source: `cloud-api.md` 5.1: the MQTT limit of 256 KB for one message."""
+
+
+class RRpcRequest(Request):
+    """Source: RRpc reference, request parameters."""
+
+    product_key: str
+    device_name: str
+    request_base64_byte: str
+    timeout: int
+    topic: str = ""
+    content_type: str = ""
+    iot_instance_id: str = ""
+
+
+class RRpcAnswer(Answer):
+    """Source: RRpc reference, returned data."""
+
+    rrpc_code: str | UnsetType = UNSET
+    payload_base64_byte: str | UnsetType = UNSET
+    message_id: int | UnsetType = UNSET
+
+
+ERROR_MESSAGES = {
+    Verdict.TIMEOUT: ("The device did not answer within {timeout_ms} ms.", "设备未在 {timeout_ms} 毫秒内应答。"),
+    Verdict.OFFLINE: ("The device is not connected.", "设备不在线。"),
+    Verdict.HALFCONN: (
+        "The device's connection broke less than one keep-alive period ago.",
+        "设备连接已断开，断开时间未超过一个心跳周期。",
+    ),
+    Verdict.UNKNOWN: ("The call failed inside the server.", "服务内部出错。"),
+}
+"""ErrorMessage of a call that was made and did not succeed, in English and Chinese. The words are ours."""
+
+FAILURE_CODES = {
+    Verdict.TIMEOUT: "iot.messagebroker.TIMEOUT",
+    Verdict.OFFLINE: "iot.messagebroker.OFFLINE",
+    Verdict.HALFCONN: "iot.messagebroker.HALFCONN",
+    Verdict.UNKNOWN: "iot.messagebroker.RrpcException",
+}
+"""`Code` beside a RrpcCode, sent with `--rrpc-failure-code` only. Source: `cloud-api.md` 5.4."""
+
+
+async def rrpc(context: ActionContext, request: RRpcRequest) -> RRpcAnswer:
+    """Send a message to one device and wait for its answer.
+
+    Returns:
+        SUCCESS with the device's bytes; TIMEOUT, OFFLINE, HALFCONN or UNKNOWN without, and then `Success` is false and
+        there is no `Code`.
+
+    Raises:
+        ApiError: the request was not valid, or a bound was reached; nothing was sent.
+
+    Source: RRpc reference; order of checks and codes: `cloud-api.md` 5.1. The table spells "Timeout", the sample URL
+    "TimeOut": the second is taken where the first is absent.
+    """
+    call = context.call
+    if call is None:
+        raise TypeError("RRpc needs a call record")
+    call.timeout_ms = request.timeout
+    device = await find_device(
+        context.registry, context.scope, product_key=request.product_key, device_name=request.device_name
+    )
+    call.key = device.key
+    payload = decode_payload(request.request_base64_byte)
+    if not TIMEOUT_MS_MIN <= request.timeout <= TIMEOUT_MS_MAX:
+        rule = f"{TIMEOUT_MS_MIN}..{TIMEOUT_MS_MAX} ms"
+        raise ApiError(codes.INVALID_TIMEOUT_VALUE, Timeout=request.timeout, rule=rule)
+    custom_topic = check_topic(request.topic)
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        raise ApiError(codes.RRPC_FAILED, RequestBase64Byte=f"{len(payload)} B", rule=f"<= {PAYLOAD_BYTES_MAX} B")
+    call.message_id = context.ids.message_id()
+    call.target = custom_topic
+    call.set_request(payload)
+    call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
+    if custom_topic:
+        topic = topics.ext_rrpc(call.message_id, custom_topic)
+        message = Message(topic, topic, payload, needs_ext=True)
+    else:
+        message = Message(
+            topics.rrpc_request(device.key, call.message_id),
+            topics.rrpc_response(device.key, call.message_id),
+            payload,
+        )
+    try:
+        outcome = await context.router.call(call, message, activated=bool(device.activated_ms), enabled=device.enabled)
+    except RouterOverloaded:
+        raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
+    if outcome.verdict is Verdict.SUCCESS:
+        return RRpcAnswer(
+            rrpc_code=Verdict.SUCCESS,
+            payload_base64_byte=base64.b64encode(outcome.payload).decode(),
+            message_id=call.message_id,
+        )
+    return _failed(context, call, outcome.verdict)
+
+
+def _failed(context: ActionContext, call: Call, verdict: Verdict) -> RRpcAnswer:
+    english, chinese = ERROR_MESSAGES[verdict]
+    text = chinese if context.behaviour.language == "zh" else english
+    return RRpcAnswer(
+        success=False,
+        rrpc_code=verdict,
+        message_id=call.message_id or UNSET,
+        code=FAILURE_CODES[verdict] if context.behaviour.rrpc_failure_code else UNSET,
+        error_message=text.format(timeout_ms=call.timeout_ms),
+    )
+
+
+def fail_rrpc(context: ActionContext) -> RRpcAnswer:
+    """The answer when the server itself broke: RrpcCode UNKNOWN."""
+    call = context.call
+    if call is None:
+        raise TypeError("RRpc needs a call record")
+    if not call.is_ended:
+        call.end(Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR)
+    return _failed(context, call, Verdict.UNKNOWN)
+
+
+def decode_payload(text: str) -> bytes:
+    """Decode RequestBase64Byte: standard alphabet; missing padding, line breaks, and a blank for `+` are let through.
+
+    Raises:
+        ApiError(NULL_MESSAGE_CONTENT): it is empty.
+        ApiError(MESSAGE_CONTENT_NOT_BASE64): it is something else, the URL-safe alphabet included.
+    """
+    if not text:
+        raise ApiError(codes.NULL_MESSAGE_CONTENT)
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except (binascii.Error, ValueError):
+        pass
+    tidy = text.replace("\r", "").replace("\n", "").replace(" ", "+").rstrip("=")
+    try:
+        return binascii.a2b_base64(tidy + "=" * (-len(tidy) % 4), strict_mode=True)
+    except (binascii.Error, ValueError):
+        raise ApiError(codes.MESSAGE_CONTENT_NOT_BASE64) from None
+
+
+def check_topic(topic: str) -> str:
+    """The custom topic of a call, with its leading `/`; empty when there is none.
+
+    Raises:
+        ApiError(INVALID_FORMATTED_TOPIC_NAME): it holds `+` or `#`, or is longer than 128 bytes.
+    """
+    if not topic:
+        return ""
+    topic = topic if topic.startswith("/") else "/" + topic
+    if not topics.is_custom_rrpc_topic(topic):
+        rule = f"<= {topics.CUSTOM_TOPIC_BYTES_MAX} B, no + #"
+        raise ApiError(codes.INVALID_FORMATTED_TOPIC_NAME, Topic=topic, rule=rule)
+    return topic
+
+
+ACTIONS = (
+    Action(
+        name="RRpc",
+        request=RRpcRequest,
+        answer=RRpcAnswer,
+        function=rrpc,
+        is_call=True,
+        aliases={"TimeOut": "Timeout"},
+        failure=fail_rrpc,
+    ),
+)

@@ -1,0 +1,130 @@
+"""Topics: what they look like, who may use which, and whether a filter matches.
+
+Source: `device-protocol.md` 2 (access control), 3 and 4; topic tables of the device documentation.
+"""
+
+import re
+from typing import NamedTuple
+
+from linkstead.registry import DeviceKey
+
+CUSTOM_TOPIC_BYTES_MAX = 128
+CUSTOM_TOPIC_SLASHES_MAX = 7
+MESSAGE_ID_DIGITS_MAX = 19
+
+_MESSAGE_ID = re.compile(rf"[0-9]{{1,{MESSAGE_ID_DIGITS_MAX}}}")
+
+
+def rrpc_request(key: DeviceKey, message_id: int) -> str:
+    """The topic of an RRPC request without a custom topic. Source: `device-protocol.md` 4.1."""
+    return f"/sys/{key.product_key}/{key.device_name}/rrpc/request/{message_id}"
+
+
+def rrpc_response(key: DeviceKey, message_id: int) -> str:
+    """The topic its answer comes on."""
+    return f"/sys/{key.product_key}/{key.device_name}/rrpc/response/{message_id}"
+
+
+def ext_rrpc(message_id: int, topic: str) -> str:
+    """The topic, both ways, of an RRPC with a custom topic (which begins with `/`). Source: `device-protocol.md` 4.2."""
+    return f"/ext/rrpc/{message_id}{topic}"
+
+
+class RrpcAnswer(NamedTuple):
+    """What an RRPC answer topic names; `key` is None for `/ext/rrpc/…`, which names no device."""
+
+    message_id: int
+    key: DeviceKey | None
+
+
+def parse_rrpc_answer(topic: str) -> RrpcAnswer | None:
+    """Read a topic on which an RRPC answer can come; None for any other topic."""
+    levels = topic.split("/", 6)
+    if topic.startswith("/ext/rrpc/") and len(levels) > 4 and _MESSAGE_ID.fullmatch(levels[3]):
+        return RrpcAnswer(int(levels[3]), None)
+    if (
+        topic.startswith("/sys/")
+        and len(levels) == 7
+        and levels[4] == "rrpc"
+        and levels[5] == "response"
+        and _MESSAGE_ID.fullmatch(levels[6])
+    ):
+        return RrpcAnswer(int(levels[6]), DeviceKey(levels[2], levels[3]))
+    return None
+
+
+def is_custom_rrpc_topic(topic: str) -> bool:
+    """True for a topic an RRpc call may name: at most 128 bytes of UTF-8, no wildcard, no NUL."""
+    return len(topic.encode()) <= CUSTOM_TOPIC_BYTES_MAX and not any(char in topic for char in "+#\0")
+
+
+def split_query(topic: str) -> tuple[str, str]:
+    """Cut an uplink topic at `?`: the topic itself, and the query suffix some SDKs append. Source: `device-protocol.md` 2."""
+    bare, _, query = topic.partition("?")
+    return bare, query
+
+
+def is_custom(key: DeviceKey, topic: str) -> bool:
+    """True for a topic (or filter) below the device's own `/{pk}/{dn}/`."""
+    return topic.startswith(f"/{key.product_key}/{key.device_name}/")
+
+
+def may_publish(key: DeviceKey, topic: str) -> bool:
+    """True when the device may publish on the topic (already without its query suffix): it must be its own.
+
+    `/ext/rrpc/…` is free of form: the call it names decides.
+    """
+    if topic.startswith("/ext/rrpc/"):
+        return True
+    if is_custom(key, topic):
+        return _has_custom_form(topic)
+    return _is_own_system_topic(key, topic)
+
+
+def may_subscribe(key: DeviceKey, topic_filter: str) -> bool:
+    """True when the filter is granted: below one of the device's own prefixes, of `/ext/rrpc/`, or `/broadcast/{pk}/`.
+
+    SDKs subscribe to topics of functions they never use; all of them have to be granted. Source: `device-protocol.md` 2.
+    """
+    if topic_filter.startswith(("/ext/rrpc/", f"/broadcast/{key.product_key}/")):
+        return True
+    if is_custom(key, topic_filter):
+        return _has_custom_form(topic_filter)
+    return _is_own_system_topic(key, topic_filter)
+
+
+def _has_custom_form(topic: str) -> bool:
+    return len(topic.encode()) <= CUSTOM_TOPIC_BYTES_MAX and topic.count("/") <= CUSTOM_TOPIC_SLASHES_MAX
+
+
+def _is_own_system_topic(key: DeviceKey, topic: str) -> bool:
+    pk, dn = key
+    if topic.startswith(f"/sys/{pk}/{dn}/"):
+        return True
+    levels = topic.split("/")
+    match levels:
+        case ["", "ext", family, level_pk, level_dn, *_]:
+            return family not in ("+", "#") and (level_pk, level_dn) == (pk, dn)
+        case ["", "ext", family]:
+            return family in ("register", "regnwl")
+        case ["", "shadow", _, level_pk, level_dn]:
+            return (level_pk, level_dn) == (pk, dn)
+        case ["", "ota", "device", _, level_pk, level_dn, *_]:
+            return (level_pk, level_dn) == (pk, dn)
+    return False
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """True when a topic name matches a topic filter; `+` is one level, a last `#` any number. [MQTT-4.7.1-2, -3]"""
+    if topic_filter == topic:
+        return True
+    if "+" not in topic_filter and "#" not in topic_filter:
+        return False
+    filter_levels = topic_filter.split("/")
+    levels = topic.split("/")
+    for index, level in enumerate(filter_levels):
+        if level == "#":
+            return True
+        if index >= len(levels) or (level != "+" and level != levels[index]):
+            return False
+    return len(levels) == len(filter_levels)

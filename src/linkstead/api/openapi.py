@@ -1,0 +1,355 @@
+"""The OpenAPI as one function: a request of HTTP in, a reply out.
+
+Order of checks: common parameters, access key, signature method, time, signature, nonce, version, action, throttling,
+parameters, the action itself. Source: `cloud-api.md` 2.6.
+"""
+
+import hmac
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from linkstead.action import ActionContext, Answer, AnyAction, Behaviour
+from linkstead.api import parameters as api_parameters
+from linkstead.api import render, signatures
+from linkstead.api.exchange import HttpReply, HttpRequest
+from linkstead.api.nonces import NonceWindow
+from linkstead.api.quotas import Quotas
+from linkstead.clock import Clock
+from linkstead.errors import ApiError, codes, invalid_parameter, missing_parameter
+from linkstead.ids import Ids
+from linkstead.invocation import Call, CallJournal, Diagnosis, Router, Stage, Verdict
+from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Registry, Scope
+from linkstead.sessions import SessionTable
+
+log = logging.getLogger(__name__)
+
+V3_PREFIX = "ACS3-"
+"""How an Authorization header of signature version 3 begins, whatever its algorithm."""
+
+VERSION = "2018-01-20"
+TIMESTAMP_TOLERANCE_S = 900
+"""Source: `cloud-api.md` 2.3."""
+
+COMMON_PARAMETERS_V1 = (
+    "AccessKeyId",
+    "Signature",
+    "SignatureMethod",
+    "SignatureVersion",
+    "SignatureNonce",
+    "Timestamp",
+    "Version",
+    "Action",
+)
+"""Required with signature version 1, in the order in which a missing one is named. Source: `cloud-api.md` 1.3."""
+
+COMMON_HEADERS_V3 = {
+    "x-acs-action": "Action",
+    "x-acs-version": "Version",
+    "x-acs-date": "Timestamp",
+    "x-acs-signature-nonce": "SignatureNonce",
+}
+"""Required with ACS3, and the name a missing one goes by in the error. Source: `cloud-api.md` 1.4."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """What both signature schemes say about a request."""
+
+    action: str
+    version: str
+    caller: AccessKey
+
+
+class OpenApi:
+    """Answers requests of the OpenAPI.
+
+    Args:
+        actions: every action served, by name.
+        registry, sessions, router, journal, clock, ids: what actions reach.
+        nonces: replay protection.
+        quotas: requests per second.
+        behaviour: the switches that change answers.
+        node: this node's name in timelines.
+        strict: refuse unknown parameters instead of recording them.
+    """
+
+    def __init__(
+        self,
+        *,
+        actions: Mapping[str, AnyAction],
+        registry: Registry,
+        sessions: SessionTable,
+        router: Router,
+        journal: CallJournal,
+        clock: Clock,
+        ids: Ids,
+        nonces: NonceWindow,
+        quotas: Quotas,
+        behaviour: Behaviour,
+        node: str,
+        strict: bool,
+    ) -> None:
+        self._actions = actions
+        self._registry = registry
+        self._sessions = sessions
+        self._router = router
+        self._journal = journal
+        self._clock = clock
+        self._ids = ids
+        self._nonces = nonces
+        self._quotas = quotas
+        self._behaviour = behaviour
+        self._node = node
+        self._strict = strict
+
+    async def answer(self, request: HttpRequest) -> HttpReply:
+        """Answer one request. Whatever goes wrong becomes an answer; nothing is raised.
+
+        A reply with a `call` has to be given back to `finish` once it is written, or could not be.
+        """
+        request_id = self._ids.request_id()
+        exchange = _Exchange(request, request_id)
+        try:
+            answer = await self._serve(exchange)
+        except ApiError as error:
+            return self._refuse(exchange, error)
+        except Exception:
+            # The edge of the core: a bug or a broken disk must not reach the caller as a traceback.
+            log.exception("request failed", extra={"request_id": request_id, "action": exchange.action_name})
+            return self._fail(exchange)
+        return exchange.reply(answer)
+
+    def finish(self, call: Call, *, delivered: bool) -> None:
+        """Close a call's record: its answer was written to the caller, or the caller had gone."""
+        if delivered:
+            call.mark(Stage.RETURNED, self._clock.time_s(), self._clock.monotonic_s())
+        else:
+            call.caller_gone = True
+        self._journal.close(call)
+
+    async def authenticate(self, request: HttpRequest) -> AccessKey:
+        """The key that signed a request with ACS3 for a path other than `/`: the inspection API.
+
+        Raises:
+            ApiError: as for an action.
+        """
+        authorization = request.header("authorization") or ""
+        if not authorization.startswith(V3_PREFIX):
+            raise missing_parameter("Authorization")
+        signed = await self._check_v3(request, authorization)
+        return signed.caller
+
+    async def check_secret(self, access_key_id: str, secret: str) -> AccessKey | None:
+        """The key when the secret is the right one and the key enabled; compared in constant time."""
+        key = await self._registry.find_access_key(access_key_id)
+        if key is None or not key.enabled:
+            return None
+        return key if hmac.compare_digest(key.secret.encode(), secret.encode()) else None
+
+    async def _serve(self, exchange: "_Exchange") -> Answer:
+        request = exchange.request
+        exchange.read_parameters()
+        claimed = request.header("x-acs-action") if exchange.is_v3 else exchange.parameters.get("Action")
+        if claimed is not None and claimed in self._actions:
+            exchange.action_name = claimed
+        if request.method not in ("GET", "POST"):
+            raise ApiError(codes.UNSUPPORTED_HTTP_METHOD)
+        if request.path not in ("/", ""):
+            raise ApiError(codes.INVALID_ACTION_NOT_FOUND)
+        if exchange.is_v3:
+            signed = await self._check_v3(request, request.header("authorization") or "")
+        else:
+            signed = await self._check_v1(request, exchange.parameters)
+        if signed.version != VERSION:
+            raise ApiError(codes.INVALID_VERSION)
+        action = self._actions.get(signed.action)
+        if action is None:
+            raise ApiError(codes.INVALID_ACTION_NOT_FOUND)
+        exchange.action = action
+        if action.is_call:
+            exchange.call = self._open_call(exchange, signed)
+        if not self._quotas.take(signed.caller.account_id, action.name, self._clock.time_s()):
+            raise ApiError(codes.THROTTLING_USER)
+        return await self._run(exchange, action, signed.caller)
+
+    async def _run(self, exchange: "_Exchange", action: AnyAction, caller: AccessKey) -> Answer:
+        unknown = api_parameters.unknown_parameters(action.request, exchange.parameters, action.aliases)
+        if unknown and self._strict:
+            raise invalid_parameter(unknown[0])
+        if exchange.call is not None:
+            exchange.call.unknown_parameters = unknown
+        bound = api_parameters.bind(action.request, exchange.parameters, action.aliases)
+        scope, instance_id = await self._find_scope(caller, exchange.parameters.get("IotInstanceId", ""))
+        if exchange.call is not None:
+            exchange.call.instance_id = instance_id
+        exchange.context = ActionContext(
+            caller=caller,
+            scope=scope,
+            request_id=exchange.request_id,
+            registry=self._registry,
+            sessions=self._sessions,
+            router=self._router,
+            clock=self._clock,
+            ids=self._ids,
+            behaviour=self._behaviour,
+            instance_id=instance_id,
+            call=exchange.call,
+        )
+        answer: Answer = await action.function(exchange.context, bound)
+        return answer
+
+    async def _find_scope(self, caller: AccessKey, instance_id: str) -> tuple[Scope, str]:
+        known = not instance_id or instance_id in await self._registry.find_instances(caller.account_id)
+        if not self._behaviour.strict_instances:
+            # A migrated application goes on sending the id of its old instance.
+            return Scope(caller.account_id, None), instance_id if known else PUBLIC_INSTANCE
+        if not known:
+            raise ApiError(codes.IOT_INSTANCE_NOT_FOUND, IotInstanceId=instance_id)
+        return Scope(caller.account_id, instance_id), instance_id
+
+    def _open_call(self, exchange: "_Exchange", signed: _Signed) -> Call:
+        call = Call(
+            request_id=exchange.request_id,
+            node=self._node,
+            action=signed.action,
+            account_id=signed.caller.account_id,
+            access_key_id=signed.caller.access_key_id,
+        )
+        call.mark(Stage.RECEIVED, exchange.request.received_s, exchange.request.received_monotonic_s)
+        call.mark(Stage.AUTHENTICATED, self._clock.time_s(), self._clock.monotonic_s())
+        self._journal.open(call)
+        return call
+
+    async def _check_v1(self, request: HttpRequest, parameters: Mapping[str, str]) -> _Signed:
+        for name in COMMON_PARAMETERS_V1:
+            if name not in parameters:
+                raise missing_parameter(name)
+        key = await self._find_key(parameters["AccessKeyId"])
+        if parameters["SignatureMethod"].upper() != signatures.V1_METHOD:
+            raise ApiError(codes.INVALID_SIGNATURE_METHOD)
+        if parameters["SignatureVersion"] != signatures.V1_VERSION:
+            raise ApiError(codes.INVALID_SIGNATURE_VERSION)
+        self._check_time(parameters["Timestamp"])
+        form = request.body if api_parameters.is_form(request.header("content-type") or "") else b""
+        signing_key = signatures.signing_key(key.secret)
+        wanted = signatures.check_v1(request.method, request.query, form, parameters, signing_key)
+        if wanted is not None:
+            raise ApiError(codes.SIGNATURE_DOES_NOT_MATCH, fills={"StringToSign": wanted})
+        self._use_nonce(key, parameters["SignatureNonce"])
+        return _Signed(parameters["Action"], parameters["Version"], key)
+
+    async def _check_v3(self, request: HttpRequest, value: str) -> _Signed:
+        if not value.startswith(signatures.V3_ALGORITHM + " "):
+            raise ApiError(codes.INVALID_SIGNATURE_METHOD)
+        try:
+            authorization = signatures.parse_authorization(value)
+        except signatures.Malformed as error:
+            raise ApiError(codes.INCOMPLETE_SIGNATURE, fills={"StringToSign": str(error)}) from None
+        fields: dict[str, str] = {}
+        for header, name in COMMON_HEADERS_V3.items():
+            text = request.header(header)
+            if text is None:
+                raise missing_parameter(name)
+            fields[name] = text
+        key = await self._find_key(authorization.access_key_id)
+        self._check_time(fields["Timestamp"])
+        wanted = signatures.check_v3(
+            request.method,
+            request.path,
+            request.query,
+            request.headers,
+            request.body,
+            authorization,
+            signatures.signing_key(key.secret),
+        )
+        if wanted is not None:
+            raise ApiError(codes.SIGNATURE_DOES_NOT_MATCH, fills={"StringToSign": wanted})
+        self._use_nonce(key, fields["SignatureNonce"])
+        return _Signed(fields["Action"], fields["Version"], key)
+
+    async def _find_key(self, access_key_id: str) -> AccessKey:
+        key = await self._registry.find_access_key(access_key_id)
+        if key is None:
+            raise ApiError(codes.INVALID_ACCESS_KEY_ID_NOT_FOUND)
+        if not key.enabled:
+            raise ApiError(codes.INVALID_ACCESS_KEY_ID_INACTIVE)
+        return key
+
+    def _check_time(self, timestamp: str) -> None:
+        moment_s = signatures.parse_timestamp(timestamp)
+        if moment_s is None:
+            raise ApiError(codes.INVALID_TIME_STAMP_FORMAT)
+        if abs(self._clock.time_s() - moment_s) > TIMESTAMP_TOLERANCE_S:
+            raise ApiError(codes.INVALID_TIME_STAMP_EXPIRED)
+
+    def _use_nonce(self, key: AccessKey, nonce: str) -> None:
+        # Only now, with the signature found right: a stranger must not be able to burn nonces.
+        if not self._nonces.use(key.access_key_id, nonce, self._clock.monotonic_s()):
+            raise ApiError(codes.SIGNATURE_NONCE_USED)
+
+    def _refuse(self, exchange: "_Exchange", error: ApiError) -> HttpReply:
+        call = exchange.call
+        if call is not None and not call.is_ended:
+            throttled = error.row in (codes.THROTTLING_USER, codes.MESSAGE_RATE_LIMIT)
+            call.end(Verdict.REJECTED, Diagnosis.THROTTLED if throttled else Diagnosis.REJECTED, error.code)
+        message = error.message(self._behaviour.language)
+        if error.row.is_business:
+            return exchange.reply(Answer(success=False, code=error.code, error_message=message))
+        return exchange.reply_error(error, message)
+
+    def _fail(self, exchange: "_Exchange") -> HttpReply:
+        action, context = exchange.action, exchange.context
+        if action is not None and action.failure is not None and context is not None:
+            answer: Answer = action.failure(context)
+            return exchange.reply(answer)
+        return self._refuse(exchange, ApiError(codes.SYSTEM_EXCEPTION))
+
+
+class _Exchange:
+    """One request on its way to its answer: what is known of it so far decides how an error is told."""
+
+    __slots__ = ("action", "action_name", "as_xml", "call", "context", "is_v3", "parameters", "request", "request_id")
+
+    def __init__(self, request: HttpRequest, request_id: str) -> None:
+        self.request = request
+        self.request_id = request_id
+        self.is_v3 = (request.header("authorization") or "").startswith(V3_PREFIX)
+        # Where nothing else tells: the format that clients of the scheme read. `cloud-api.md` 3.1
+        self.as_xml = not self.is_v3
+        self.parameters: Mapping[str, str] = {}
+        self.action_name = ""
+        self.action: AnyAction | None = None
+        self.call: Call | None = None
+        self.context: ActionContext | None = None
+
+    def read_parameters(self) -> None:
+        is_form = api_parameters.is_form(self.request.header("content-type") or "")
+        try:
+            self.parameters = api_parameters.parse_parameters(self.request.query, self.request.body if is_form else b"")
+        except api_parameters.UnreadableParameters as error:
+            raise ApiError(codes.INVALID_PARAMETER_FORMAT, rule=str(error)) from None
+        text = self.parameters.get("Format")
+        if text:
+            if text.upper() not in ("JSON", "XML"):
+                raise ApiError(codes.INVALID_PARAMETER_FORMAT, Format=text, rule="JSON | XML")
+            self.as_xml = text.upper() == "XML"
+
+    def reply(self, answer: Answer) -> HttpReply:
+        answer.request_id = self.request_id
+        if self.as_xml:
+            body = render.render_xml(self.action_name or "Unknown", answer)
+            return HttpReply(200, render.XML_TYPE, body, self.request_id, self.call)
+        return HttpReply(200, render.JSON_TYPE, render.render_json(answer), self.request_id, self.call)
+
+    def reply_error(self, error: ApiError, message: str) -> HttpReply:
+        status = error.row.http_status
+        if error.row is codes.THROTTLING_USER and self.is_v3:
+            # Old clients were written against 400, current ones expect 429. `cloud-api.md` 3.2
+            status = 429
+        host = self.request.header("host") or ""
+        if self.as_xml:
+            body = render.render_error_xml(self.request_id, host, error.code, message)
+            return HttpReply(status, render.XML_TYPE, body, self.request_id, self.call)
+        body = render.render_error_json(self.request_id, host, error.code, message)
+        return HttpReply(status, render.JSON_TYPE, body, self.request_id, self.call)

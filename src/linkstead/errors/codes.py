@@ -1,0 +1,70 @@
+"""The rows of the catalogue that code raises, by name."""
+
+from linkstead.errors import CATALOGUE, ErrorRow
+
+
+def _row(code: str) -> ErrorRow:
+    return CATALOGUE[code]
+
+
+# gateway: authentication
+INVALID_ACCESS_KEY_ID_NOT_FOUND = _row("InvalidAccessKeyId.NotFound")
+INVALID_ACCESS_KEY_ID_INACTIVE = _row("InvalidAccessKeyId.Inactive")
+SIGNATURE_DOES_NOT_MATCH = _row("SignatureDoesNotMatch")
+INCOMPLETE_SIGNATURE = _row("IncompleteSignature")
+SIGNATURE_NONCE_USED = _row("SignatureNonceUsed")
+INVALID_TIME_STAMP_FORMAT = _row("InvalidTimeStamp.Format")
+INVALID_TIME_STAMP_EXPIRED = _row("InvalidTimeStamp.Expired")
+INVALID_SIGNATURE_METHOD = _row("InvalidSignatureMethod")
+INVALID_SIGNATURE_VERSION = _row("InvalidSignatureVersion")
+
+# gateway: everything else
+INVALID_VERSION = _row("InvalidVersion")
+INVALID_PARAMETER_FORMAT = _row("InvalidParameter.Format")
+INVALID_ACTION_NOT_FOUND = _row("InvalidAction.NotFound")
+UNSUPPORTED_HTTP_METHOD = _row("UnsupportedHTTPMethod")
+THROTTLING_USER = _row("Throttling.User")
+INTERNAL_ERROR = _row("InternalError")
+SERVICE_UNAVAILABLE = _row("ServiceUnavailable")
+
+# all actions
+SYSTEM_EXCEPTION = _row("iot.system.SystemException")
+ILLEGAL_REQUEST = _row("iot.system.IllegalRequest")
+INVALID_PAGE_PARAMS = _row("iot.common.InvalidPageParams")
+INVALID_FORMATTED_PARAMETER = _row("iot.common.InvalidFormattedParameter")
+IOT_INSTANCE_NOT_FOUND = _row("iot.auth.IotInstanceNotFound")
+
+# products
+NULL_PRODUCT_KEY = _row("iot.prod.NullProductKey")
+INVALID_FORMATTED_PRODUCT_KEY = _row("iot.prod.InvalidFormattedProductkey")
+NOT_EXISTED_PRODUCT = _row("iot.prod.NotExistedProduct")
+NULL_PRODUCT_NAME = _row("iot.prod.NullProductName")
+INVALID_FORMATTED_PRODUCT_NAME = _row("iot.prod.InvalidFormattedProductName")
+ALREADY_EXISTED_PRODUCT_NAME = _row("iot.prod.AlreadyExistedProductName")
+INVALID_NODE_TYPE = _row("iot.prod.InvalidNodeType")
+INVALID_ALIYUN_COMMODITY_CODE = _row("iot.prod.InvalidAliyunCommodityCode")
+LONG_PRODUCT_DESC = _row("iot.prod.LongProductDesc")
+PRODUCT_COUNT_EXCEED_MAX = _row("iot.prod.ProductCountExceedMax")
+INVALID_FORMATTED_CAT_ID = _row("iot.prod.InvalidFormattedCatId")
+CREATE_PRODUCT_FAILED = _row("iot.prod.CreateProductFailed")
+
+# devices
+NULL_DEVICE_NAME = _row("iot.device.NullDeviceName")
+INVALID_FORMATTED_DEVICE_NAME = _row("iot.device.InvalidFormattedDeviceName")
+NOT_EXISTED_DEVICE = _row("iot.device.NotExistedDevice")
+ALREADY_EXISTED_DEVICE_NAME = _row("iot.device.AlreadyExistedDeviceName")
+INVALID_IOT_ID = _row("iot.device.InvalidIoTId")
+NONE_DEVICE_NAME_ELEMENT = _row("iot.device.NoneDeviceNameElement")
+INVALID_DEVICE_NICKNAME = _row("iot.device.InvalidDeviceNickNameExisted")
+CREATE_DEVICE_FAILED = _row("iot.device.CreateDeviceFailed")
+
+# groups
+NOT_EXISTED_GROUP = _row("iot.group.NotExistedGroup")
+
+# messages
+NULL_MESSAGE_CONTENT = _row("iot.messagebroker.NullMessageContent")
+MESSAGE_CONTENT_NOT_BASE64 = _row("iot.messagebroker.MessageContentIsNotBase64Encode")
+INVALID_TIMEOUT_VALUE = _row("iot.messagebroker.InvalidTimeoutValue")
+INVALID_FORMATTED_TOPIC_NAME = _row("iot.messagebroker.InvalidFormattedTopicName")
+MESSAGE_RATE_LIMIT = _row("iot.messagebroker.RateLimit")
+RRPC_FAILED = _row("iot.messagebroker.RrpcFailed")

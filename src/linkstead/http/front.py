@@ -1,0 +1,213 @@
+"""What is served at which path: the OpenAPI at `/`, health, and the inspection API."""
+
+import base64
+import binascii
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+import msgspec
+
+from linkstead.api.exchange import HttpReply, HttpRequest
+from linkstead.api.openapi import OpenApi
+from linkstead.errors import ApiError
+from linkstead.http.call_view import view_call
+from linkstead.invocation import Call, CallFilter, CallJournal, Diagnosis, Verdict
+from linkstead.registry import AccessKey, DeviceKey, Registry, Scope, find_device
+from linkstead.sessions import SessionTable
+
+log = logging.getLogger(__name__)
+
+INSPECTION_PREFIX = "/_linkstead/"
+CALLS_LISTED_MAX = 500
+CALLS_LISTED_DEFAULT = 50
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Linkstead</title>
+<h1>Linkstead</h1>
+<p>This port speaks the OpenAPI (version 2018-01-20, product Iot). Point an SDK here as its endpoint.</p>
+<p>Health: <a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a>. Calls: <code>/_linkstead/calls</code>.</p>
+"""
+
+
+class CallHistory(Protocol):
+    """Ended calls that are no longer in memory."""
+
+    async def find_call(self, account_id: str, call_id: str) -> Call | None:
+        """The account's call of this message id or request id."""
+
+    async def list_calls(self, calls: CallFilter) -> list[Call]:
+        """Calls that match, newest first."""
+
+
+class _Unauthorized(Exception):
+    """No key, or a wrong one; the argument says what to do."""
+
+
+class HttpFront:
+    """Answers a request by its path.
+
+    Args:
+        openapi: what `/` is.
+        registry, sessions, journal, history: what the inspection API shows.
+        is_ready: True while the server takes calls.
+    """
+
+    def __init__(
+        self,
+        *,
+        openapi: OpenApi,
+        registry: Registry,
+        sessions: SessionTable,
+        journal: CallJournal,
+        history: CallHistory,
+        is_ready: Callable[[], bool],
+    ) -> None:
+        self._openapi = openapi
+        self._registry = registry
+        self._sessions = sessions
+        self._journal = journal
+        self._history = history
+        self._is_ready = is_ready
+
+    async def answer(self, request: HttpRequest) -> HttpReply:
+        """Answer one request; nothing is raised."""
+        path = request.path
+        if path == "/" and _is_browser(request):
+            return HttpReply(HTTPStatus.OK, "text/html;charset=utf-8", PAGE.encode())
+        if path == "/healthz":
+            return _text(HTTPStatus.OK, "ok")
+        if path == "/readyz":
+            ready = self._is_ready()
+            return _text(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, "ready" if ready else "not ready")
+        if path.startswith(INSPECTION_PREFIX):
+            return await self._inspect(request)
+        return await self._openapi.answer(request)
+
+    def finish(self, reply: HttpReply, delivered: bool) -> None:
+        """Close the record of the call that a reply answered."""
+        if reply.call is not None:
+            self._openapi.finish(reply.call, delivered=delivered)
+
+    async def _inspect(self, request: HttpRequest) -> HttpReply:
+        try:
+            key = await self._check_key(request)
+            return await self._show(request, key)
+        except _Unauthorized as error:
+            reply = _json(HTTPStatus.UNAUTHORIZED, {"error": str(error)})
+            reply.headers["WWW-Authenticate"] = 'Basic realm="linkstead"'
+            return reply
+        except ApiError as error:
+            status = error.row.http_status if not error.row.is_business else HTTPStatus.NOT_FOUND
+            return _json(status, {"error": error.message("en"), "code": error.code})
+        except Exception:
+            log.exception("inspection failed", extra={"path": request.path})
+            return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "the request failed inside the server; see its log"})
+
+    async def _check_key(self, request: HttpRequest) -> AccessKey:
+        value = request.header("authorization")
+        if value is None:
+            raise _Unauthorized("send an access key: HTTP Basic (id and secret), or an ACS3-HMAC-SHA256 signature")
+        scheme, _, credentials = value.partition(" ")
+        if scheme.lower() != "basic":
+            return await self._openapi.authenticate(request)
+        if not request.is_private:
+            raise _Unauthorized("HTTP Basic is taken over TLS or from this machine only; sign with ACS3-HMAC-SHA256")
+        try:
+            access_key_id, _, secret = base64.b64decode(credentials, validate=True).decode().partition(":")
+        except (binascii.Error, ValueError):
+            raise _Unauthorized("the Basic credentials are not Base64 of id:secret") from None
+        key = await self._openapi.check_secret(access_key_id, secret)
+        if key is None:
+            raise _Unauthorized("unknown or disabled access key, or wrong secret")
+        return key
+
+    async def _show(self, request: HttpRequest, key: AccessKey) -> HttpReply:
+        if request.method != "GET":
+            return _json(HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only GET is served here"})
+        shows: dict[str, Callable[[AccessKey, str, dict[str, str]], Awaitable[HttpReply]]] = {
+            "calls": self._show_calls,
+            "devices": self._show_device,
+        }
+        kind, _, name = request.path.removeprefix(INSPECTION_PREFIX).partition("/")
+        show = shows.get(kind)
+        if show is None:
+            return _json(HTTPStatus.NOT_FOUND, {"error": f"nothing at {request.path}; there are: {', '.join(shows)}"})
+        fields = {name: values[0] for name, values in parse_qs(request.query.decode("latin-1")).items()}
+        return await show(key, name, fields)
+
+    async def _show_calls(self, key: AccessKey, call_id: str, fields: dict[str, str]) -> HttpReply:
+        if call_id:
+            call = self._journal.find(key.account_id, call_id)
+            call = call or await self._history.find_call(key.account_id, call_id)
+            if call is None:
+                return _json(HTTPStatus.NOT_FOUND, {"error": f"no call {call_id}"})
+            return _json(HTTPStatus.OK, view_call(call, whole=True))
+        try:
+            calls = _read_filter(key.account_id, fields)
+        except ValueError as error:
+            return _json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+        found = self._journal.list(calls)
+        if len(found) < calls.limit:
+            seen = {call.request_id for call in found}
+            older = await self._history.list_calls(calls)
+            found += [call for call in older if call.request_id not in seen]
+        found.sort(key=lambda call: call.received_ms, reverse=True)
+        return _json(HTTPStatus.OK, {"calls": [view_call(call, whole=False) for call in found[: calls.limit]]})
+
+    async def _show_device(self, key: AccessKey, name: str, _fields: dict[str, str]) -> HttpReply:
+        product_key, _, device_name = name.partition("/")
+        device = await find_device(
+            self._registry, Scope(key.account_id, None), product_key=product_key, device_name=device_name
+        )
+        session = self._sessions.find(DeviceKey(product_key, device_name))
+        view: dict[str, Any] = {
+            "product_key": product_key,
+            "device_name": device_name,
+            "iot_id": device.iot_id,
+            "status": self._sessions.status(device),
+            "subscriptions": sorted(session.subscriptions) if session else [],
+            "ext": session.link.ext if session and session.link else None,
+            "connections": session.connections if session else 0,
+        }
+        return _json(HTTPStatus.OK, view)
+
+
+def _read_filter(account_id: str, fields: dict[str, str]) -> CallFilter:
+    known = {"product_key", "device_name", "action", "verdict", "diagnosis", "before_ms", "limit"}
+    unknown = set(fields) - known
+    if unknown:
+        raise ValueError(f"unknown field {sorted(unknown)[0]}; there are: {', '.join(sorted(known))}")
+    limit = _read_int(fields, "limit", 1, CALLS_LISTED_MAX)
+    return CallFilter(
+        account_id=account_id,
+        product_key=fields.get("product_key", ""),
+        device_name=fields.get("device_name", ""),
+        action=fields.get("action", ""),
+        verdict=Verdict(fields["verdict"]) if "verdict" in fields else None,
+        diagnosis=Diagnosis(fields["diagnosis"]) if "diagnosis" in fields else None,
+        before_ms=_read_int(fields, "before_ms", 0, 2**53),
+        limit=limit or CALLS_LISTED_DEFAULT,
+    )
+
+
+def _read_int(fields: dict[str, str], name: str, low: int, high: int) -> int | None:
+    text = fields.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and low <= int(text) <= high):
+        raise ValueError(f"{name} must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def _is_browser(request: HttpRequest) -> bool:
+    return not request.query and "text/html" in (request.header("accept") or "") and request.method == "GET"
+
+
+def _text(status: HTTPStatus, text: str) -> HttpReply:
+    return HttpReply(status, "text/plain;charset=utf-8", text.encode() + b"\n")
+
+
+def _json(status: int, value: object) -> HttpReply:
+    return HttpReply(status, "application/json;charset=utf-8", msgspec.json.encode(value))

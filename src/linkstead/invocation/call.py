@@ -1,0 +1,191 @@
+"""The record of one call: who asked what of which device, what happened when, and how it ended."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from linkstead.clock import milliseconds
+from linkstead.registry import DeviceKey
+
+EVIDENCE_MAX = 16
+"""Entries of evidence kept with one call; more are counted, not kept."""
+
+EVIDENCE_PAYLOAD_BYTES_MAX = 1_024
+CALL_PAYLOAD_KEPT_BYTES_MAX = 16_384
+"""Bytes of the request and of the answer kept with the record; the true length is kept beside them."""
+
+
+class Stage(StrEnum):
+    """The moments of a call's timeline, in order."""
+
+    RECEIVED = "received"
+    AUTHENTICATED = "authenticated"
+    ACCEPTED = "accepted"
+    ROUTED = "routed"
+    WRITTEN = "written"
+    ACKNOWLEDGED = "acknowledged"
+    ANSWERED = "answered"
+    RETURNED = "returned"
+
+
+class Verdict(StrEnum):
+    """How a call ended, in the vendor's words. Source: RRpc reference, field RrpcCode.
+
+    REJECTED is ours: the call never became one, its error code says why.
+    """
+
+    SUCCESS = "SUCCESS"
+    TIMEOUT = "TIMEOUT"
+    OFFLINE = "OFFLINE"
+    HALFCONN = "HALFCONN"
+    UNKNOWN = "UNKNOWN"
+    REJECTED = "REJECTED"
+
+
+class Diagnosis(StrEnum):
+    """What really happened: the closed list."""
+
+    ANSWERED = "answered"
+    NEVER_ACTIVATED = "never-activated"
+    DISABLED = "disabled"
+    NOT_CONNECTED = "not-connected"
+    HALF_CONNECTED = "half-connected"
+    SUPERSEDED_CONNECTION = "superseded-connection"
+    WRITTEN_NO_ANSWER = "written-no-answer"
+    WRITTEN_NO_ACKNOWLEDGEMENT = "written-no-acknowledgement"
+    WRITE_FAILED = "write-failed"
+    ANSWERED_LATE = "answered-late"
+    ANSWERED_WRONG_MESSAGE_ID = "answered-wrong-message-id"
+    ANSWERED_WRONG_TOPIC = "answered-wrong-topic"
+    ANSWER_MALFORMED = "answer-malformed"
+    ANSWER_TOO_LARGE = "answer-too-large"
+    EXT_NOT_SET = "ext-not-set"
+    THROTTLED = "throttled"
+    REJECTED = "rejected"
+    NODE_LOST = "node-lost"
+    INTERNAL_ERROR = "internal-error"
+
+
+class Stray(StrEnum):
+    """Why something a device sent was not taken as the answer of a call."""
+
+    LATE = "late"
+    DUPLICATE = "duplicate"
+    WRONG_MESSAGE_ID = "wrong-message-id"
+    WRONG_TOPIC = "wrong-topic"
+    OTHER_DEVICE = "other-device"
+    TOO_LARGE = "too-large"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One stage reached. `monotonic_s` orders moments of one node; `time_ms` is wall time."""
+
+    stage: Stage
+    time_ms: int
+    monotonic_s: float
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Something a device sent that was not taken as the answer, and why.
+
+    `sender` is empty when it belongs to another account; its payload is not kept then.
+    """
+
+    reason: Stray
+    time_ms: int
+    sender: str
+    topic: str
+    payload: bytes
+    payload_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call from the moment it is received. Written once per field by the node that does the step."""
+
+    request_id: str
+    node: str
+    action: str = ""
+    account_id: str = ""
+    access_key_id: str = ""
+    instance_id: str = ""
+    message_id: int = 0
+    key: DeviceKey | None = None
+    target: str = ""
+    timeout_ms: int = 0
+    request_payload: bytes = b""
+    request_bytes: int = 0
+    answer_payload: bytes = b""
+    answer_bytes: int = 0
+    verdict: Verdict | None = None
+    code: str = ""
+    diagnosis: Diagnosis | None = None
+    late_by_ms: int = 0
+    timeline: list[Moment] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+    evidence_dropped: int = 0
+    unknown_parameters: list[str] = field(default_factory=list)
+    caller_gone: bool = False
+
+    def mark(self, stage: Stage, time_s: float, monotonic_s: float) -> None:
+        """Add a moment to the timeline."""
+        self.timeline.append(Moment(stage, milliseconds(time_s), monotonic_s, self.node))
+
+    def moment(self, stage: Stage) -> Moment | None:
+        """The moment a stage was reached, or None."""
+        return next((moment for moment in self.timeline if moment.stage is stage), None)
+
+    @property
+    def is_ended(self) -> bool:
+        """True once there is a verdict; it never changes afterwards."""
+        return self.verdict is not None
+
+    @property
+    def received_ms(self) -> int:
+        """Wall time at which the call came in."""
+        return self.timeline[0].time_ms if self.timeline else 0
+
+    def end(self, verdict: Verdict, diagnosis: Diagnosis, code: str = "") -> None:
+        """Give the call its verdict. A second one is our own mistake.
+
+        Raises:
+            RuntimeError: the call has ended already.
+        """
+        if self.verdict is not None:
+            raise RuntimeError(f"call {self.message_id} ended twice: {self.verdict}, then {verdict}")
+        self.verdict = verdict
+        self.diagnosis = diagnosis
+        self.code = code
+
+    def set_request(self, payload: bytes) -> None:
+        """Keep what was sent to the device, up to `CALL_PAYLOAD_KEPT_BYTES_MAX`."""
+        self.request_bytes = len(payload)
+        self.request_payload = payload[:CALL_PAYLOAD_KEPT_BYTES_MAX]
+
+    def set_answer(self, payload: bytes) -> None:
+        """Keep what the device answered, up to `CALL_PAYLOAD_KEPT_BYTES_MAX`."""
+        self.answer_bytes = len(payload)
+        self.answer_payload = payload[:CALL_PAYLOAD_KEPT_BYTES_MAX]
+
+    def add_evidence(self, evidence: Evidence) -> None:
+        """Keep something that was not the answer; past `EVIDENCE_MAX` it is only counted."""
+        if len(self.evidence) >= EVIDENCE_MAX:
+            self.evidence_dropped += 1
+        else:
+            self.evidence.append(evidence)
+
+    def reasons(self) -> Iterator[Stray]:
+        """Why each piece of evidence was not taken."""
+        return (evidence.reason for evidence in self.evidence)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Payload bytes this record holds in memory."""
+        return (
+            len(self.request_payload)
+            + len(self.answer_payload)
+            + sum(len(evidence.payload) for evidence in self.evidence)
+        )

@@ -1,0 +1,129 @@
+"""Every call of late: those under way, and the ended ones in a bounded ring; older ones are in the store."""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from linkstead.invocation.call import Call, Diagnosis, Verdict
+from linkstead.registry import DeviceKey
+
+CALLS_KEPT_MAX = 10_000
+"""Ended calls kept in memory."""
+
+CALLS_KEPT_BYTES_MAX = 64 * 1024 * 1024
+"""Payload bytes of ended calls kept in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFilter:
+    """Which calls to list. Empty text and None mean any; `before_ms` is exclusive and about `received`."""
+
+    account_id: str
+    product_key: str = ""
+    device_name: str = ""
+    action: str = ""
+    verdict: Verdict | None = None
+    diagnosis: Diagnosis | None = None
+    before_ms: int | None = None
+    limit: int = 50
+
+    def matches(self, call: Call) -> bool:
+        """True for a call that belongs in the listing."""
+        return (
+            call.account_id == self.account_id
+            and (not self.product_key or (call.key is not None and call.key.product_key == self.product_key))
+            and (not self.device_name or (call.key is not None and call.key.device_name == self.device_name))
+            and (not self.action or call.action == self.action)
+            and (self.verdict is None or call.verdict is self.verdict)
+            and (self.diagnosis is None or call.diagnosis is self.diagnosis)
+            and (self.before_ms is None or call.received_ms < self.before_ms)
+        )
+
+
+class CallSink(Protocol):
+    """Where ended calls go to stay."""
+
+    def record_call(self, call: Call) -> None:
+        """Take a call that ended, or one taken before that has new evidence; returns at once."""
+
+
+class CallJournal:
+    """The calls of this node.
+
+    Args:
+        sink: takes every call that ended.
+    """
+
+    def __init__(self, sink: CallSink) -> None:
+        self._sink = sink
+        self._open: dict[str, Call] = {}
+        self._ended: OrderedDict[str, Call] = OrderedDict()
+        self._by_message_id: dict[int, Call] = {}
+        self._last_of_device: OrderedDict[DeviceKey, Call] = OrderedDict()
+        self._kept_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._open) + len(self._ended)
+
+    def open(self, call: Call) -> None:
+        """Take a call that begins."""
+        self._open[call.request_id] = call
+
+    def index_message_id(self, call: Call) -> None:
+        """Make a call findable by the message id it was given."""
+        self._by_message_id[call.message_id] = call
+
+    def close(self, call: Call) -> None:
+        """Move an ended call into the ring and hand it to the store."""
+        self._open.pop(call.request_id, None)
+        self._ended[call.request_id] = call
+        self._kept_bytes += call.kept_bytes
+        if call.key is not None and call.message_id:
+            self._last_of_device[call.key] = call
+            self._last_of_device.move_to_end(call.key)
+        while len(self._ended) > CALLS_KEPT_MAX or self._kept_bytes > CALLS_KEPT_BYTES_MAX:
+            self._drop_oldest()
+        self._sink.record_call(call)
+
+    def note_evidence(self, call: Call) -> None:
+        """Write an ended call once more because something was added to it."""
+        if call.request_id not in self._open:
+            self._sink.record_call(call)
+
+    def _drop_oldest(self) -> None:
+        _, call = self._ended.popitem(last=False)
+        self._kept_bytes = max(0, self._kept_bytes - call.kept_bytes) if self._ended else 0
+        if call.message_id:
+            self._by_message_id.pop(call.message_id, None)
+        if call.key is not None and self._last_of_device.get(call.key) is call:
+            del self._last_of_device[call.key]
+
+    def find_by_message_id(self, message_id: int) -> Call | None:
+        """A call under way or lately ended."""
+        return self._by_message_id.get(message_id)
+
+    def last_call_of(self, key: DeviceKey) -> Call | None:
+        """The call to this device that ended last, if still in memory."""
+        return self._last_of_device.get(key)
+
+    def find(self, account_id: str, call_id: str) -> Call | None:
+        """A call of an account by message id (decimal) or request id."""
+        call = self._by_message_id.get(int(call_id)) if call_id.isascii() and call_id.isdigit() else None
+        if call is None:
+            call = self._open.get(call_id) or self._ended.get(call_id)
+        return call if call is not None and call.account_id == account_id else None
+
+    def list(self, calls: CallFilter) -> list[Call]:
+        """Calls in memory that match, newest first, at most `calls.limit`."""
+        found: deque[Call] = deque()
+        for call in self._newest_first():
+            if len(found) >= calls.limit:
+                break
+            if calls.matches(call):
+                found.append(call)
+        return sorted(found, key=lambda call: call.received_ms, reverse=True)
+
+    def _newest_first(self) -> Iterator[Call]:
+        yield from reversed(self._open.values())
+        yield from reversed(self._ended.values())

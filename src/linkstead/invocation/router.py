@@ -1,0 +1,297 @@
+"""Routing a call to the device and its answer back to the call.
+
+A call is decided on the node that holds the device's session: one question, one answer. `LocalRouter` is the whole
+product on one node.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Protocol
+
+from linkstead.clock import Clock, Timer, milliseconds
+from linkstead.invocation.call import EVIDENCE_PAYLOAD_BYTES_MAX, Call, Diagnosis, Evidence, Stage, Stray, Verdict
+from linkstead.invocation.journal import CallJournal
+from linkstead.registry import DeviceKey, Origin
+from linkstead.sessions import LinkBlocked, LinkBroken, Reach, SessionTable
+
+log = logging.getLogger(__name__)
+
+PENDING_CALLS_MAX = 100_000
+"""Calls waiting for an answer on one node; the next is refused."""
+
+STRAY_DIAGNOSES = {
+    Stray.TOO_LARGE: Diagnosis.ANSWER_TOO_LARGE,
+    Stray.WRONG_TOPIC: Diagnosis.ANSWERED_WRONG_TOPIC,
+    Stray.WRONG_MESSAGE_ID: Diagnosis.ANSWERED_WRONG_MESSAGE_ID,
+}
+"""What a timeout is put down to when the device did send something: the first that applies."""
+
+
+class RouterOverloaded(Exception):
+    """The call was refused before anything was sent: `PENDING_CALLS_MAX`, or the device's send buffer, is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What goes to the device, and the topic its answer has to come on."""
+
+    topic: str
+    answer_topic: str
+    payload: bytes
+    needs_ext: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The verdict of a call; `payload` is the device's answer, empty unless SUCCESS."""
+
+    verdict: Verdict
+    diagnosis: Diagnosis
+    payload: bytes = b""
+
+
+class Router(Protocol):
+    """Finds the node that holds a device, and has the call decided there."""
+
+    async def call(self, call: Call, message: Message, *, activated: bool, enabled: bool) -> Outcome:
+        """Send a message to the device of `call` and wait for its answer, at most `call.timeout_ms`.
+
+        Args:
+            call: the record; `key`, `message_id` and `timeout_ms` are set. The router ends it.
+            message: what to send, at QoS 0.
+            activated: the device has connected at least once.
+            enabled: the device is not disabled.
+
+        Returns:
+            SUCCESS with the device's bytes; TIMEOUT, OFFLINE, HALFCONN or UNKNOWN without.
+
+        Raises:
+            RouterOverloaded: a bound was reached; nothing was sent and the call is not ended.
+        """
+
+
+class _Pending:
+    """A call waiting for its answer; also the receipt of its message."""
+
+    __slots__ = ("call", "connections", "deadline_s", "ext_not_set", "future", "key", "message", "router", "timer")
+
+    def __init__(
+        self,
+        router: "LocalRouter",
+        call: Call,
+        key: DeviceKey,
+        message: Message,
+        deadline_s: float,
+        connections: int,
+        ext_not_set: bool,
+    ) -> None:
+        self.router = router
+        self.call = call
+        self.key = key
+        self.message = message
+        self.deadline_s = deadline_s
+        self.connections = connections
+        self.ext_not_set = ext_not_set
+        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.timer: Timer | None = None
+
+    def written(self) -> None:
+        self.router.note_written(self.call)
+
+    def write_failed(self) -> None:
+        self.router.fail_write(self)
+
+
+class LocalRouter:
+    """Calls the devices connected to this node.
+
+    Args:
+        sessions: who is connected here.
+        journal: where ended calls are looked up when something late or stray comes in.
+        clock: deadlines.
+    """
+
+    def __init__(self, sessions: SessionTable, journal: CallJournal, clock: Clock) -> None:
+        self._sessions = sessions
+        self._journal = journal
+        self._clock = clock
+        self._pending: dict[int, _Pending] = {}
+        self._by_device: dict[DeviceKey, dict[int, _Pending]] = {}
+
+    @property
+    def pending_count(self) -> int:
+        """Calls waiting for an answer."""
+        return len(self._pending)
+
+    async def call(self, call: Call, message: Message, *, activated: bool, enabled: bool) -> Outcome:
+        """See `Router.call`."""
+        key = call.key
+        if key is None:
+            raise ValueError("a call that is routed names its device")
+        clock = self._clock
+        now_s = clock.monotonic_s()
+        self._journal.index_message_id(call)
+        call.mark(Stage.ROUTED, clock.time_s(), now_s)
+        session = self._sessions.find(key)
+        if session is None or session.link is None or not enabled:
+            return self._end_unreachable(call, key, activated=activated, enabled=enabled)
+        if len(self._pending) >= PENDING_CALLS_MAX:
+            raise RouterOverloaded
+        timeout_s = call.timeout_ms / 1000
+        ext_not_set = message.needs_ext and not session.link.ext & 1
+        pending = _Pending(self, call, key, message, now_s + timeout_s, session.connections, ext_not_set)
+        self._attach(pending)
+        try:
+            session.link.send(message.topic, message.payload, pending)
+            pending.timer = clock.call_later(timeout_s, self._expire, pending)
+            return await pending.future
+        except LinkBlocked:
+            raise RouterOverloaded from None
+        except LinkBroken:
+            return self._end(call, Outcome(Verdict.HALFCONN, Diagnosis.WRITE_FAILED))
+        finally:
+            if pending.timer is not None:
+                pending.timer.cancel()
+            self._detach(pending)
+
+    def _end_unreachable(self, call: Call, key: DeviceKey, *, activated: bool, enabled: bool) -> Outcome:
+        if not enabled:
+            return self._end(call, Outcome(Verdict.OFFLINE, Diagnosis.DISABLED))
+        if self._sessions.reach(key, self._clock.monotonic_s()) is Reach.HALF:
+            return self._end(call, Outcome(Verdict.HALFCONN, Diagnosis.HALF_CONNECTED))
+        diagnosis = Diagnosis.NOT_CONNECTED if activated else Diagnosis.NEVER_ACTIVATED
+        return self._end(call, Outcome(Verdict.OFFLINE, diagnosis))
+
+    def _attach(self, pending: _Pending) -> None:
+        self._pending[pending.call.message_id] = pending
+        self._by_device.setdefault(pending.key, {})[pending.call.message_id] = pending
+
+    def _detach(self, pending: _Pending) -> None:
+        message_id = pending.call.message_id
+        if self._pending.pop(message_id, None) is None:
+            return
+        of_device = self._by_device[pending.key]
+        del of_device[message_id]
+        if not of_device:
+            del self._by_device[pending.key]
+
+    @staticmethod
+    def _end(call: Call, outcome: Outcome) -> Outcome:
+        call.end(outcome.verdict, outcome.diagnosis)
+        return outcome
+
+    def _complete(self, pending: _Pending, outcome: Outcome) -> None:
+        self._end(pending.call, outcome)
+        # The waiting caller runs a moment later; what comes in until then belongs to an ended call.
+        self._detach(pending)
+        if not pending.future.done():
+            pending.future.set_result(outcome)
+
+    def note_written(self, call: Call) -> None:
+        """The message of a call was handed to the network in full."""
+        if not call.is_ended:
+            call.mark(Stage.WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
+
+    def fail_write(self, pending: _Pending) -> None:
+        """The connection ended with part of the message unsent: the device cannot have got it."""
+        if not pending.call.is_ended:
+            self._complete(pending, Outcome(Verdict.HALFCONN, Diagnosis.WRITE_FAILED))
+
+    def _expire(self, pending: _Pending) -> None:
+        call = pending.call
+        if call.is_ended:
+            return
+        if call.moment(Stage.WRITTEN) is None:
+            # Its bytes never left in full, so this is no timeout of the device.
+            self._complete(pending, Outcome(Verdict.HALFCONN, Diagnosis.WRITE_FAILED))
+            return
+        session = self._sessions.find(pending.key)
+        seen = set(call.reasons())
+        diagnosis = next((STRAY_DIAGNOSES[reason] for reason in STRAY_DIAGNOSES if reason in seen), None)
+        if diagnosis is None and session is not None and session.connections != pending.connections:
+            diagnosis = Diagnosis.SUPERSEDED_CONNECTION
+        if diagnosis is None and pending.ext_not_set:
+            diagnosis = Diagnosis.EXT_NOT_SET
+        self._complete(pending, Outcome(Verdict.TIMEOUT, diagnosis or Diagnosis.WRITTEN_NO_ANSWER))
+
+    def answer(self, origin: Origin, message_id: int, topic: str, payload: bytes) -> bool:
+        """Take what a device published on an answer topic. True when it completed a call.
+
+        It completes only the call it names, sent to this very device and answered on its own topic; anything else is kept
+        as evidence with the call it belongs to.
+        """
+        pending = self._pending.get(message_id)
+        if pending is None:
+            self._keep_stray(origin, message_id, topic, payload)
+            return False
+        call = pending.call
+        if pending.key != origin.key:
+            self._add_evidence(call, Stray.OTHER_DEVICE, origin, topic, payload)
+            return False
+        if topic != pending.message.answer_topic:
+            self._add_evidence(call, Stray.WRONG_TOPIC, origin, topic, payload)
+            return False
+        now_s = self._clock.monotonic_s()
+        if now_s >= pending.deadline_s:
+            # The timer is due but has not run yet: the deadline rules, not the order of callbacks.
+            self._expire(pending)
+            self._keep_stray(origin, message_id, topic, payload)
+            return False
+        if call.moment(Stage.WRITTEN) is None:
+            pending.written()
+        call.mark(Stage.ANSWERED, self._clock.time_s(), now_s)
+        call.set_answer(payload)
+        self._complete(pending, Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, payload))
+        return True
+
+    def refuse_answer(self, origin: Origin, message_id: int, topic: str, payload: bytes, reason: Stray) -> None:
+        """Keep an answer that may not be taken, whatever it says: too large, or on a topic of another device."""
+        call = self._journal.find_by_message_id(message_id)
+        if call is None:
+            self._keep_stray(origin, message_id, topic, payload)
+        else:
+            self._add_evidence(call, reason, origin, topic, payload)
+
+    def _keep_stray(self, origin: Origin, message_id: int, topic: str, payload: bytes) -> None:
+        call = self._journal.find_by_message_id(message_id)
+        if call is not None:
+            self._keep_with_ended(call, origin, topic, payload)
+            return
+        log.warning("answer without a call (1904)", extra={"device": str(origin.key), "topic": topic})
+        waiting = self._by_device.get(origin.key)
+        if waiting:
+            for pending in waiting.values():
+                self._add_evidence(pending.call, Stray.WRONG_MESSAGE_ID, origin, topic, payload)
+            return
+        last = self._journal.last_call_of(origin.key)
+        if last is not None:
+            self._add_evidence(last, Stray.WRONG_MESSAGE_ID, origin, topic, payload)
+
+    def _keep_with_ended(self, call: Call, origin: Origin, topic: str, payload: bytes) -> None:
+        if call.key != origin.key:
+            self._add_evidence(call, Stray.OTHER_DEVICE, origin, topic, payload)
+        elif call.verdict is Verdict.SUCCESS:
+            self._add_evidence(call, Stray.DUPLICATE, origin, topic, payload)
+        else:
+            routed = call.moment(Stage.ROUTED)
+            if call.verdict is Verdict.TIMEOUT and routed is not None and not call.late_by_ms:
+                late_s = self._clock.monotonic_s() - routed.monotonic_s - call.timeout_ms / 1000
+                call.late_by_ms = max(1, round(late_s * 1000))
+                call.diagnosis = Diagnosis.ANSWERED_LATE
+            self._add_evidence(call, Stray.LATE, origin, topic, payload)
+
+    def _add_evidence(self, call: Call, reason: Stray, origin: Origin, topic: str, payload: bytes) -> None:
+        # Another account's device is nobody's business here: that it sent something is all that is kept.
+        shown = call.account_id == origin.account_id
+        call.add_evidence(
+            Evidence(
+                reason=reason,
+                time_ms=milliseconds(self._clock.time_s()),
+                sender=str(origin.key) if shown else "",
+                topic=topic if shown else "",
+                payload=payload[:EVIDENCE_PAYLOAD_BYTES_MAX] if shown else b"",
+                payload_bytes=len(payload),
+            )
+        )
+        self._journal.note_evidence(call)

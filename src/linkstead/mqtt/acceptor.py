@@ -1,0 +1,108 @@
+"""One port for plain MQTT and MQTT over TLS, told apart by the first byte.
+
+Devices speak TLS on 1883 as well as on 443 and 8883. Source: `device-protocol.md` 0.8.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+
+from linkstead.clock import Clock, Timer
+
+log = logging.getLogger(__name__)
+
+TLS_HANDSHAKE_FIRST_BYTE = 0x16
+FIRST_BYTE_WAIT_S = 10.0
+WAITING_CONNECTIONS_MAX = 1_000
+BACKLOG = 1_024
+
+
+class SniffingAcceptor:
+    """Accepts connections of one listening socket and looks at the first byte before it decides.
+
+    Args:
+        listening: a bound, non-blocking socket.
+        make_protocol: makes the protocol of a connection.
+        tls: what TLS is spoken with.
+        clock: a silent connection is closed after `FIRST_BYTE_WAIT_S`.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        make_protocol: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext,
+        clock: Clock,
+    ) -> None:
+        self._listening = listening
+        self._make_protocol = make_protocol
+        self._tls = tls
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[socket.socket, Timer] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Listen."""
+        self._listening.listen(BACKLOG)
+        self._loop.add_reader(self._listening, self._accept)
+
+    def close(self) -> None:
+        """Take no more connections, and drop those that have not said anything yet."""
+        self._loop.remove_reader(self._listening)
+        self._listening.close()
+        for connection in list(self._waiting):
+            self._drop(connection)
+
+    def _accept(self) -> None:
+        # As many as are there now: one wake-up may stand for many connections.
+        for _ in range(BACKLOG):
+            try:
+                connection, _peer = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:
+                log.exception("a connection could not be accepted")
+                return
+            connection.setblocking(False)
+            if len(self._waiting) >= WAITING_CONNECTIONS_MAX:
+                connection.close()
+                continue
+            self._waiting[connection] = self._clock.call_later(FIRST_BYTE_WAIT_S, self._drop, connection)
+            self._loop.add_reader(connection, self._look, connection)
+
+    def _look(self, connection: socket.socket) -> None:
+        try:
+            first = connection.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            first = b""
+        if not first:
+            self._drop(connection)
+            return
+        self._loop.remove_reader(connection)
+        self._waiting.pop(connection).cancel()
+        tls = self._tls if first[0] == TLS_HANDSHAKE_FIRST_BYTE else None
+        task = self._loop.create_task(self._connect(connection, tls))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._make_protocol, connection, ssl=tls)
+        except (OSError, ssl.SSLError) as error:
+            log.info("a connection ended in its TLS handshake: %s", error)
+            with contextlib.suppress(OSError):
+                connection.close()
+
+    def _drop(self, connection: socket.socket) -> None:
+        timer = self._waiting.pop(connection, None)
+        if timer is None:
+            return
+        timer.cancel()
+        self._loop.remove_reader(connection)
+        connection.close()

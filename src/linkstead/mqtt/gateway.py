@@ -1,0 +1,503 @@
+"""The device gateway: connections of devices, between the sans-IO protocol and the core.
+
+Bytes go to `ServerConnection`, its events come back here: a CONNECT is checked against the registry, subscriptions and
+publishes are checked against the topic rules and handed on. A `DeviceConnection` is the core's `Link`.
+"""
+
+import asyncio
+import logging
+from typing import cast
+
+from linkstead.alink import credentials, topics
+from linkstead.clock import Clock, Timer, milliseconds
+from linkstead.ids import LETTERS_AND_DIGITS, Ids
+from linkstead.mqtt import protocol
+from linkstead.mqtt.packets import Connect, ReasonCode, Subscribe, Unsubscribe
+from linkstead.mqtt.protocol import Refusal, ServerConnection
+from linkstead.registry import Device, DeviceKey, Origin, Registry
+from linkstead.sessions import (
+    SUBSCRIPTIONS_MAX,
+    Ending,
+    LinkBlocked,
+    LinkBroken,
+    QueuedMessage,
+    Receipt,
+    Session,
+    SessionTable,
+)
+from linkstead.uplink import Uplink
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE_S_MIN, KEEP_ALIVE_S_MAX = 30, 1_200
+"""Source: `device-protocol.md` 1.5."""
+
+FILTERS_OF_ONE_SUBSCRIBE_MAX = 8
+"""Source: `device-protocol.md` 2."""
+
+WRITE_BUFFER_BYTES_MAX = 1024 * 1024
+"""Bytes waiting for a device that does not read; past it messages are refused."""
+
+CLOSE_WAIT_S = 5.0
+"""For the last bytes to leave before a closed connection is cut."""
+
+SESSION_KEPT_S = 7 * 24 * 3600.0
+"""A persistent session of MQTT 3.x. Source: `device-protocol.md` 1.6."""
+
+ASSIGNED_CLIENT_ID_CHARS = 23
+
+HTTP_ANSWER = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain;charset=utf-8\r\nContent-Length: 44\r\n"
+    b"Connection: close\r\n\r\nThis port speaks MQTT. HTTP has its own port"
+)
+
+DISCONNECT_REASONS = {
+    Ending.SUPERSEDED: ReasonCode.SESSION_TAKEN_OVER,
+    Ending.DISABLED: ReasonCode.NOT_AUTHORIZED,
+    Ending.DELETED: ReasonCode.NOT_AUTHORIZED,
+    Ending.STOPPED: ReasonCode.SERVER_SHUTTING_DOWN,
+    Ending.KEEP_ALIVE_EXPIRED: ReasonCode.KEEP_ALIVE_TIMEOUT,
+}
+"""What MQTT 5.0 is told when the server ends a connection."""
+
+
+class DeviceGateway:
+    """What all connections of devices share.
+
+    Args:
+        registry: devices and their secrets.
+        sessions: where a connection is attached.
+        uplink: takes what devices publish.
+        clock, ids: time limits; client ids for those that ask for one.
+    """
+
+    def __init__(self, *, registry: Registry, sessions: SessionTable, uplink: Uplink, clock: Clock, ids: Ids) -> None:
+        self.registry = registry
+        self.sessions = sessions
+        self.uplink = uplink
+        self.clock = clock
+        self.ids = ids
+        self.connections: set[DeviceConnection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.is_draining = False
+
+    def make_protocol(self) -> "DeviceConnection":
+        """A protocol for one accepted connection."""
+        return DeviceConnection(self)
+
+    def drain(self) -> None:
+        """Take no more devices; those connected stay."""
+        self.is_draining = True
+
+    async def close(self) -> None:
+        """End every connection."""
+        self.is_draining = True
+        for connection in list(self.connections):
+            connection.close(Ending.STOPPED)
+        while self.tasks:
+            await asyncio.wait(self.tasks)
+
+
+class DeviceConnection(asyncio.Protocol):
+    """One connection of a device, or of something that wants to be one. It is the session's `Link`."""
+
+    __slots__ = (
+        "_device",
+        "_ending",
+        "_ext",
+        "_gateway",
+        "_in_flight",
+        "_is_fresh",
+        "_is_open",
+        "_machine",
+        "_peer",
+        "_receipts",
+        "_session",
+        "_timer",
+        "_transport",
+    )
+
+    def __init__(self, gateway: DeviceGateway) -> None:
+        self._gateway = gateway
+        self._machine = ServerConnection(gateway.clock.monotonic_s())
+        self._transport: asyncio.Transport | None = None
+        self._device: Device | None = None
+        self._session: Session | None = None
+        self._ext = 0
+        self._ending: Ending | None = None
+        self._is_fresh = True
+        self._is_open = False
+        self._in_flight: dict[int, QueuedMessage] = {}
+        self._receipts: list[Receipt] | None = None
+        self._peer = ""
+        self._timer: Timer | None = None
+
+    # what asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: the peer has some time to send CONNECT."""
+        self._transport = cast("asyncio.Transport", transport)
+        # With no buffer allowed, resume_writing means that every byte has left: the proof of `written`.
+        self._transport.set_write_buffer_limits(high=0)
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        self._gateway.connections.add(self)
+        self._set_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End, for whatever reason."""
+        self._transport = None
+        self._gateway.connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._detach(self._ending or Ending.LOST)
+
+    def pause_writing(self) -> None:
+        """Bytes wait for the device to read."""
+        if self._receipts is None:
+            self._receipts = []
+
+    def resume_writing(self) -> None:
+        """Everything has left."""
+        receipts, self._receipts = self._receipts, None
+        for receipt in receipts or ():
+            receipt.written()
+        if self._is_open:
+            self.pump()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the device."""
+        if self._transport is None or self._machine.closing:
+            return
+        if self._is_fresh:
+            self._is_fresh = False
+            if self._refuse_other_protocol(data):
+                return
+        self._handle(self._machine.receive_data(data, self._gateway.clock.monotonic_s()))
+        self._flush()
+
+    def eof_received(self) -> bool:
+        """The device sends no more: that is the end."""
+        self._handle(self._machine.receive_eof(self._gateway.clock.monotonic_s()))
+        return False
+
+    # the Link port
+
+    @property
+    def key(self) -> DeviceKey:
+        """The device."""
+        return self.origin.key
+
+    @property
+    def origin(self) -> Origin:
+        """The device and its account."""
+        if self._device is None:
+            raise LinkBroken
+        return Origin(self._device.key, self._device.account_id)
+
+    @property
+    def ext(self) -> int:
+        """The bit field `ext` of the CONNECT."""
+        return self._ext
+
+    def send(self, topic: str, payload: bytes, receipt: Receipt | None = None) -> None:
+        """See `Link.send`."""
+        transport = self._transport
+        if transport is None or not self._is_open:
+            raise LinkBroken
+        if transport.get_write_buffer_size() > WRITE_BUFFER_BYTES_MAX:
+            raise LinkBlocked
+        self._machine.publish(topic.encode(), payload, 0)
+        self._flush()
+        if receipt is None:
+            return
+        if self._receipts is None:
+            receipt.written()
+        else:
+            self._receipts.append(receipt)
+
+    def pump(self) -> None:
+        """See `Link.pump`."""
+        session, transport = self._session, self._transport
+        if session is None or not session.queue or transport is None or not self._is_open:
+            return
+        session.drop_expired(self._gateway.clock.monotonic_s())
+        for message in list(session.queue):
+            if message.packet_id:
+                continue
+            if self._receipts is not None:
+                break
+            try:
+                packet_id = self._machine.publish(message.topic.encode(), message.payload, 1, dup=message.was_sent)
+            except protocol.WindowFull:
+                break
+            except protocol.PacketTooLarge:
+                log.warning("message larger than the device takes dropped", extra=self._fields(topic=message.topic))
+                session.queue.remove(message)
+                continue
+            if packet_id is not None:
+                message.packet_id = packet_id
+                message.was_sent = True
+                self._in_flight[packet_id] = message
+            self._flush()
+
+    def close(self, ending: Ending) -> None:
+        """See `Link.close`."""
+        if self._ending is None:
+            self._ending = ending
+        reason = DISCONNECT_REASONS.get(ending)
+        if self._is_open and reason is not None:
+            self._machine.disconnect(reason)
+        self._flush()
+        self._detach(ending)
+        self._close_transport()
+
+    # events of the protocol
+
+    def _handle(self, events: list[protocol.Event]) -> None:
+        for event in events:
+            match event:
+                case protocol.PublishReceived():
+                    self._take_publish(event)
+                case protocol.PublishAcknowledged():
+                    self._take_acknowledgement(event)
+                case protocol.ConnectReceived():
+                    self._begin_authentication(event.connect)
+                case protocol.SubscribeReceived():
+                    self._take_subscribe(event.packet)
+                case protocol.UnsubscribeReceived():
+                    self._take_unsubscribe(event.packet)
+                case protocol.PublishTooLarge():
+                    self._take_too_large(event)
+                case protocol.DisconnectReceived():
+                    self._take_disconnect(event)
+                case protocol.KeepAliveExpired():
+                    log.info("keep-alive expired", extra=self._fields())
+                    self.close(Ending.KEEP_ALIVE_EXPIRED)
+                case protocol.ConnectionLost():
+                    self._end(Ending.LOST)
+                case protocol.ConnectTimedOut():
+                    log.info("no CONNECT in time", extra=self._fields())
+                    self._close_transport()
+                case protocol.Violated():
+                    log.warning("protocol violation: %s", event.text, extra=self._fields())
+                    self._end(Ending.VIOLATED)
+
+    def _begin_authentication(self, connect: Connect) -> None:
+        task = asyncio.get_running_loop().create_task(self._authenticate(connect))
+        self._gateway.tasks.add(task)
+        task.add_done_callback(self._gateway.tasks.discard)
+
+    async def _authenticate(self, connect: Connect) -> None:
+        try:
+            refusal = await self._check(connect)
+        except Exception:
+            # The edge of the core: with the store away nobody can be let in, and the loop goes on.
+            log.exception("CONNECT could not be checked", extra=self._fields())
+            refusal = Refusal.UNAVAILABLE
+        if self._transport is None or self._machine.closing:
+            return
+        if refusal is not None:
+            self._machine.refuse(refusal)
+            self._end(Ending.VIOLATED)
+            return
+        self._attach(connect)
+
+    async def _check(self, connect: Connect) -> Refusal | None:
+        """Find and check the device that a CONNECT names. None when it may come in. Source: `device-protocol.md` 1.4."""
+        if self._gateway.is_draining:
+            return Refusal.UNAVAILABLE
+        try:
+            client_id = credentials.parse_client_id(connect.client_id)
+        except credentials.BadClientId as error:
+            return self._refuse(Refusal.CLIENT_ID_REJECTED, str(error))
+        if connect.user_name is None or connect.password is None:
+            return self._refuse(Refusal.BAD_USER_NAME_OR_PASSWORD, "user name or password is absent")
+        try:
+            key = credentials.parse_user_name(connect.user_name)
+        except credentials.BadUserName as error:
+            return self._refuse(Refusal.BAD_USER_NAME_OR_PASSWORD, str(error))
+        if client_id.auth_type:
+            return self._refuse(Refusal.NOT_AUTHORIZED, "dynamic registration is not served", key)
+        if not KEEP_ALIVE_S_MIN <= connect.keep_alive_s <= KEEP_ALIVE_S_MAX:
+            rule = f"keep-alive {connect.keep_alive_s} s is outside {KEEP_ALIVE_S_MIN}..{KEEP_ALIVE_S_MAX}"
+            return self._refuse(Refusal.KEEP_ALIVE_OUT_OF_RANGE, rule, key)
+        device = await self._gateway.registry.find_device(key)
+        if device is None:
+            return self._refuse(Refusal.NOT_AUTHORIZED, "no such device", key)
+        if not credentials.check_password(key, client_id, device.device_secret, connect.password):
+            return self._refuse(Refusal.NOT_AUTHORIZED, "the password does not match the device's secret", key)
+        if not device.enabled:
+            return self._refuse(Refusal.NOT_AUTHORIZED, "the device is disabled", key)
+        self._device = device
+        self._ext = client_id.ext
+        return None
+
+    def _refuse(self, refusal: Refusal, reason: str, key: DeviceKey | None = None) -> Refusal:
+        log.warning("CONNECT refused: %s", reason, extra={"device": str(key or ""), "peer": self._peer})
+        return refusal
+
+    def _attach(self, connect: Connect) -> None:
+        gateway, device = self._gateway, self._device
+        if device is None:
+            raise LinkBroken
+        now_s, now_ms = gateway.clock.monotonic_s(), milliseconds(gateway.clock.time_s())
+        self._device = gateway.registry.note_activation(device, now_ms)
+        self._is_open = True
+        attachment = gateway.sessions.attach(
+            self,
+            clean_start=connect.clean_start,
+            kept_s=_session_kept_s(connect),
+            keep_alive_s=connect.keep_alive_s,
+            now_s=now_s,
+            now_ms=now_ms,
+            ip_address=self._peer,
+        )
+        self._session = attachment.session
+        for message in attachment.session.queue or ():
+            message.packet_id = 0
+        if attachment.superseded is not None:
+            attachment.superseded.close(Ending.SUPERSEDED)
+        assigned = None
+        if not connect.client_id or connect.client_id.startswith("|"):
+            assigned = gateway.ids.token(LETTERS_AND_DIGITS, ASSIGNED_CLIENT_ID_CHARS)
+        log.info("device connected", extra={**self._fields(), "ext": self._ext, "mqtt_level": connect.level})
+        events = self._machine.accept(attachment.session_present, now_s, assigned_client_id=assigned)
+        self._flush()
+        self._set_timer()
+        self.pump()
+        self._handle(events)
+        self._flush()
+
+    def _take_publish(self, event: protocol.PublishReceived) -> None:
+        allowed = self._gateway.uplink.receive(self, event.topic, event.payload, event.qos)
+        if event.qos == 1:
+            self._machine.puback(event.packet_id, ReasonCode.SUCCESS if allowed else ReasonCode.NOT_AUTHORIZED)
+
+    def _take_too_large(self, event: protocol.PublishTooLarge) -> None:
+        self._gateway.uplink.refuse_too_large(self, event.topic, event.payload_bytes)
+        if event.qos == 1:
+            self._machine.puback(event.packet_id, ReasonCode.QUOTA_EXCEEDED)
+
+    def _take_acknowledgement(self, event: protocol.PublishAcknowledged) -> None:
+        message = self._in_flight.pop(event.packet_id, None)
+        if message is not None and self._session is not None and self._session.queue:
+            self._session.queue.remove(message)
+        self.pump()
+
+    def _take_subscribe(self, packet: Subscribe) -> None:
+        session = self._session
+        if session is None:
+            return
+        granted: list[int] = []
+        for position, subscription in enumerate(packet.subscriptions):
+            name = subscription.topic_filter
+            is_new = name not in session.subscriptions
+            if not topics.may_subscribe(self.key, name):
+                log.warning("subscription refused (403)", extra=self._fields(topic=name))
+                granted.append(ReasonCode.NOT_AUTHORIZED)
+            elif position >= FILTERS_OF_ONE_SUBSCRIBE_MAX or (
+                is_new and len(session.subscriptions) >= SUBSCRIPTIONS_MAX
+            ):
+                log.warning("subscription over the limit refused", extra=self._fields(topic=name))
+                granted.append(ReasonCode.QUOTA_EXCEEDED)
+            else:
+                session.subscriptions[name] = min(subscription.qos, 1)
+                granted.append(session.subscriptions[name])
+        self._machine.suback(packet, granted)
+
+    def _take_unsubscribe(self, packet: Unsubscribe) -> None:
+        session = self._session
+        if session is None:
+            return
+        codes = [
+            ReasonCode.SUCCESS
+            if session.subscriptions.pop(name, None) is not None
+            else ReasonCode.NO_SUBSCRIPTION_EXISTED
+            for name in packet.topic_filters
+        ]
+        self._machine.unsuback(packet, [int(code) for code in codes])
+
+    def _take_disconnect(self, event: protocol.DisconnectReceived) -> None:
+        if self._session is not None and event.session_expiry_interval_s is not None:
+            self._session.kept_s = float(min(event.session_expiry_interval_s, int(SESSION_KEPT_S)))
+        log.info("device disconnected", extra=self._fields())
+        self._end(Ending.DISCONNECTED)
+
+    # endings
+
+    def _end(self, ending: Ending) -> None:
+        if self._ending is None:
+            self._ending = ending
+        self._flush()
+        self._detach(ending)
+        self._close_transport()
+
+    def _detach(self, ending: Ending) -> None:
+        self._is_open = False
+        receipts, self._receipts = self._receipts, None
+        for receipt in receipts or ():
+            receipt.write_failed()
+        session, self._session = self._session, None
+        if session is None:
+            return
+        for message in self._in_flight.values():
+            message.packet_id = 0
+        self._in_flight = {}
+        clock = self._gateway.clock
+        if self._gateway.sessions.detach(self, ending, now_s=clock.monotonic_s(), now_ms=milliseconds(clock.time_s())):
+            log.info("device offline: %s", ending.value, extra=self._fields())
+
+    def _close_transport(self) -> None:
+        if self._transport is None:
+            return
+        self._transport.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._gateway.clock.call_later(CLOSE_WAIT_S, self._abort)
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _refuse_other_protocol(self, data: bytes) -> bool:
+        """Tell HTTP that this is not its port. The first byte of MQTT is 0x10. Source: `architecture.md` 6."""
+        if not data[:1].isalpha() or self._transport is None:
+            return False
+        log.warning("HTTP on the MQTT port", extra=self._fields())
+        self._transport.write(HTTP_ANSWER)
+        self._end(Ending.VIOLATED)
+        return True
+
+    # time and bytes
+
+    def _flush(self) -> None:
+        data = self._machine.data_to_send()
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _set_timer(self) -> None:
+        deadline_s = self._machine.deadline()
+        if self._timer is not None:
+            self._timer.cancel()
+        if deadline_s is not None:
+            wait_s = deadline_s - self._gateway.clock.monotonic_s()
+            self._timer = self._gateway.clock.call_later(max(wait_s, 0.0), self._check_time)
+
+    def _check_time(self) -> None:
+        self._timer = None
+        if self._transport is None or self._machine.closing:
+            return
+        self._handle(self._machine.check_time(self._gateway.clock.monotonic_s()))
+        if self._ending is None and not self._machine.closing:
+            self._set_timer()
+
+    def _fields(self, **others: object) -> dict[str, object]:
+        device = str(self._device.key) if self._device is not None else ""
+        return {"device": device, "peer": self._peer, **others}
+
+
+def _session_kept_s(connect: Connect) -> float:
+    if connect.level < 5:
+        return 0.0 if connect.clean_start else SESSION_KEPT_S
+    return min(float(connect.properties.get("session_expiry_interval", 0)), SESSION_KEPT_S)

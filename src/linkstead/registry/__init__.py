@@ -1,0 +1,40 @@
+"""Who may call and what may be called: accounts, keys, instances, products and devices."""
+
+from linkstead.registry.addressing import Scope, find_device, find_product
+from linkstead.registry.records import (
+    PUBLIC_INSTANCE,
+    AccessKey,
+    Account,
+    Device,
+    DeviceKey,
+    DeviceStatus,
+    Instance,
+    Origin,
+    Page,
+    PresenceChange,
+    Product,
+    ProductStatistics,
+)
+from linkstead.registry.registry import Registry
+from linkstead.registry.store import AlreadyExists, Store
+
+__all__ = [
+    "PUBLIC_INSTANCE",
+    "AccessKey",
+    "Account",
+    "AlreadyExists",
+    "Device",
+    "DeviceKey",
+    "DeviceStatus",
+    "Instance",
+    "Origin",
+    "Page",
+    "PresenceChange",
+    "Product",
+    "ProductStatistics",
+    "Registry",
+    "Scope",
+    "Store",
+    "find_device",
+    "find_product",
+]

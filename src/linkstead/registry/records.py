@@ -1,0 +1,156 @@
+"""The records of the registry. Moments are milliseconds since 1970 UTC."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, NamedTuple, TypeVar
+
+PUBLIC_INSTANCE = ""
+"""The instance a request means when it sends no IotInstanceId."""
+
+Record = TypeVar("Record")
+
+
+class DeviceKey(NamedTuple):
+    """What names a device on both sides of the protocol. Unique in the whole installation."""
+
+    product_key: str
+    device_name: str
+
+    def __str__(self) -> str:
+        return f"{self.product_key}/{self.device_name}"
+
+
+class Origin(NamedTuple):
+    """Who a message comes from: a device and the account that owns it."""
+
+    key: DeviceKey
+    account_id: str
+
+
+class DeviceStatus(StrEnum):
+    """The vendor's words. Source: QueryDeviceDetail reference, field Status."""
+
+    UNACTIVE = "UNACTIVE"
+    ONLINE = "ONLINE"
+    OFFLINE = "OFFLINE"
+    DISABLE = "DISABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A tenant. Every other record belongs to exactly one."""
+
+    account_id: str
+    name: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """A key pair of an account, or of one of its RAM users when `user_name` is not empty."""
+
+    access_key_id: str
+    secret: str
+    account_id: str
+    user_name: str
+    enabled: bool
+    created_ms: int
+
+    def __repr__(self) -> str:
+        return f"AccessKey({self.access_key_id!r}, account {self.account_id!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A named instance of an account. The public instance is not stored: every account has it."""
+
+    instance_id: str
+    account_id: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product. Field names and number codes are those of CreateProduct and QueryProduct."""
+
+    product_key: str
+    account_id: str
+    instance_id: str
+    product_name: str
+    product_secret: str
+    node_type: int
+    data_format: int
+    net_type: str
+    aliyun_commodity_code: str
+    auth_type: str
+    protocol_type: str
+    validate_type: int
+    category_key: str
+    description: str
+    id2: bool
+    dynamic_registration: bool
+    created_ms: int
+
+    def __repr__(self) -> str:
+        return f"Product({self.product_key!r}, {self.product_name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device as registered, and what is remembered of its connections.
+
+    `activated_ms`, `online_ms` (last time it came online) and `status_ms` (last change between online and offline) are 0
+    where it never happened. `is_online` is what was last written down; the truth of the moment is `sessions.Presence`.
+    """
+
+    iot_id: str
+    product_key: str
+    device_name: str
+    account_id: str
+    instance_id: str
+    device_secret: str
+    nickname: str
+    enabled: bool
+    created_ms: int
+    modified_ms: int
+    activated_ms: int
+    online_ms: int
+    status_ms: int
+    is_online: bool
+    ip_address: str
+    firmware_version: str
+
+    @property
+    def key(self) -> DeviceKey:
+        """Product key and device name."""
+        return DeviceKey(self.product_key, self.device_name)
+
+    def __repr__(self) -> str:
+        return f"Device({self.product_key}/{self.device_name})"
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceChange:
+    """A device came online or went offline; `at_ms` is the moment, `ip_address` the peer's when it came online."""
+
+    key: DeviceKey
+    is_online: bool
+    at_ms: int
+    ip_address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Record]):
+    """One page of a listing, newest first, and how many records there are in all."""
+
+    records: list[Record]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProductStatistics:
+    """Source: QueryDeviceStatistics reference."""
+
+    device_count: int
+    active_count: int
+    online_count: int

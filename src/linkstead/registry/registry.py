@@ -1,0 +1,165 @@
+"""The registry as the rest of the core uses it: reads from memory where it can, writes through to the store."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+from linkstead.registry.records import AccessKey, Device, DeviceKey, Product
+from linkstead.registry.store import Store
+
+ACCESS_KEYS_CACHED_MAX = 10_000
+PRODUCTS_CACHED_MAX = 10_000
+DEVICES_CACHED_MAX = 200_000
+INSTANCES_CACHED_MAX = 10_000
+CACHED_AGE_S_MAX = 300.0
+
+Name = TypeVar("Name", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class _Cache(Generic[Name, Value]):
+    """A bounded table of records read lately; the one unused for longest goes first."""
+
+    __slots__ = ("_entries", "_size_max")
+
+    def __init__(self, size_max: int) -> None:
+        self._entries: OrderedDict[Name, tuple[float, Value]] = OrderedDict()
+        self._size_max = size_max
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, name: Name, now_s: float) -> Value | None:
+        entry = self._entries.get(name)
+        if entry is None or now_s - entry[0] > CACHED_AGE_S_MAX:
+            return None
+        self._entries.move_to_end(name)
+        return entry[1]
+
+    def put(self, name: Name, value: Value, now_s: float) -> None:
+        self._entries[name] = (now_s, value)
+        self._entries.move_to_end(name)
+        if len(self._entries) > self._size_max:
+            self._entries.popitem(last=False)
+
+    def drop(self, name: Name) -> None:
+        self._entries.pop(name, None)
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+
+class Registry:
+    """Cached reads of keys, products and devices, and the writes that make the cache forget.
+
+    A record that was found is remembered for `CACHED_AGE_S_MAX`, one that was not found never is: what another process
+    registers can be called at once. `forget_all` is for changes made elsewhere.
+
+    Args:
+        store: where the records are.
+        monotonic_s: reads the clock.
+    """
+
+    def __init__(self, store: Store, monotonic_s: Callable[[], float]) -> None:
+        self.store = store
+        self._monotonic_s = monotonic_s
+        self._access_keys: _Cache[str, AccessKey] = _Cache(ACCESS_KEYS_CACHED_MAX)
+        self._products: _Cache[str, Product] = _Cache(PRODUCTS_CACHED_MAX)
+        self._devices: _Cache[DeviceKey, Device] = _Cache(DEVICES_CACHED_MAX)
+        self._instances: _Cache[str, frozenset[str]] = _Cache(INSTANCES_CACHED_MAX)
+        self._epoch = 0
+
+    def forget_all(self) -> None:
+        """Drop every cached record; the next read of each asks the store."""
+        self._epoch += 1
+        self._access_keys.clear()
+        self._products.clear()
+        self._devices.clear()
+        self._instances.clear()
+
+    async def find_access_key(self, access_key_id: str) -> AccessKey | None:
+        """The key pair, enabled or not, or None."""
+        return await self._find(self._access_keys, access_key_id, self.store.find_access_key)
+
+    async def find_product(self, product_key: str) -> Product | None:
+        """The product, whosever it is, or None."""
+        return await self._find(self._products, product_key, self.store.find_product)
+
+    async def find_device(self, key: DeviceKey) -> Device | None:
+        """The device, whosever it is, or None."""
+        return await self._find(self._devices, key, self.store.find_device)
+
+    async def find_instances(self, account_id: str) -> frozenset[str]:
+        """The ids of the account's named instances."""
+        return await self._find(self._instances, account_id, self._read_instances) or frozenset()
+
+    async def _read_instances(self, account_id: str) -> frozenset[str]:
+        return frozenset(instance.instance_id for instance in await self.store.list_instances(account_id))
+
+    async def find_device_by_iot_id(self, iot_id: str) -> Device | None:
+        """The device with this IotId, or None. Reads the store: no call path uses it when warm."""
+        return await self.store.find_device_by_iot_id(iot_id)
+
+    async def _find(
+        self, cache: _Cache[Name, Value], name: Name, read: Callable[[Name], Awaitable[Value | None]]
+    ) -> Value | None:
+        value = cache.get(name, self._monotonic_s())
+        if value is None:
+            epoch = self._epoch
+            value = await read(name)
+            # A change that came while we read must not be hidden behind the older record.
+            if value is not None and epoch == self._epoch:
+                cache.put(name, value, self._monotonic_s())
+        return value
+
+    async def update_product(self, product: Product) -> bool:
+        """Write a product's changed fields. False when it is gone. Raises AlreadyExists("product_name")."""
+        try:
+            return await self.store.update_product(product)
+        finally:
+            self._forget(self._products, product.product_key)
+
+    async def delete_product(self, product_key: str) -> bool:
+        """Delete a product without devices. False when it is gone or has some."""
+        try:
+            return await self.store.delete_product(product_key)
+        finally:
+            self._forget(self._products, product_key)
+
+    async def add_devices(self, devices: Sequence[Device]) -> None:
+        """Register devices, all or none. Raises AlreadyExists."""
+        await self.store.add_devices(devices)
+
+    async def set_device_enabled(self, key: DeviceKey, enabled: bool, at_ms: int) -> bool:
+        """Enable or disable a device. False when it is gone."""
+        try:
+            return await self.store.set_device_enabled(key, enabled, at_ms)
+        finally:
+            self._forget(self._devices, key)
+
+    async def delete_device(self, key: DeviceKey) -> bool:
+        """Delete a device. False when it is gone."""
+        try:
+            return await self.store.delete_device(key)
+        finally:
+            self._forget(self._devices, key)
+
+    async def set_access_key_enabled(self, access_key_id: str, enabled: bool) -> bool:
+        """Enable or disable a key pair. False when there is none of this id."""
+        try:
+            return await self.store.set_access_key_enabled(access_key_id, enabled)
+        finally:
+            self._forget(self._access_keys, access_key_id)
+
+    def note_activation(self, device: Device, at_ms: int) -> Device:
+        """Remember in the cached record that the device connected for the first time; the store learns it by presence."""
+        if device.activated_ms:
+            return device
+        activated = replace(device, activated_ms=at_ms)
+        self._devices.put(device.key, activated, self._monotonic_s())
+        return activated
+
+    def _forget(self, cache: _Cache[Name, Value], name: Name) -> None:
+        self._epoch += 1
+        cache.drop(name)

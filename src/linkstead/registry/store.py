@@ -1,0 +1,100 @@
+"""The port for what is kept on disk, as far as the registry goes."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from linkstead.registry.records import (
+    AccessKey,
+    Account,
+    Device,
+    DeviceKey,
+    Instance,
+    Page,
+    Product,
+    ProductStatistics,
+)
+
+
+class AlreadyExists(Exception):
+    """A record of this name is there already. The first argument names the field: `product_key`, `device_name`, …"""
+
+
+class Store(Protocol):
+    """Durable storage of the registry. A method that returns has written; a crash afterwards loses nothing."""
+
+    async def add_account(self, account: Account) -> None:
+        """Keep a new account. Raises AlreadyExists("account_id" or "name")."""
+
+    async def list_accounts(self) -> list[Account]:
+        """Every account, oldest first."""
+
+    async def find_account(self, account_id: str) -> Account | None:
+        """The account, or None."""
+
+    async def add_access_key(self, key: AccessKey) -> None:
+        """Keep a new key pair. Raises AlreadyExists("access_key_id")."""
+
+    async def find_access_key(self, access_key_id: str) -> AccessKey | None:
+        """The key pair, enabled or not, or None."""
+
+    async def list_access_keys(self, account_id: str) -> list[AccessKey]:
+        """Every key pair of an account, oldest first."""
+
+    async def set_access_key_enabled(self, access_key_id: str, enabled: bool) -> bool:
+        """Enable or disable a key pair. False when there is none of this id."""
+
+    async def add_instance(self, instance: Instance) -> None:
+        """Keep a new named instance. Raises AlreadyExists("instance_id"); ids are unique in the installation."""
+
+    async def list_instances(self, account_id: str) -> list[Instance]:
+        """The named instances of an account, oldest first."""
+
+    async def add_product(self, product: Product) -> None:
+        """Keep a new product. Raises AlreadyExists("product_key" or "product_name": one account and instance)."""
+
+    async def find_product(self, product_key: str) -> Product | None:
+        """The product, whosever it is, or None."""
+
+    async def update_product(self, product: Product) -> bool:
+        """Write all fields that can change. False when it is gone. Raises AlreadyExists("product_name")."""
+
+    async def delete_product(self, product_key: str) -> bool:
+        """Delete a product that has no devices. False when it is gone or still has some."""
+
+    async def list_products(
+        self, account_id: str, instance_id: str | None, aliyun_commodity_code: str | None, offset: int, limit: int
+    ) -> Page[Product]:
+        """A page of an account's products, newest first; `instance_id` None means all instances."""
+
+    async def count_products(self, account_id: str) -> int:
+        """How many products the account has."""
+
+    async def add_devices(self, devices: Sequence[Device]) -> None:
+        """Keep new devices, all or none. Raises AlreadyExists("device_name" or "iot_id", the name at fault)."""
+
+    async def find_device(self, key: DeviceKey) -> Device | None:
+        """The device, whosever it is, or None."""
+
+    async def find_device_by_iot_id(self, iot_id: str) -> Device | None:
+        """The device, whosever it is, or None."""
+
+    async def find_devices(self, keys: Sequence[DeviceKey]) -> list[Device]:
+        """Those of the devices that exist."""
+
+    async def list_devices(self, product_key: str, offset: int, limit: int) -> Page[Device]:
+        """A page of a product's devices, newest first."""
+
+    async def set_device_enabled(self, key: DeviceKey, enabled: bool, at_ms: int) -> bool:
+        """Enable or disable a device. False when it is gone."""
+
+    async def delete_device(self, key: DeviceKey) -> bool:
+        """Delete a device. False when it is gone."""
+
+    async def count_devices(self, product_key: str) -> int:
+        """How many devices the product has."""
+
+    async def device_statistics(self, account_id: str, product_key: str | None) -> ProductStatistics:
+        """Counts over one product, or over the account. Presence that is still to be written is written first."""
+
+    async def registry_version(self) -> int:
+        """A number that rises whenever accounts, keys, products or devices change, by whatever process."""

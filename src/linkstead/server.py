@@ -1,0 +1,379 @@
+"""The composition root: the one module that names concrete classes, the system's clock and randomness among them."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from linkstead import __version__
+from linkstead.action import Behaviour
+from linkstead.actions import ACTIONS
+from linkstead.api import quotas
+from linkstead.api.nonces import NonceWindow
+from linkstead.api.openapi import OpenApi
+from linkstead.clock import Clock, Timer
+from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings
+from linkstead.http.front import HttpFront
+from linkstead.http.listener import HttpListener
+from linkstead.ids import Ids
+from linkstead.invocation import CallJournal, LocalRouter
+from linkstead.mqtt.acceptor import SniffingAcceptor
+from linkstead.mqtt.gateway import DeviceGateway
+from linkstead.registry import AccessKey, Account, Registry
+from linkstead.sessions import SessionTable
+from linkstead.store import SqliteStore
+from linkstead.uplink import Uplink
+
+log = logging.getLogger(__name__)
+
+MESSAGE_ID_EPOCH_MS = 1_577_836_800_000
+"""2020-01-01: message ids count milliseconds from here, shifted by `MESSAGE_ID_SEQUENCE_BITS`; 19 digits until 2089."""
+
+MESSAGE_ID_SEQUENCE_BITS = 22
+REGISTRY_POLL_S = 1.0
+"""How long a change made by another process can go unnoticed."""
+
+HOUSEKEEPING_S = 300.0
+BACKLOG = 1_024
+ACCOUNT_ID_DIGITS = 16
+DATABASE_FILE = "linkstead.db"
+
+
+class StartError(Exception):
+    """The server cannot start; the text says why and what to do."""
+
+
+class SystemClock:
+    """The machine's own clock, on the running event loop."""
+
+    def time_s(self) -> float:
+        """See `Clock.time_s`."""
+        return time.time()
+
+    def monotonic_s(self) -> float:
+        """See `Clock.monotonic_s`."""
+        return time.monotonic()
+
+    def call_later(self, delay_s: float, callback: Callable[..., None], *args: object) -> Timer:
+        """See `Clock.call_later`."""
+        return asyncio.get_running_loop().call_later(delay_s, callback, *args)
+
+    async def sleep(self, delay_s: float) -> None:
+        """See `Clock.sleep`."""
+        await asyncio.sleep(delay_s)
+
+
+class SystemIds:
+    """Ids from the clock and the machine's randomness.
+
+    A message id is the milliseconds since `MESSAGE_ID_EPOCH_MS` and a running number that starts at random, so that two
+    starts within a millisecond do not meet. A request id is a random UUID whose tail counts up.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = 0
+        self._uuid_head = uuid.uuid4().int & ~0xFFFF_FFFF_FFFF
+        self._uuid_tail = secrets.randbits(47)
+
+    def message_id(self) -> int:
+        """See `Ids.message_id`."""
+        now_ms = int(self._clock.time_s() * 1000) - MESSAGE_ID_EPOCH_MS
+        first = (now_ms << MESSAGE_ID_SEQUENCE_BITS) + secrets.randbits(MESSAGE_ID_SEQUENCE_BITS - 1)
+        # The clock may stand still or be set back: an id is never given twice.
+        self._last = max(self._last + 1, first)
+        return self._last
+
+    def request_id(self) -> str:
+        """See `Ids.request_id`."""
+        self._uuid_tail = (self._uuid_tail + 1) & 0xFFFF_FFFF_FFFF
+        text = f"{self._uuid_head | self._uuid_tail:032X}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def token(self, alphabet: str, length: int) -> str:
+        """See `Ids.token`."""
+        return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the server listens, None where it does not."""
+
+    http: Address
+    mqtt: Address
+    https: Address | None = None
+    mqtts: Address | None = None
+
+
+class Server:
+    """One node, everything it consists of.
+
+    Args:
+        settings: see there.
+        is_production: refuses the demo key.
+        clock, ids: the system's own unless a test hands in others.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        is_production: bool,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+    ) -> None:
+        self._settings = settings
+        self._is_production = is_production
+        self.clock: Clock = clock or SystemClock()
+        self.ids: Ids = ids or SystemIds(self.clock)
+        self.store = SqliteStore(database_path(settings), self.clock)
+        self.registry = Registry(self.store, self.clock.monotonic_s)
+        self.sessions = SessionTable(self.store)
+        self.journal = CallJournal(self.store)
+        self.router = LocalRouter(self.sessions, self.journal, self.clock)
+        self.uplink = Uplink(self.router, self.sessions, self.clock)
+        self.gateway = DeviceGateway(
+            registry=self.registry, sessions=self.sessions, uplink=self.uplink, clock=self.clock, ids=self.ids
+        )
+        self.openapi = OpenApi(
+            actions=ACTIONS,
+            registry=self.registry,
+            sessions=self.sessions,
+            router=self.router,
+            journal=self.journal,
+            clock=self.clock,
+            ids=self.ids,
+            nonces=NonceWindow(),
+            quotas=quotas.Quotas(quotas.LIMITS, settings.quotas, settings.quotas_enabled),
+            behaviour=Behaviour(
+                profile=settings.profile,
+                language=settings.language,
+                strict_instances=settings.strict_instances,
+                rrpc_failure_code=settings.rrpc_failure_code,
+                dynamic_registration=settings.dynamic_registration,
+            ),
+            node=socket.gethostname(),
+            strict=settings.strict,
+        )
+        self.front = HttpFront(
+            openapi=self.openapi,
+            registry=self.registry,
+            sessions=self.sessions,
+            journal=self.journal,
+            history=self.store,
+            is_ready=lambda: self._is_ready,
+        )
+        self.http = HttpListener(self.front.answer, self.front.finish, self.clock)
+        self.access_key: AccessKey | None = None
+        self.endpoints: Endpoints | None = None
+        self._is_ready = False
+        self._listeners: list[asyncio.Server | SniffingAcceptor] = []
+        self._timers: list[Timer] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._registry_version = 0
+
+    async def start(self) -> Endpoints:
+        """Open the store, see to the first key, and listen.
+
+        Raises:
+            StartError: a port is taken, a file is missing, there is no key, …
+        """
+        settings = self._settings
+        tls = make_tls_context(settings)
+        await self.store.open()
+        try:
+            self.access_key = await self._prepare_key()
+            await self.store.mark_all_offline(int(self.clock.time_s() * 1000))
+            self._registry_version = await self.store.registry_version()
+            self.endpoints = Endpoints(
+                http=await self._listen(settings.http, self.http.make_protocol, None),
+                mqtt=await self._listen_sniffing(settings.mqtt, tls),
+                https=await self._listen(settings.https, self.http.make_protocol, tls) if settings.https else None,
+                mqtts=await self._listen(settings.mqtts, self.gateway.make_protocol, tls) if settings.mqtts else None,
+            )
+        except BaseException:
+            await self.stop()
+            raise
+        self._every(REGISTRY_POLL_S, self._look_for_changes)
+        self._every(HOUSEKEEPING_S, self._keep_house)
+        self._is_ready = True
+        if settings.ready_file is not None:
+            write_ready_file(Path(settings.ready_file), self.endpoints, self.access_key)
+        return self.endpoints
+
+    async def stop(self) -> None:
+        """Stop accepting, finish calls in flight up to their deadlines, flush, close."""
+        self._is_ready = False
+        for listener in self._listeners:
+            listener.close()
+        for timer in self._timers:
+            timer.cancel()
+        self.gateway.drain()
+        await self.http.drain()
+        await self.gateway.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.store.close()
+
+    async def _prepare_key(self) -> AccessKey | None:
+        """Make the account's first key where it is given and not there yet."""
+        settings = self._settings
+        if self._is_production:
+            stored = await self.store.find_access_key(DEMO_ACCESS_KEY_ID)
+            if settings.access_key_id == DEMO_ACCESS_KEY_ID or (stored is not None and stored.enabled):
+                raise StartError(
+                    f"the access key {DEMO_ACCESS_KEY_ID} is known to everybody: serve does not start with it. "
+                    "Give --access-key-id and --access-key-secret of your own, with a data directory that `dev` has not used."
+                )
+        if settings.access_key_id is None or settings.access_key_secret is None:
+            if await self.store.list_accounts():
+                return None
+            raise StartError(
+                "there is no access key yet: give --access-key-id and --access-key-secret, "
+                "or make one with `linkstead account create NAME`."
+            )
+        key = await self.store.find_access_key(settings.access_key_id)
+        if key is not None:
+            if key.secret != settings.access_key_secret:
+                raise StartError(
+                    f"--access-key-id {key.access_key_id} exists with another secret; give that one, or another id"
+                )
+            return key
+        now_ms = int(self.clock.time_s() * 1000)
+        accounts = await self.store.list_accounts()
+        if accounts:
+            account = accounts[0]
+        else:
+            account = Account(self.ids.token("123456789", ACCOUNT_ID_DIGITS), "default", now_ms)
+            await self.store.add_account(account)
+        key = AccessKey(settings.access_key_id, settings.access_key_secret, account.account_id, "", True, now_ms)
+        await self.store.add_access_key(key)
+        return key
+
+    async def _listen(
+        self, address: Address, make_protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None
+    ) -> Address:
+        loop = asyncio.get_running_loop()
+        try:
+            listener = await loop.create_server(
+                make_protocol, address.host, address.port, ssl=tls, backlog=BACKLOG, reuse_address=True
+            )
+        except OSError as error:
+            raise StartError(f"cannot listen on {address}: {error.strerror or error}") from None
+        self._listeners.append(listener)
+        host, port = listener.sockets[0].getsockname()[:2]
+        return Address(host, port)
+
+    async def _listen_sniffing(self, address: Address, tls: ssl.SSLContext | None) -> Address:
+        """The MQTT port: with a certificate it takes TLS as well."""
+        if tls is None:
+            return await self._listen(address, self.gateway.make_protocol, None)
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((address.host, address.port))
+        except OSError as error:
+            listening.close()
+            raise StartError(f"cannot listen on {address}: {error.strerror or error}") from None
+        acceptor = SniffingAcceptor(listening, self.gateway.make_protocol, tls, self.clock)
+        acceptor.start()
+        self._listeners.append(acceptor)
+        host, port = listening.getsockname()[:2]
+        return Address(host, port)
+
+    def _every(self, period_s: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        index = len(self._timers)
+
+        def run() -> None:
+            task = asyncio.get_running_loop().create_task(self._guard(work))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            self._timers[index] = self.clock.call_later(period_s, run)
+
+        self._timers.append(self.clock.call_later(period_s, run))
+
+    async def _guard(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        try:
+            await work()
+        except Exception:
+            # Work in the background has no caller to tell: the log is told, and the next round tries again.
+            log.exception("background work failed")
+
+    async def _look_for_changes(self) -> None:
+        version = await self.store.registry_version()
+        if version != self._registry_version:
+            self._registry_version = version
+            self.registry.forget_all()
+
+    async def _keep_house(self) -> None:
+        self.sessions.expire(self.clock.monotonic_s())
+        await self.store.prune(int(self.clock.time_s() * 1000))
+
+
+def database_path(settings: Settings) -> Path:
+    """The SQLite file of these settings; its folder is made where it is missing.
+
+    Raises:
+        StartError: the folder cannot be made, or `--database` names an engine that is not there yet.
+    """
+    if settings.database is not None:
+        if not settings.database.startswith("sqlite:///"):
+            raise StartError("--database takes sqlite:///PATH; postgresql:// is not served yet")
+        return Path(settings.database.removeprefix("sqlite:///"))
+    folder = Path(settings.data)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"--data {folder}: {error.strerror}") from None
+    return folder / DATABASE_FILE
+
+
+def make_tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """What TLS is spoken with; None without a certificate.
+
+    Raises:
+        StartError: half of the pair is missing, a file cannot be read, or a TLS port has no certificate.
+    """
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None and key is None:
+        if settings.https is not None or settings.mqtts is not None:
+            raise StartError("--https and --mqtts need --tls-cert and --tls-key")
+        return None
+    if cert is None or key is None:
+        raise StartError("--tls-cert and --tls-key are given together")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"--tls-cert {cert}, --tls-key {key}: {error}") from None
+    return context
+
+
+def write_ready_file(path: Path, endpoints: Endpoints, key: AccessKey | None) -> None:
+    """Say where everything listens, atomically, as JSON. Source: `architecture.md` 6."""
+    ready = {
+        "pid": os.getpid(),
+        "http": str(endpoints.http),
+        "https": str(endpoints.https) if endpoints.https else None,
+        "mqtt": str(endpoints.mqtt),
+        "mqtts": str(endpoints.mqtts) if endpoints.mqtts else None,
+        "amqp": None,
+        "amqps": None,
+        "access_key_id": key.access_key_id if key else None,
+        "version": __version__,
+    }
+    draft = path.with_name(path.name + ".new")
+    draft.write_bytes(msgspec.json.encode(ready))
+    draft.replace(path)

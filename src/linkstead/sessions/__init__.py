@@ -1,0 +1,31 @@
+"""Devices connected to this node: the live connection of each, and what stays of it afterwards."""
+
+from linkstead.sessions.link import Ending, Link, LinkBlocked, LinkBroken, Receipt
+from linkstead.sessions.table import (
+    QUEUED_MESSAGES_MAX,
+    SUBSCRIPTIONS_MAX,
+    Attachment,
+    PresenceSink,
+    QueuedMessage,
+    QueueFull,
+    Reach,
+    Session,
+    SessionTable,
+)
+
+__all__ = [
+    "QUEUED_MESSAGES_MAX",
+    "SUBSCRIPTIONS_MAX",
+    "Attachment",
+    "Ending",
+    "Link",
+    "LinkBlocked",
+    "LinkBroken",
+    "PresenceSink",
+    "QueueFull",
+    "QueuedMessage",
+    "Reach",
+    "Receipt",
+    "Session",
+    "SessionTable",
+]

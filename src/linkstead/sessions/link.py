@@ -1,0 +1,70 @@
+"""The port for one live connection of a device."""
+
+from enum import Enum
+from typing import Protocol
+
+from linkstead.registry import DeviceKey, Origin
+
+
+class Ending(Enum):
+    """Why a connection ended. The number is the vendor's offline reason code where one is known.
+
+    Source: `device-protocol.md` 9.3 and 8.3.
+    """
+
+    DISCONNECTED = "device disconnect"
+    LOST = "connection reset by peer"
+    KEEP_ALIVE_EXPIRED = "keep-alive timeout"
+    SUPERSEDED = "kicked by the same device"
+    VIOLATED = "protocol violation"
+    DISABLED = "device disabled"
+    DELETED = "device deleted"
+    STOPPED = "server stopped"
+
+
+class LinkBroken(Exception):
+    """The connection is gone; nothing was sent."""
+
+
+class LinkBlocked(Exception):
+    """The device does not read and its send buffer is at its bound; nothing was sent."""
+
+
+class Receipt(Protocol):
+    """Told what became of one message."""
+
+    def written(self) -> None:
+        """The last byte was handed to the network."""
+
+    def write_failed(self) -> None:
+        """The connection ended before the last byte was handed to the network."""
+
+
+class Link(Protocol):
+    """One live connection of one device. Every method returns at once."""
+
+    @property
+    def key(self) -> DeviceKey:
+        """The device."""
+
+    @property
+    def origin(self) -> Origin:
+        """The device and its account."""
+
+    @property
+    def ext(self) -> int:
+        """The bit field `ext` of the CONNECT; bit 0 (value 1): the device understands `/ext/rrpc/…`."""
+
+    def send(self, topic: str, payload: bytes, receipt: Receipt | None = None) -> None:
+        """Send at QoS 0, subscribed or not.
+
+        Raises:
+            LinkBroken: the connection is gone.
+            LinkBlocked: the send buffer is full.
+        """
+
+    def pump(self) -> None:
+        """Send what waits in the session's queue, as far as the device takes it now."""
+
+    def close(self, ending: Ending) -> None:
+        """End the connection; the table learns it by `detach` as for any other ending."""

@@ -1,0 +1,90 @@
+"""What the changes between online and offline leave in a device's row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import sqlalchemy as sa
+
+from linkstead.registry import DeviceKey, PresenceChange
+from linkstead.store.tables import device
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceNote:
+    """What one or more changes of a device come to: the state after the last, and when it came online in between.
+
+    `first_online_ms`, `online_ms` and `ip_address` are None where it did not come online.
+    """
+
+    key: DeviceKey
+    is_online: bool
+    status_ms: int
+    first_online_ms: int | None
+    online_ms: int | None
+    ip_address: str | None
+
+    @classmethod
+    def of(cls, change: PresenceChange) -> Self:
+        """The note of a single change."""
+        online_ms = change.at_ms if change.is_online else None
+        ip_address = change.ip_address if change.is_online else None
+        return cls(change.key, change.is_online, change.at_ms, online_ms, online_ms, ip_address)
+
+    def then(self, later: "PresenceNote") -> "PresenceNote":
+        """The note of these changes and later ones of the same device."""
+        came_online = later.online_ms is not None
+        return PresenceNote(
+            self.key,
+            later.is_online,
+            later.status_ms,
+            later.first_online_ms if self.first_online_ms is None else self.first_online_ms,
+            later.online_ms if came_online else self.online_ms,
+            later.ip_address if came_online else self.ip_address,
+        )
+
+
+# A device that never came online stays as it is, so a change that was overtaken by the deletion of its device leaves
+# nothing in a new one of the same name.
+_UPDATE = (
+    sa.update(device)
+    .where(
+        device.c.product_key == sa.bindparam("of_product_key"),
+        device.c.device_name == sa.bindparam("of_device_name"),
+        sa.or_(device.c.activated_ms > 0, sa.bindparam("first_online_ms", type_=sa.BigInteger).is_not(None)),
+    )
+    .values(
+        is_online=sa.bindparam("now_online", type_=sa.Boolean),
+        status_ms=sa.bindparam("changed_ms", type_=sa.BigInteger),
+        online_ms=sa.func.coalesce(sa.bindparam("last_online_ms", type_=sa.BigInteger), device.c.online_ms),
+        ip_address=sa.func.coalesce(sa.bindparam("last_ip_address", type_=sa.String), device.c.ip_address),
+        activated_ms=sa.case(
+            (device.c.activated_ms == 0, sa.func.coalesce(sa.bindparam("first_online_ms", type_=sa.BigInteger), 0)),
+            else_=device.c.activated_ms,
+        ),
+    )
+)
+
+
+def write_presence(connection: sa.Connection, notes: Sequence[PresenceNote]) -> None:
+    """Write notes into the rows of their devices; devices that are gone are passed over."""
+    connection.execute(
+        _UPDATE,
+        [
+            {
+                "of_product_key": note.key.product_key,
+                "of_device_name": note.key.device_name,
+                "now_online": note.is_online,
+                "changed_ms": note.status_ms,
+                "first_online_ms": note.first_online_ms,
+                "last_online_ms": note.online_ms,
+                "last_ip_address": note.ip_address,
+            }
+            for note in notes
+        ],
+    )
+
+
+def mark_all_offline(connection: sa.Connection, at_ms: int) -> None:
+    """Take every device that is written down as online to have gone offline at `at_ms`."""
+    connection.execute(sa.update(device).where(device.c.is_online).values(is_online=False, status_ms=at_ms))

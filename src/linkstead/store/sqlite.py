@@ -1,0 +1,191 @@
+"""The store in an SQLite file: a thread that writes, a thread that reads, and what only SQLite needs to be told.
+
+Several processes may have the file open. A transaction that writes takes the write lock as it begins, so it never has
+to be given up half-way because another process wrote meanwhile.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from linkstead.clock import Clock
+from linkstead.registry import AlreadyExists
+from linkstead.store.migration import UnknownRevision, migrate, needs_migration
+from linkstead.store.sql import SqlStore, Statement, StoreUnusable
+
+BUSY_TIMEOUT_S = 5.0
+"""How long a write waits for another process's transaction to end before it fails."""
+
+FILE_MODE = 0o600
+"""The file holds secrets. SQLite gives its companions `-wal` and `-shm` the same mode."""
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+class _Synchronous(StrEnum):
+    """When a commit waits for the disk. Source: SQLite manual, PRAGMA synchronous, in WAL mode."""
+
+    FULL = "FULL"
+    """Every commit does: it outlives a power cut."""
+
+    NORMAL = "NORMAL"
+    """Only checkpoints do: a power cut may undo the latest commits; a crash of the process undoes none."""
+
+
+class _Lane:
+    """A thread and the connection that only it uses; transactions run there whole, one after the other.
+
+    Args:
+        name: for the thread.
+        path: the database file.
+        begin: the statement that begins a transaction.
+    """
+
+    def __init__(self, name: str, path: Path, begin: str) -> None:
+        self.statement_count = 0
+        self._executor = ThreadPoolExecutor(1, f"linkstead-store-{name}")
+        # Parameters hold secrets: no error and no log may show them. The driver leaves it to us to begin transactions.
+        self._engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(path)),
+            poolclass=sa.NullPool,
+            hide_parameters=True,
+            connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
+        )
+        sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        sa.event.listen(self._engine, "before_cursor_execute", self._count)
+        self._connection: sa.Connection | None = None
+        self._synchronous: _Synchronous | None = None
+        self._is_counting = True
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Run a function in the thread. Where the caller is cancelled, what was begun still ends before this does."""
+        future = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
+
+    async def transact(
+        self, synchronous: _Synchronous, is_counted: bool, work: Callable[[sa.Connection], Result]
+    ) -> Result:
+        """Run a function in a transaction in the thread: committed when it returns, undone when it raises."""
+        return await self.run(lambda: self._transact(synchronous, is_counted, work))
+
+    async def close(self) -> None:
+        """Close the connection and end the thread."""
+        await self.run(self._disconnect)
+        self._executor.shutdown(wait=False)
+
+    def connect(self, *pragmas: str) -> sa.Connection:
+        """Open the file. To be run in the thread, as `set_pragma`."""
+        self._connection = self._engine.connect()
+        for pragma in pragmas:
+            self.set_pragma(pragma)
+        return self._connection
+
+    def set_pragma(self, pragma: str) -> None:
+        """Set a pragma between two transactions."""
+        connection = self._connected()
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute(f"PRAGMA {pragma}").close()
+
+    def _transact(self, synchronous: _Synchronous, is_counted: bool, work: Callable[[sa.Connection], Result]) -> Result:
+        connection = self._connected()
+        if self._synchronous is not synchronous:
+            self.set_pragma(f"synchronous={synchronous}")
+            self._synchronous = synchronous
+        self._is_counting = is_counted
+        with connection.begin():
+            return work(connection)
+
+    def _connected(self) -> sa.Connection:
+        if self._connection is None:
+            raise RuntimeError("the store is not open")
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _count(self, *_: object) -> None:
+        self.statement_count += self._is_counting
+
+
+class SqliteStore(SqlStore):
+    """The store in one SQLite file.
+
+    Args:
+        path: the file; made where there is none, in a directory that is there.
+        clock: says when batches are written.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        super().__init__(clock)
+        self._path = path
+        self._writer = _Lane("write", path, "BEGIN IMMEDIATE")
+        self._reader = _Lane("read", path, "BEGIN")
+
+    @property
+    def statement_count(self) -> int:
+        return self._writer.statement_count + self._reader.statement_count
+
+    async def open(self) -> None:
+        try:
+            await self._writer.run(self._open_for_writing)
+            await self._reader.run(lambda: self._reader.connect("query_only=ON"))
+        except (OSError, SQLAlchemyError, UnknownRevision) as error:
+            await self._disconnect()
+            raise StoreUnusable(f"the database {self._path} cannot be used: {_reason(error)}") from None
+
+    def _open_for_writing(self) -> None:
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, FILE_MODE))
+        connection = self._writer.connect("journal_mode=WAL", "foreign_keys=ON")
+        with connection.begin():
+            is_old = needs_migration(connection)
+        if is_old:
+            # A table made anew takes the place of one that others refer to.
+            self._writer.set_pragma("foreign_keys=OFF")
+            migrate(connection)
+            self._writer.set_pragma("foreign_keys=ON")
+
+    async def _disconnect(self) -> None:
+        await self._reader.close()
+        await self._writer.close()
+
+    async def _read(self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
+        return await self._reader.transact(_Synchronous.FULL, True, lambda c: statement(c, *args, **kwargs))
+
+    async def _write(self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
+        try:
+            return await self._writer.transact(_Synchronous.FULL, True, lambda c: statement(c, *args, **kwargs))
+        except IntegrityError as error:
+            field = _violated_field(error)
+            if field is None:
+                raise
+            raise AlreadyExists(field) from None
+
+    async def _write_soon(
+        self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs
+    ) -> Result:
+        return await self._writer.transact(_Synchronous.NORMAL, False, lambda c: statement(c, *args, **kwargs))
+
+
+def _violated_field(error: IntegrityError) -> str | None:
+    """The field that must be unique and is not: the last of `device.product_key, device.device_name` in the message."""
+    _, found, columns = str(error.orig).partition("UNIQUE constraint failed: ")
+    return columns.rpartition(".")[2] if found else None
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error)

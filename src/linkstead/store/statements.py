@@ -1,0 +1,258 @@
+"""Statements on accounts, keys, instances, products and devices.
+
+Plain functions of a connection that is inside a transaction; each change raises the registry's version in the same one.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+import sqlalchemy as sa
+
+from linkstead.registry import (
+    AccessKey,
+    Account,
+    AlreadyExists,
+    Device,
+    DeviceKey,
+    Instance,
+    Page,
+    Product,
+    ProductStatistics,
+)
+from linkstead.store.tables import access_key, account, device, instance, product, registry_version
+
+NAMES_PER_STATEMENT_MAX = 500
+"""Values in one IN list; a longer list is asked for in parts. SQLite takes 32,766 parameters in a statement."""
+
+_Record = Account | AccessKey | Instance | Product | Device
+
+_PRODUCT_FIELDS_FIXED = {"product_key", "account_id", "instance_id", "created_ms"}
+
+
+def _columns(table: sa.Table, record_type: type[_Record]) -> list[sa.Column[Any]]:
+    return [table.c[field.name] for field in fields(record_type)]
+
+
+def _values(record: _Record) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+_SELECT_ACCOUNT = sa.select(*_columns(account, Account))
+_SELECT_ACCESS_KEY = sa.select(*_columns(access_key, AccessKey))
+_SELECT_INSTANCE = sa.select(*_columns(instance, Instance))
+_SELECT_PRODUCT = sa.select(*_columns(product, Product))
+_SELECT_DEVICE = sa.select(*_columns(device, Device))
+
+
+def _raise_version(connection: sa.Connection) -> None:
+    connection.execute(sa.update(registry_version).values(version=registry_version.c.version + 1))
+
+
+def _insert(connection: sa.Connection, table: sa.Table, record: _Record) -> None:
+    connection.execute(sa.insert(table), _values(record))
+    _raise_version(connection)
+
+
+def _change(connection: sa.Connection, statement: sa.Update | sa.Delete) -> bool:
+    """Run a change of at most one row; True when there was one."""
+    if connection.execute(statement).rowcount == 0:
+        return False
+    _raise_version(connection)
+    return True
+
+
+def _count(connection: sa.Connection, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
+    return connection.execute(sa.select(sa.func.count()).select_from(table).where(*conditions)).scalar_one()
+
+
+def read_version(connection: sa.Connection) -> int:
+    """The number of changes of the registry so far."""
+    version: int = connection.execute(sa.select(registry_version.c.version)).scalar_one()
+    return version
+
+
+def add_account(connection: sa.Connection, new: Account) -> None:
+    """See `Store.add_account`."""
+    _insert(connection, account, new)
+
+
+def list_accounts(connection: sa.Connection) -> list[Account]:
+    """See `Store.list_accounts`."""
+    statement = _SELECT_ACCOUNT.order_by(account.c.created_ms, account.c.account_id)
+    return [Account(*row) for row in connection.execute(statement)]
+
+
+def find_account(connection: sa.Connection, account_id: str) -> Account | None:
+    """See `Store.find_account`."""
+    row = connection.execute(_SELECT_ACCOUNT.where(account.c.account_id == account_id)).first()
+    return Account(*row) if row else None
+
+
+def add_access_key(connection: sa.Connection, new: AccessKey) -> None:
+    """See `Store.add_access_key`."""
+    _insert(connection, access_key, new)
+
+
+def find_access_key(connection: sa.Connection, access_key_id: str) -> AccessKey | None:
+    """See `Store.find_access_key`."""
+    row = connection.execute(_SELECT_ACCESS_KEY.where(access_key.c.access_key_id == access_key_id)).first()
+    return AccessKey(*row) if row else None
+
+
+def list_access_keys(connection: sa.Connection, account_id: str) -> list[AccessKey]:
+    """See `Store.list_access_keys`."""
+    statement = _SELECT_ACCESS_KEY.where(access_key.c.account_id == account_id)
+    rows = connection.execute(statement.order_by(access_key.c.created_ms, access_key.c.access_key_id))
+    return [AccessKey(*row) for row in rows]
+
+
+def set_access_key_enabled(connection: sa.Connection, access_key_id: str, enabled: bool) -> bool:
+    """See `Store.set_access_key_enabled`."""
+    statement = sa.update(access_key).where(access_key.c.access_key_id == access_key_id)
+    return _change(connection, statement.values(enabled=enabled))
+
+
+def add_instance(connection: sa.Connection, new: Instance) -> None:
+    """See `Store.add_instance`."""
+    _insert(connection, instance, new)
+
+
+def list_instances(connection: sa.Connection, account_id: str) -> list[Instance]:
+    """See `Store.list_instances`."""
+    statement = _SELECT_INSTANCE.where(instance.c.account_id == account_id)
+    rows = connection.execute(statement.order_by(instance.c.created_ms, instance.c.instance_id))
+    return [Instance(*row) for row in rows]
+
+
+def add_product(connection: sa.Connection, new: Product) -> None:
+    """See `Store.add_product`."""
+    _insert(connection, product, new)
+
+
+def find_product(connection: sa.Connection, product_key: str) -> Product | None:
+    """See `Store.find_product`."""
+    row = connection.execute(_SELECT_PRODUCT.where(product.c.product_key == product_key)).first()
+    return Product(*row) if row else None
+
+
+def update_product(connection: sa.Connection, changed: Product) -> bool:
+    """See `Store.update_product`."""
+    values = {name: value for name, value in _values(changed).items() if name not in _PRODUCT_FIELDS_FIXED}
+    return _change(connection, sa.update(product).where(product.c.product_key == changed.product_key).values(values))
+
+
+def delete_product(connection: sa.Connection, product_key: str) -> bool:
+    """See `Store.delete_product`."""
+    has_devices = sa.exists().where(device.c.product_key == product_key)
+    return _change(connection, sa.delete(product).where(product.c.product_key == product_key, ~has_devices))
+
+
+def list_products(
+    connection: sa.Connection,
+    account_id: str,
+    instance_id: str | None,
+    aliyun_commodity_code: str | None,
+    offset: int,
+    limit: int,
+) -> Page[Product]:
+    """See `Store.list_products`."""
+    conditions = [product.c.account_id == account_id]
+    if instance_id is not None:
+        conditions.append(product.c.instance_id == instance_id)
+    if aliyun_commodity_code is not None:
+        conditions.append(product.c.aliyun_commodity_code == aliyun_commodity_code)
+    statement = _SELECT_PRODUCT.where(*conditions).order_by(product.c.id.desc()).offset(offset).limit(limit)
+    records = [Product(*row) for row in connection.execute(statement)]
+    return Page(records, _count(connection, product, *conditions))
+
+
+def count_products(connection: sa.Connection, account_id: str) -> int:
+    """See `Store.count_products`."""
+    return _count(connection, product, product.c.account_id == account_id)
+
+
+def add_devices(connection: sa.Connection, new: Sequence[Device]) -> None:
+    """See `Store.add_devices`. The device named in AlreadyExists is the first of `new` that cannot be added."""
+    if not new:
+        return
+    names = {found.key for found in find_devices(connection, [record.key for record in new])}
+    iot_ids = set(_find_iot_ids(connection, [record.iot_id for record in new]))
+    for record in new:
+        if record.key in names:
+            raise AlreadyExists("device_name", record.device_name)
+        if record.iot_id in iot_ids:
+            raise AlreadyExists("iot_id", record.device_name)
+        names.add(record.key)
+        iot_ids.add(record.iot_id)
+    connection.execute(sa.insert(device), [_values(record) for record in new])
+    _raise_version(connection)
+
+
+def _find_iot_ids(connection: sa.Connection, iot_ids: Sequence[str]) -> Iterator[str]:
+    for start in range(0, len(iot_ids), NAMES_PER_STATEMENT_MAX):
+        part = iot_ids[start : start + NAMES_PER_STATEMENT_MAX]
+        yield from connection.execute(sa.select(device.c.iot_id).where(device.c.iot_id.in_(part))).scalars()
+
+
+def find_device(connection: sa.Connection, key: DeviceKey) -> Device | None:
+    """See `Store.find_device`."""
+    row = connection.execute(_SELECT_DEVICE.where(_is_device(key))).first()
+    return Device(*row) if row else None
+
+
+def _is_device(key: DeviceKey) -> sa.ColumnElement[bool]:
+    return sa.and_(device.c.product_key == key.product_key, device.c.device_name == key.device_name)
+
+
+def find_device_by_iot_id(connection: sa.Connection, iot_id: str) -> Device | None:
+    """See `Store.find_device_by_iot_id`."""
+    row = connection.execute(_SELECT_DEVICE.where(device.c.iot_id == iot_id)).first()
+    return Device(*row) if row else None
+
+
+def find_devices(connection: sa.Connection, keys: Sequence[DeviceKey]) -> list[Device]:
+    """See `Store.find_devices`."""
+    names_by_product: dict[str, list[str]] = {}
+    for key in dict.fromkeys(keys):
+        names_by_product.setdefault(key.product_key, []).append(key.device_name)
+    found: list[Device] = []
+    for product_key, names in names_by_product.items():
+        for start in range(0, len(names), NAMES_PER_STATEMENT_MAX):
+            part = names[start : start + NAMES_PER_STATEMENT_MAX]
+            statement = _SELECT_DEVICE.where(device.c.product_key == product_key, device.c.device_name.in_(part))
+            found.extend(Device(*row) for row in connection.execute(statement))
+    return found
+
+
+def list_devices(connection: sa.Connection, product_key: str, offset: int, limit: int) -> Page[Device]:
+    """See `Store.list_devices`."""
+    of_product = device.c.product_key == product_key
+    statement = _SELECT_DEVICE.where(of_product).order_by(device.c.id.desc()).offset(offset).limit(limit)
+    records = [Device(*row) for row in connection.execute(statement)]
+    return Page(records, _count(connection, device, of_product))
+
+
+def set_device_enabled(connection: sa.Connection, key: DeviceKey, enabled: bool, at_ms: int) -> bool:
+    """See `Store.set_device_enabled`."""
+    return _change(connection, sa.update(device).where(_is_device(key)).values(enabled=enabled, modified_ms=at_ms))
+
+
+def delete_device(connection: sa.Connection, key: DeviceKey) -> bool:
+    """See `Store.delete_device`."""
+    return _change(connection, sa.delete(device).where(_is_device(key)))
+
+
+def count_devices(connection: sa.Connection, product_key: str) -> int:
+    """See `Store.count_devices`."""
+    return _count(connection, device, device.c.product_key == product_key)
+
+
+def read_statistics(connection: sa.Connection, account_id: str, product_key: str | None) -> ProductStatistics:
+    """See `Store.device_statistics`."""
+    count = sa.func.count()
+    statement = sa.select(count, count.filter(device.c.activated_ms > 0), count.filter(device.c.is_online))
+    statement = statement.select_from(device).where(device.c.account_id == account_id)
+    if product_key is not None:
+        statement = statement.where(device.c.product_key == product_key)
+    return ProductStatistics(*connection.execute(statement).one())

@@ -1,0 +1,1 @@
+"""The testing kit: what a test needs to turn the clock."""

@@ -1,0 +1,77 @@
+"""A clock that stands still until a test turns it."""
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+
+class ManualTimer:
+    """A callback that waits for `ManualClock.advance`."""
+
+    __slots__ = ("arguments", "callback", "cancelled")
+
+    def __init__(self, callback: Callable[..., None], arguments: tuple[object, ...]) -> None:
+        self.callback = callback
+        self.arguments = arguments
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Take the callback back."""
+        self.cancelled = True
+
+
+class ManualClock:
+    """Implements the `Clock` port; moments are seconds. It starts at `time_s` and moves by `advance` only."""
+
+    def __init__(self, time_s: float = 1_700_000_000.0) -> None:
+        self._time_s = time_s
+        self._monotonic_s = 1_000.0
+        self._timers: list[tuple[float, int, ManualTimer]] = []
+        self._order = count()
+
+    def time_s(self) -> float:
+        """Wall time of the moment."""
+        return self._time_s
+
+    def monotonic_s(self) -> float:
+        """Monotonic time of the moment."""
+        return self._monotonic_s
+
+    def call_later(self, delay_s: float, callback: Callable[..., None], *args: object) -> ManualTimer:
+        """Run the callback inside the `advance` that reaches its moment."""
+        timer = ManualTimer(callback, args)
+        heapq.heappush(self._timers, (self._monotonic_s + max(0.0, delay_s), next(self._order), timer))
+        return timer
+
+    async def sleep(self, delay_s: float) -> None:
+        """Wait for the clock to be turned by `delay_s`."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self.call_later(delay_s, lambda: None if future.done() else future.set_result(None))
+        try:
+            await future
+        finally:
+            timer.cancel()
+
+    def advance(self, seconds: float) -> None:
+        """Turn the clock; callbacks that fall due run in the order of their moments, each seeing its own moment as now."""
+        end_s = self._monotonic_s + seconds
+        while self._timers and self._timers[0][0] <= end_s:
+            due_s, _, timer = heapq.heappop(self._timers)
+            self._move_to(max(due_s, self._monotonic_s))
+            if not timer.cancelled:
+                timer.callback(*timer.arguments)
+        self._move_to(end_s)
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock forwards or back; monotonic time, and so every timer, stays."""
+        self._time_s += seconds
+
+    @property
+    def timer_count(self) -> int:
+        """Callbacks that are still to run."""
+        return sum(not timer.cancelled for _, _, timer in self._timers)
+
+    def _move_to(self, monotonic_s: float) -> None:
+        self._time_s += monotonic_s - self._monotonic_s
+        self._monotonic_s = monotonic_s

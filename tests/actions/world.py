@@ -1,0 +1,160 @@
+"""A server without its sockets: a real store, registry and session table, a clock that is turned by hand."""
+
+from collections import deque
+from collections.abc import Awaitable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from linkstead.action import ActionContext, Behaviour
+from linkstead.actions.device import RegisterDeviceData, RegisterDeviceRequest, register_device
+from linkstead.actions.product import CreateProductData, CreateProductRequest, create_product
+from linkstead.clock import milliseconds
+from linkstead.errors import ApiError, ErrorRow
+from linkstead.invocation import Call, Message, Outcome
+from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Account, DeviceKey, Origin, Registry, Scope
+from linkstead.sessions import Ending, Receipt, SessionTable
+from linkstead.store import SqliteStore
+from linkstead.testing.clock import ManualClock
+
+ACCOUNT_ID, OTHER_ACCOUNT_ID = "1001", "1002"
+IP_ADDRESS = "192.0.2.10"
+
+
+class CountedIds:
+    """Implements `Ids`: tokens count up; those in `tokens` are given first."""
+
+    def __init__(self) -> None:
+        self.tokens: deque[str] = deque()
+        self._count = 0
+
+    def message_id(self) -> int:
+        self._count += 1
+        return 889_455_942_124_347_392 + self._count
+
+    def request_id(self) -> str:
+        self._count += 1
+        return f"41C4265E-F05D-4E2E-AB09-{self._count:012X}"
+
+    def token(self, alphabet: str, length: int) -> str:
+        if self.tokens:
+            return self.tokens.popleft()
+        self._count += 1
+        rest, text = self._count, ""
+        while len(text) < length:
+            rest, digit = divmod(rest, len(alphabet))
+            text = alphabet[digit] + text
+        return text
+
+
+class IdleRouter:
+    """Implements `Router` for actions that call no device."""
+
+    async def call(self, call: Call, message: Message, *, activated: bool, enabled: bool) -> Outcome:
+        raise AssertionError(f"{call.action} calls a device")
+
+
+class RecordedLink:
+    """Implements `Link`: keeps how it was closed, and detaches then as a gateway does."""
+
+    def __init__(self, world: "World", origin: Origin) -> None:
+        self.world = world
+        self.origin = origin
+        self.key = origin.key
+        self.ext = 0
+        self.endings: list[Ending] = []
+
+    def send(self, topic: str, payload: bytes, receipt: Receipt | None = None) -> None:
+        raise AssertionError(f"nothing is to be sent, yet {topic} was")
+
+    def close(self, ending: Ending) -> None:
+        self.endings.append(ending)
+        self.world.sessions.detach(
+            self, ending, now_s=self.world.clock.monotonic_s(), now_ms=milliseconds(self.world.clock.time_s())
+        )
+
+
+@dataclass
+class World:
+    """What a test acts on, and the short ways to act."""
+
+    store: SqliteStore
+    clock: ManualClock
+    ids: CountedIds = field(default_factory=CountedIds)
+
+    def __post_init__(self) -> None:
+        self.registry = Registry(self.store, self.clock.monotonic_s)
+        self.sessions = SessionTable(self.store)
+
+    @property
+    def now_ms(self) -> int:
+        return milliseconds(self.clock.time_s())
+
+    async def add_accounts(self) -> None:
+        for account_id in (ACCOUNT_ID, OTHER_ACCOUNT_ID):
+            await self.store.add_account(Account(account_id, f"account {account_id}", self.now_ms))
+
+    def context(
+        self, account_id: str = ACCOUNT_ID, instance_id: str | None = None, **switches: Any
+    ) -> ActionContext:
+        """A request of this account; with `instance_id` one that may see that instance only."""
+        return ActionContext(
+            caller=AccessKey("key", "secret", account_id, "", True, self.now_ms),
+            scope=Scope(account_id, instance_id),
+            request_id=self.ids.request_id(),
+            registry=self.registry,
+            sessions=self.sessions,
+            router=IdleRouter(),
+            clock=self.clock,
+            ids=self.ids,
+            behaviour=replace(Behaviour(), **switches),
+            instance_id=instance_id or PUBLIC_INSTANCE,
+        )
+
+    async def create_product(
+        self, product_name: str = "DemoLamp", context: ActionContext | None = None
+    ) -> CreateProductData:
+        answer = await create_product(
+            context or self.context(), CreateProductRequest(product_name=product_name, node_type=0)
+        )
+        assert isinstance(answer.data, CreateProductData)
+        return answer.data
+
+    async def register_device(
+        self, product_key: str, device_name: str = "lamp-01", context: ActionContext | None = None
+    ) -> RegisterDeviceData:
+        answer = await register_device(
+            context or self.context(), RegisterDeviceRequest(product_key=product_key, device_name=device_name)
+        )
+        assert isinstance(answer.data, RegisterDeviceData)
+        return answer.data
+
+    async def connect(self, product_key: str, device_name: str = "lamp-01") -> RecordedLink:
+        """A device comes online, and that is written down."""
+        link = RecordedLink(self, Origin(DeviceKey(product_key, device_name), ACCOUNT_ID))
+        self.sessions.attach(
+            link,
+            is_persistent=False,
+            keep_alive_s=60,
+            now_s=self.clock.monotonic_s(),
+            now_ms=self.now_ms,
+            ip_address=IP_ADDRESS,
+        )
+        await self.store.flush()
+        return link
+
+
+async def refusal(action: Awaitable[object]) -> ApiError:
+    """The error an action ends with."""
+    with pytest.raises(ApiError) as caught:
+        await action
+    return caught.value
+
+
+async def check_refusal(action: Awaitable[object], row: ErrorRow, *said: str) -> None:
+    """An action ends with this error, and the error's text holds what is to be said."""
+    error = await refusal(action)
+    assert error.row is row
+    for text in said:
+        assert text in error.message("en")

@@ -1,0 +1,35 @@
+import pytest
+
+from linkstead.errors import ApiError, codes
+from linkstead.registry import paging
+
+
+@pytest.mark.parametrize(
+    ("current_page", "page_size", "offset"),
+    [(1, 1, 0), (1, 50, 0), (2, 50, 50), (3, 7, 14), (paging.CURRENT_PAGE_MAX, 50, (paging.CURRENT_PAGE_MAX - 1) * 50)],
+)
+def test_pages_count_from_one(current_page: int, page_size: int, offset: int) -> None:
+    assert paging.page_offset(current_page, page_size, 50) == offset
+
+
+@pytest.mark.parametrize(
+    ("current_page", "page_size", "said"),
+    [
+        (0, 10, "CurrentPage=0; 1..2147483647"),
+        (-1, 10, "CurrentPage=-1; 1..2147483647"),
+        (paging.CURRENT_PAGE_MAX + 1, 10, "CurrentPage=2147483648; 1..2147483647"),
+        (1, 0, "PageSize=0; 1..50"),
+        (1, -5, "PageSize=-5; 1..50"),
+        (1, 51, "PageSize=51; 1..50"),
+    ],
+)
+def test_a_page_out_of_range_is_refused(current_page: int, page_size: int, said: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        paging.page_offset(current_page, page_size, 50)
+    assert caught.value.row is codes.INVALID_PAGE_PARAMS
+    assert said in caught.value.message("en")
+
+
+@pytest.mark.parametrize(("total", "page_size", "count"), [(0, 10, 0), (1, 10, 1), (10, 10, 1), (11, 10, 2), (3, 1, 3)])
+def test_the_last_page_may_be_part_full(total: int, page_size: int, count: int) -> None:
+    assert paging.page_count(total, page_size) == count
