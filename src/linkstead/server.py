@@ -30,7 +30,7 @@ from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.registry import AccessKey, Account, Registry
 from linkstead.sessions import SessionTable
-from linkstead.store import SqliteStore
+from linkstead.store import SqliteStore, StoreUnusable
 from linkstead.uplink import Uplink
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class Server:
         self.ids: Ids = ids or SystemIds(self.clock)
         self.store = SqliteStore(database_path(settings), self.clock)
         self.registry = Registry(self.store, self.clock.monotonic_s)
-        self.sessions = SessionTable(self.store)
+        self.sessions = SessionTable(self.registry)
         self.journal = CallJournal(self.store)
         self.router = LocalRouter(self.sessions, self.journal, self.clock)
         self.uplink = Uplink(self.router, self.sessions, self.clock)
@@ -189,7 +189,10 @@ class Server:
         """
         settings = self._settings
         tls = make_tls_context(settings)
-        await self.store.open()
+        try:
+            await self.store.open()
+        except StoreUnusable as error:
+            raise StartError(str(error)) from None
         try:
             self.access_key = await self._prepare_key()
             await self.store.mark_all_offline(int(self.clock.time_s() * 1000))

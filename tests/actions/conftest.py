@@ -11,9 +11,10 @@ from tests.actions.world import World
 @pytest_asyncio.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     clock = ManualClock()
-    store = SqliteStore(tmp_path / "linkstead.db", clock)
+    path = tmp_path / "linkstead.db"
+    store = SqliteStore(path, clock)
     await store.open()
-    world = World(store, clock)
+    world = World(path, store, clock)
     await world.add_accounts()
     yield world
     await store.close()

@@ -30,10 +30,11 @@ from tests.actions.world import ACCOUNT_ID, OTHER_ACCOUNT_ID, World, check_refus
 pytestmark = pytest.mark.asyncio
 
 
-def create(world: World, **fields: Any) -> Awaitable[CreateProductAnswer]:
-    return create_product(
-        world.context(), CreateProductRequest(**({"product_name": "DemoLamp", "node_type": 0} | fields))
-    )
+def create(
+    world: World, product_name: str = "DemoLamp", node_type: int = 0, **fields: Any
+) -> Awaitable[CreateProductAnswer]:
+    request = CreateProductRequest(product_name=product_name, node_type=node_type, **fields)
+    return create_product(world.context(), request)
 
 
 async def show(world: World, product_key: str) -> QueryProductData:
@@ -391,6 +392,6 @@ async def test_a_product_with_devices_is_not_deleted(world: World) -> None:
     key = (await world.create_product()).product_key
     await world.register_device(key)
     refused = delete_product(world.context(), ProductRequest(product_key=key))
-    await check_refusal(refused, codes.ILLEGAL_REQUEST, f"ProductKey={key}; DeviceCount=1; DeviceCount 0")
+    await check_refusal(refused, codes.ILLEGAL_REQUEST, f"ProductKey={key}; DeviceCount=1; DeviceCount == 0")
     assert isinstance(await world.registry.find_product(key), Product)
     assert await world.registry.find_device(DeviceKey(key, "lamp-01")) is not None

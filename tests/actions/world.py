@@ -1,14 +1,17 @@
 """A server without its sockets: a real store, registry and session table, a clock that is turned by hand."""
 
+import sqlite3
 from collections import deque
 from collections.abc import Awaitable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from linkstead.action import ActionContext, Behaviour
-from linkstead.actions.device import RegisterDeviceData, RegisterDeviceRequest, register_device
+from linkstead.actions.device.registration import RegisterDeviceData, RegisterDeviceRequest, register_device
 from linkstead.actions.product import CreateProductData, CreateProductRequest, create_product
 from linkstead.clock import milliseconds
 from linkstead.errors import ApiError, ErrorRow
@@ -56,7 +59,11 @@ class IdleRouter:
 
 
 class RecordedLink:
-    """Implements `Link`: keeps how it was closed, and detaches then as a gateway does."""
+    """Implements `Link`: keeps how it was closed, and detaches then as a gateway does.
+
+    `was_enabled` says for each closing what another process read from the file at that moment: the device enabled or
+    not, None when it was gone.
+    """
 
     def __init__(self, world: "World", origin: Origin) -> None:
         self.world = world
@@ -64,28 +71,41 @@ class RecordedLink:
         self.key = origin.key
         self.ext = 0
         self.endings: list[Ending] = []
+        self.was_enabled: list[bool | None] = []
 
     def send(self, topic: str, payload: bytes, receipt: Receipt | None = None) -> None:
         raise AssertionError(f"nothing is to be sent, yet {topic} was")
 
+    def pump(self) -> None:
+        raise AssertionError("nothing is to be sent")
+
     def close(self, ending: Ending) -> None:
         self.endings.append(ending)
+        self.was_enabled.append(self._read_enabled())
         self.world.sessions.detach(
             self, ending, now_s=self.world.clock.monotonic_s(), now_ms=milliseconds(self.world.clock.time_s())
         )
+
+    def _read_enabled(self) -> bool | None:
+        with closing(sqlite3.connect(self.world.path)) as connection:
+            row = connection.execute(
+                "SELECT enabled FROM device WHERE product_key = ? AND device_name = ?", self.key
+            ).fetchone()
+        return bool(row[0]) if row else None
 
 
 @dataclass
 class World:
     """What a test acts on, and the short ways to act."""
 
+    path: Path
     store: SqliteStore
     clock: ManualClock
     ids: CountedIds = field(default_factory=CountedIds)
 
     def __post_init__(self) -> None:
         self.registry = Registry(self.store, self.clock.monotonic_s)
-        self.sessions = SessionTable(self.store)
+        self.sessions = SessionTable(self.registry)
 
     @property
     def now_ms(self) -> int:
@@ -95,9 +115,7 @@ class World:
         for account_id in (ACCOUNT_ID, OTHER_ACCOUNT_ID):
             await self.store.add_account(Account(account_id, f"account {account_id}", self.now_ms))
 
-    def context(
-        self, account_id: str = ACCOUNT_ID, instance_id: str | None = None, **switches: Any
-    ) -> ActionContext:
+    def context(self, account_id: str = ACCOUNT_ID, instance_id: str | None = None, **switches: Any) -> ActionContext:
         """A request of this account; with `instance_id` one that may see that instance only."""
         return ActionContext(
             caller=AccessKey("key", "secret", account_id, "", True, self.now_ms),
@@ -135,7 +153,8 @@ class World:
         link = RecordedLink(self, Origin(DeviceKey(product_key, device_name), ACCOUNT_ID))
         self.sessions.attach(
             link,
-            is_persistent=False,
+            clean_start=True,
+            kept_s=0.0,
             keep_alive_s=60,
             now_s=self.clock.monotonic_s(),
             now_ms=self.now_ms,

@@ -142,7 +142,8 @@ def sent_requests(draw: st.DrawFn) -> tuple[dict[str, str], bytes, bytes]:
     parameters = draw(parameter_sets)
     parameters["Signature"] = sign_v1(string_to_sign_v1("POST", parameters), SECRET)
     pairs = [
-        f"{draw(escaped(name))}={draw(escaped(value))}" for name, value in draw(st.permutations(parameters.items()))
+        f"{draw(escaped(name))}={draw(escaped(value))}"
+        for name, value in draw(st.permutations(list(parameters.items())))
     ]
     cut = draw(st.integers(0, len(pairs)))
     return parameters, "&".join(pairs[:cut]).encode(), "&".join(pairs[cut:]).encode()
@@ -176,7 +177,7 @@ NUL_AND_SEPARATORS = st.sampled_from([b"\0", b"&", b"=", b"%", b"+", b" ", b"%00
 
 @given(parameter_sets, st.data())
 @settings(deadline=None)
-def test_bytes_found_right_mean_what_was_signed(parameters: dict[str, str], data: st.DataObject) -> None:
+def test_bytes_are_right_when_they_mean_what_was_signed(parameters: dict[str, str], data: st.DataObject) -> None:
     signed = signed_query_v1("GET", parameters, ACCESS_KEY_ID, SECRET, "n", TIMESTAMP).encode()
     at = data.draw(st.integers(0, len(signed)))
     altered = signed[:at] + data.draw(st.one_of(st.binary(), NUL_AND_SEPARATORS)) + signed[at + 1 :]
@@ -186,8 +187,7 @@ def test_bytes_found_right_mean_what_was_signed(parameters: dict[str, str], data
         read = parse_parameters(query, body)
     except UnreadableParameters:
         return
-    if check_v1("GET", query, body, read, KEY) is None:
-        assert read == parse_parameters(signed, b"")
+    assert (check_v1("GET", query, body, read, KEY) is None) is (read == parse_parameters(signed, b""))
 
 
 def test_separator_hidden_in_a_nul_is_no_separator() -> None:
@@ -290,7 +290,7 @@ def test_v3_is_right_however_the_query_is_escaped(
     )
     sent = {name: [value] for name, value in headers.items()}
     authorization = parse_authorization(headers["authorization"])
-    pairs = data.draw(st.permutations(parameters.items()))
+    pairs = data.draw(st.permutations(list(parameters.items())))
     query = "&".join(f"{data.draw(escaped(name))}={data.draw(escaped(value))}" for name, value in pairs).encode()
     assert check_v3("POST", "/", canonical, sent, body, authorization, KEY) is None
     assert check_v3("POST", "/", query, sent, body, authorization, KEY) is None
@@ -298,7 +298,7 @@ def test_v3_is_right_however_the_query_is_escaped(
 
 @given(parameter_sets, st.data())
 @settings(deadline=None)
-def test_query_found_right_means_what_was_signed(parameters: dict[str, str], data: st.DataObject) -> None:
+def test_query_is_right_when_it_means_what_was_signed(parameters: dict[str, str], data: st.DataObject) -> None:
     signed = encode_parameters(parameters).encode()
     headers = signed_headers_v3(
         "GET", "h", "/", signed, "Pub", "2018-01-20", b"", ACCESS_KEY_ID, SECRET, "n", TIMESTAMP
@@ -386,7 +386,6 @@ def test_any_authorization_is_read_or_refused(text: str) -> None:
         ("1970-01-01T00:00:00Z", 0),
         ("2024-01-01T00:00:00Z", 1_704_067_200),
         ("2024-02-29T23:59:59Z", 1_709_251_199),
-        ("1969-12-31T23:59:59Z", -1),
         ("9999-12-31T23:59:59Z", 253_402_300_799),
     ],
 )

@@ -308,7 +308,7 @@ async def delete_product(context: ActionContext, request: ProductRequest) -> Ans
     device_count = await context.registry.store.count_devices(product.product_key)
     if device_count:
         raise ApiError(
-            codes.ILLEGAL_REQUEST, ProductKey=product.product_key, DeviceCount=device_count, rule="DeviceCount 0"
+            codes.ILLEGAL_REQUEST, ProductKey=product.product_key, DeviceCount=device_count, rule="DeviceCount == 0"
         )
     raise ApiError(codes.NOT_EXISTED_PRODUCT, ProductKey=product.product_key)
 

@@ -2,14 +2,14 @@
 
 from collections import deque
 
-NONCES_MAX = 2_400_000
-"""Nonces remembered: 1,000 calls a second over span and slack; 60 to 100 bytes of memory each."""
+NONCES_MAX = 2_070_000
+"""Nonces remembered: 1,000 calls a second over span and slack. So many take 150 MB."""
 
 NONCE_SPAN_S = 1_800
 """Twice the tolerance of timestamps. Source: `cloud-api.md` 2.3."""
 
-GENERATIONS = 4
-"""A span is remembered in so many sets, dropped whole; one more is being filled."""
+GENERATIONS = 8
+"""A span is remembered in so many sets, each small enough to grow and to drop in a moment; one more is being filled."""
 
 # A number below 2**60 takes 32 bytes, a longer one 48. Two nonces in use meet by chance once in 10**11 calls at most.
 _DIGEST_MASK = (1 << 60) - 1
@@ -27,11 +27,11 @@ class _Generation:
 class NonceWindow:
     """The nonces used within a span, at most `size_max` of them.
 
-    A nonce is remembered for `span_s`, and for up to a quarter longer. When there are too many, the oldest are
+    A nonce is remembered for `span_s`, and for up to an eighth longer. When there are too many, the oldest are
     forgotten early and counted in `forgotten_early`: a good caller is never refused.
 
     Args:
-        size_max: nonces, 1 or more.
+        size_max: nonces, 1 or more; what is above a multiple of `GENERATIONS + 1` is not made use of.
         span_s: seconds.
     """
 
@@ -55,13 +55,15 @@ class NonceWindow:
             now_s: seconds of a clock that never goes back.
         """
         newest = self._newest
-        if now_s - newest.opened_s >= self._span_s / GENERATIONS or len(newest.digests) >= self._generation_size_max:
+        if now_s - newest.opened_s >= self._span_s / GENERATIONS:
             newest = self._open_generation(now_s)
         # salted anew in every process, so nobody can choose nonces that meet
         digest = hash((access_key_id, nonce)) & _DIGEST_MASK
         for generation in self._generations:
             if digest in generation.digests:
                 return False
+        if len(newest.digests) >= self._generation_size_max:
+            newest = self._open_generation(now_s)
         newest.digests.add(digest)
         newest.last_s = now_s
         return True

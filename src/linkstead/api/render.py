@@ -64,10 +64,11 @@ def _document(root: str, content: Mapping[str, object]) -> bytes:
 def _add_element(parts: list[str], name: str, value: object) -> None:
     parts.append(f"<{name}>")
     if isinstance(value, dict):
-        for child, item in value.items():
+        children = [(child, item) for child, item in value.items() if item is not None]
+        for child, item in children:
             if isinstance(item, list):
-                _add_list(parts, child, item, is_alone=len(value) == 1)
-            elif item is not None:
+                _add_list(parts, child, item, is_alone=len(children) == 1)
+            else:
                 _add_element(parts, child, item)
     else:
         parts.append(_text(value))

@@ -55,7 +55,7 @@ class ApiError(Exception):
 
     Args:
         row: the code's row of the catalogue.
-        rule: what a good value looks like, in signs rather than words so that it reads in every language ("1000..8000").
+        rule: what a good value looks like, in signs rather than words to read in every language ("1000..8000").
         fills: replaces `<Name>` in the row's message.
         values: the parameters at fault with the values they had; never a secret.
     """

@@ -338,11 +338,8 @@ class DeviceConnection(asyncio.Protocol):
         return refusal
 
     def _attach(self, connect: Connect) -> None:
-        gateway, device = self._gateway, self._device
-        if device is None:
-            raise LinkBroken
+        gateway = self._gateway
         now_s, now_ms = gateway.clock.monotonic_s(), milliseconds(gateway.clock.time_s())
-        self._device = gateway.registry.note_activation(device, now_ms)
         self._is_open = True
         attachment = gateway.sessions.attach(
             self,

@@ -16,7 +16,7 @@ from linkstead.registry.records import (
     ProductStatistics,
 )
 from linkstead.registry.registry import Registry
-from linkstead.registry.store import AlreadyExists, Store
+from linkstead.registry.store import AlreadyExists, ProductGone, Store
 
 __all__ = [
     "PUBLIC_INSTANCE",
@@ -31,6 +31,7 @@ __all__ = [
     "Page",
     "PresenceChange",
     "Product",
+    "ProductGone",
     "ProductStatistics",
     "Registry",
     "Scope",

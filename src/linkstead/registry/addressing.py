@@ -43,7 +43,7 @@ async def find_product(registry: Registry, scope: Scope, product_key: str) -> Pr
 async def find_device(
     registry: Registry, scope: Scope, *, iot_id: str = "", product_key: str = "", device_name: str = ""
 ) -> Device:
-    """The device named by its IotId, or by ProductKey and DeviceName; the IotId wins and the pair is not looked at then.
+    """The device named by its IotId, or by ProductKey and DeviceName; where there is an IotId the pair is ignored.
 
     Raises:
         ApiError(INVALID_IOT_ID, NOT_EXISTED_DEVICE): no such IotId.

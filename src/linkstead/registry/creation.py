@@ -11,7 +11,7 @@ from linkstead.ids import HEX_DIGITS, LETTERS_AND_DIGITS, Ids
 from linkstead.registry import names
 from linkstead.registry.records import Device, Product
 from linkstead.registry.registry import Registry
-from linkstead.registry.store import AlreadyExists
+from linkstead.registry.store import AlreadyExists, ProductGone
 
 PRODUCTS_PER_ACCOUNT_MAX = 1_000
 """Source: `cloud-api.md` 11."""
@@ -208,10 +208,13 @@ async def add_device(registry: Registry, ids: Ids, device: Device, *, name_given
     Raises:
         ApiError(ALREADY_EXISTED_DEVICE_NAME): the given name is taken in the product.
         ApiError(CREATE_DEVICE_FAILED): every drawn id or name was taken.
+        ApiError(NOT_EXISTED_PRODUCT): the product was deleted meanwhile.
     """
     for _ in range(TRIES_MAX):
         try:
             await registry.add_devices([device])
+        except ProductGone:
+            raise ApiError(codes.NOT_EXISTED_PRODUCT, ProductKey=device.product_key) from None
         except AlreadyExists as taken:
             if taken.args[0] == "iot_id":
                 device = replace(device, iot_id=_draw_iot_id(ids))

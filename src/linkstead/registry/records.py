@@ -99,8 +99,8 @@ class Product:
 class Device:
     """A device as registered, and what is remembered of its connections.
 
-    `activated_ms`, `online_ms` (last time it came online) and `status_ms` (last change between online and offline) are 0
-    where it never happened. `is_online` is what was last written down; the truth of the moment is `sessions.Presence`.
+    `activated_ms`, `online_ms` (last time it came online) and `status_ms` (last change between online and offline) are
+    0 where it never happened. `is_online` is what was last written down; the truth of the moment is `sessions.Presence`.
     """
 
     iot_id: str
@@ -131,7 +131,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class PresenceChange:
-    """A device came online or went offline; `at_ms` is the moment, `ip_address` the peer's when it came online."""
+    """A device came online or went offline at `at_ms`; `ip_address` is the peer's when it came online."""
 
     key: DeviceKey
     is_online: bool

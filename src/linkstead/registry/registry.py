@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from linkstead.registry.records import AccessKey, Device, DeviceKey, Product
+from linkstead.registry.records import AccessKey, Device, DeviceKey, PresenceChange, Product
 from linkstead.registry.store import Store
 
 ACCESS_KEYS_CACHED_MAX = 10_000
@@ -13,6 +13,9 @@ PRODUCTS_CACHED_MAX = 10_000
 DEVICES_CACHED_MAX = 200_000
 INSTANCES_CACHED_MAX = 10_000
 CACHED_AGE_S_MAX = 300.0
+READ_TRIES_MAX = 3
+"""Reads of one record while others change the registry, before the last is taken for good."""
+
 
 Name = TypeVar("Name", bound=Hashable)
 Value = TypeVar("Value")
@@ -105,12 +108,16 @@ class Registry:
         self, cache: _Cache[Name, Value], name: Name, read: Callable[[Name], Awaitable[Value | None]]
     ) -> Value | None:
         value = cache.get(name, self._monotonic_s())
-        if value is None:
+        if value is not None:
+            return value
+        for _ in range(READ_TRIES_MAX):
             epoch = self._epoch
             value = await read(name)
-            # A change that came while we read must not be hidden behind the older record.
-            if value is not None and epoch == self._epoch:
-                cache.put(name, value, self._monotonic_s())
+            if epoch == self._epoch:
+                if value is not None:
+                    cache.put(name, value, self._monotonic_s())
+                break
+            # Something changed while we read: what was read may be the older record.
         return value
 
     async def update_product(self, product: Product) -> bool:
@@ -152,14 +159,26 @@ class Registry:
         finally:
             self._forget(self._access_keys, access_key_id)
 
-    def note_activation(self, device: Device, at_ms: int) -> Device:
-        """Remember in the cached record that the device connected for the first time; the store learns it by presence."""
-        if device.activated_ms:
-            return device
-        activated = replace(device, activated_ms=at_ms)
-        self._devices.put(device.key, activated, self._monotonic_s())
-        return activated
+    def record_presence(self, change: PresenceChange) -> None:
+        """Take a change between online and offline: into the cached record at once, into the store soon."""
+        device = self._devices.get(change.key, self._monotonic_s())
+        if device is not None:
+            self._devices.put(change.key, _apply(device, change), self._monotonic_s())
+        self.store.record_presence(change)
 
     def _forget(self, cache: _Cache[Name, Value], name: Name) -> None:
         self._epoch += 1
         cache.drop(name)
+
+
+def _apply(device: Device, change: PresenceChange) -> Device:
+    if not change.is_online:
+        return replace(device, is_online=False, status_ms=change.at_ms)
+    return replace(
+        device,
+        is_online=True,
+        status_ms=change.at_ms,
+        online_ms=change.at_ms,
+        ip_address=change.ip_address,
+        activated_ms=device.activated_ms or change.at_ms,
+    )

@@ -10,6 +10,7 @@ from linkstead.registry.records import (
     DeviceKey,
     Instance,
     Page,
+    PresenceChange,
     Product,
     ProductStatistics,
 )
@@ -17,6 +18,10 @@ from linkstead.registry.records import (
 
 class AlreadyExists(Exception):
     """A record of this name is there already. The first argument names the field: `product_key`, `device_name`, …"""
+
+
+class ProductGone(Exception):
+    """The product of a device that was to be kept is not there, or not any longer."""
 
 
 class Store(Protocol):
@@ -70,7 +75,7 @@ class Store(Protocol):
         """How many products the account has."""
 
     async def add_devices(self, devices: Sequence[Device]) -> None:
-        """Keep new devices, all or none. Raises AlreadyExists("device_name" or "iot_id", the name at fault)."""
+        """Keep new devices, all or none. Raises AlreadyExists("device_name" or "iot_id"), ProductGone."""
 
     async def find_device(self, key: DeviceKey) -> Device | None:
         """The device, whosever it is, or None."""
@@ -93,8 +98,13 @@ class Store(Protocol):
     async def count_devices(self, product_key: str) -> int:
         """How many devices the product has."""
 
-    async def device_statistics(self, account_id: str, product_key: str | None) -> ProductStatistics:
-        """Counts over one product, or over the account. Presence that is still to be written is written first."""
+    async def device_statistics(
+        self, account_id: str, instance_id: str | None, product_key: str | None
+    ) -> ProductStatistics:
+        """Counts over the account's devices; `instance_id` None means all instances, `product_key` None all products."""
+
+    def record_presence(self, change: PresenceChange) -> None:
+        """Take a change between online and offline; returns at once. Every read of devices from then on shows it."""
 
     async def registry_version(self) -> int:
         """A number that rises whenever accounts, keys, products or devices change, by whatever process."""

@@ -1,0 +1,124 @@
+"""Registering devices, letting them in or not, and deleting them."""
+
+from msgspec import UNSET, UnsetType
+
+from linkstead.action import Action, ActionContext, Answer, Request, Shape
+from linkstead.actions.device.addressing import DeviceRequest, find
+from linkstead.clock import milliseconds
+from linkstead.errors import ApiError, codes
+from linkstead.registry import Device, creation, find_product
+from linkstead.sessions import Ending
+
+
+class RegisterDeviceRequest(Request):
+    """Source: RegisterDevice reference.
+
+    Without effect, as there is no LoRaWAN: `DevEui`, `JoinEui`, `AppKey`, `PinCode`, `LoraNodeType`.
+    """
+
+    product_key: str
+    device_name: str = ""
+    nickname: str = ""
+    dev_eui: str = ""
+    join_eui: str = ""
+    app_key: str = ""
+    pin_code: str = ""
+    lora_node_type: str = ""
+    iot_instance_id: str = ""
+
+
+class RegisterDeviceData(Shape):
+    """Source: RegisterDevice reference, returned data. DevEui and JoinEui are never sent."""
+
+    iot_id: str
+    product_key: str
+    device_name: str
+    device_secret: str
+    nickname: str | UnsetType = UNSET
+    dev_eui: str | UnsetType = UNSET
+    join_eui: str | UnsetType = UNSET
+
+
+class RegisterDeviceAnswer(Answer):
+    """What has to be put into the device."""
+
+    data: RegisterDeviceData | UnsetType = UNSET
+
+
+async def register_device(context: ActionContext, request: RegisterDeviceRequest) -> RegisterDeviceAnswer:
+    """Make a device; without a DeviceName it gets 20 random letters and digits.
+
+    Raises:
+        ApiError: see `find_product`; a value breaks its rule, or the name is taken.
+    """
+    product = await find_product(context.registry, context.scope, request.product_key)
+    device = creation.new_device(
+        context.ids,
+        product,
+        created_ms=milliseconds(context.clock.time_s()),
+        device_name=request.device_name,
+        nickname=request.nickname,
+    )
+    device = await creation.add_device(context.registry, context.ids, device, name_given=bool(request.device_name))
+    return RegisterDeviceAnswer(
+        data=RegisterDeviceData(
+            iot_id=device.iot_id,
+            product_key=device.product_key,
+            device_name=device.device_name,
+            device_secret=device.device_secret,
+            nickname=device.nickname or UNSET,
+        )
+    )
+
+
+async def disable_thing(context: ActionContext, request: DeviceRequest) -> Answer:
+    """Refuse a device from now on: its connection is closed, and it may not connect until it is enabled again.
+
+    Raises:
+        ApiError: see `find_device`.
+    """
+    device = await find(context, request)
+    await _set_enabled(context, device, enabled=False)
+    link = context.sessions.link(device.key)
+    if link is not None:
+        link.close(Ending.DISABLED)
+    return Answer()
+
+
+async def enable_thing(context: ActionContext, request: DeviceRequest) -> Answer:
+    """Let a disabled device connect again.
+
+    Raises:
+        ApiError: see `find_device`.
+    """
+    await _set_enabled(context, await find(context, request), enabled=True)
+    return Answer()
+
+
+async def _set_enabled(context: ActionContext, device: Device, *, enabled: bool) -> None:
+    now_ms = milliseconds(context.clock.time_s())
+    if not await context.registry.set_device_enabled(device.key, enabled, now_ms):
+        raise ApiError(codes.NOT_EXISTED_DEVICE, DeviceName=device.device_name)
+
+
+async def delete_device(context: ActionContext, request: DeviceRequest) -> Answer:
+    """Delete a device: its connection is closed; its IotId, its secret and what waits for it are void.
+
+    Raises:
+        ApiError: see `find_device`.
+    """
+    device = await find(context, request)
+    if not await context.registry.delete_device(device.key):
+        raise ApiError(codes.NOT_EXISTED_DEVICE, DeviceName=device.device_name)
+    link = context.sessions.forget(device.key)
+    if link is not None:
+        link.close(Ending.DELETED)
+    return Answer()
+
+
+ACTIONS = (
+    Action(name="RegisterDevice", request=RegisterDeviceRequest, answer=RegisterDeviceAnswer, function=register_device),
+    Action(name="DisableThing", request=DeviceRequest, answer=Answer, function=disable_thing),
+    Action(name="EnableThing", request=DeviceRequest, answer=Answer, function=enable_thing),
+    Action(name="DeleteDevice", request=DeviceRequest, answer=Answer, function=delete_device),
+)
