@@ -43,7 +43,7 @@ class Shape(msgspec.Struct, rename="pascal", kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """The switches that change what an answer says; see `docs/differences.md`."""
+    """The switches that change what an answer says; see `docs/configuration.md`."""
 
     profile: Profile = "documented"
     language: Language = "en"
@@ -56,8 +56,8 @@ class Behaviour:
 class ActionContext:
     """What an action may reach.
 
-    `scope` is what the caller may see. `instance_id` is where new products go. `call` is the call's record for actions that
-    invoke a device, else None.
+    `scope` is what the caller may see. `instance_id` is where new products go. `call` is the call's record for actions
+    that invoke a device, else None.
     """
 
     caller: AccessKey

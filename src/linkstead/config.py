@@ -8,7 +8,7 @@ from linkstead.action import Profile
 from linkstead.errors import Language
 
 DEMO_ACCESS_KEY_ID = "linkstead-dev"
-DEMO_ACCESS_KEY_SECRET = "linkstead-dev-secret"  # noqa: S105
+DEMO_ACCESS_KEY_SECRET = "linkstead-dev-secret"
 """The key of `dev`, known to everybody; `serve` refuses it."""
 
 

@@ -43,6 +43,9 @@ REGISTRY_POLL_S = 1.0
 """How long a change made by another process can go unnoticed."""
 
 HOUSEKEEPING_S = 300.0
+TLS_SHUTDOWN_WAIT_S = 1.0
+"""For the other side to say goodbye in TLS; one that keeps its connection for later does not read it."""
+
 BACKLOG = 1_024
 ACCOUNT_ID_DIGITS = 16
 DATABASE_FILE = "linkstead.db"
@@ -177,8 +180,7 @@ class Server:
         self.endpoints: Endpoints | None = None
         self._is_ready = False
         self._listeners: list[asyncio.Server | SniffingAcceptor] = []
-        self._timers: list[Timer] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
         self._registry_version = 0
 
     async def start(self) -> Endpoints:
@@ -218,8 +220,8 @@ class Server:
         self._is_ready = False
         for listener in self._listeners:
             listener.close()
-        for timer in self._timers:
-            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
         self.gateway.drain()
         await self.http.drain()
         await self.gateway.close()
@@ -235,7 +237,8 @@ class Server:
             if settings.access_key_id == DEMO_ACCESS_KEY_ID or (stored is not None and stored.enabled):
                 raise StartError(
                     f"the access key {DEMO_ACCESS_KEY_ID} is known to everybody: serve does not start with it. "
-                    "Give --access-key-id and --access-key-secret of your own, with a data directory that `dev` has not used."
+                    "Give --access-key-id and --access-key-secret of your own, with a data directory that `dev` has "
+                    "not used."
                 )
         if settings.access_key_id is None or settings.access_key_secret is None:
             if await self.store.list_accounts():
@@ -268,7 +271,13 @@ class Server:
         loop = asyncio.get_running_loop()
         try:
             listener = await loop.create_server(
-                make_protocol, address.host, address.port, ssl=tls, backlog=BACKLOG, reuse_address=True
+                make_protocol,
+                address.host,
+                address.port,
+                ssl=tls,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_WAIT_S if tls else None,
+                backlog=BACKLOG,
+                reuse_address=True,
             )
         except OSError as error:
             raise StartError(f"cannot listen on {address}: {error.strerror or error}") from None
@@ -289,29 +298,23 @@ class Server:
         except OSError as error:
             listening.close()
             raise StartError(f"cannot listen on {address}: {error.strerror or error}") from None
-        acceptor = SniffingAcceptor(listening, self.gateway.make_protocol, tls, self.clock)
+        acceptor = SniffingAcceptor(listening, self.gateway.make_protocol, tls, TLS_SHUTDOWN_WAIT_S, self.clock)
         acceptor.start()
         self._listeners.append(acceptor)
         host, port = listening.getsockname()[:2]
         return Address(host, port)
 
     def _every(self, period_s: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        index = len(self._timers)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._repeat(period_s, work)))
 
-        def run() -> None:
-            task = asyncio.get_running_loop().create_task(self._guard(work))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            self._timers[index] = self.clock.call_later(period_s, run)
-
-        self._timers.append(self.clock.call_later(period_s, run))
-
-    async def _guard(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        try:
-            await work()
-        except Exception:
-            # Work in the background has no caller to tell: the log is told, and the next round tries again.
-            log.exception("background work failed")
+    async def _repeat(self, period_s: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        while True:
+            await self.clock.sleep(period_s)
+            try:
+                await work()
+            except Exception:
+                # Work in the background has no caller to tell: the log is told, and the next round tries again.
+                log.exception("background work failed")
 
     async def _look_for_changes(self) -> None:
         version = await self.store.registry_version()

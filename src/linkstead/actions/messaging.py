@@ -10,6 +10,7 @@ from linkstead.alink import topics
 from linkstead.errors import ApiError, codes
 from linkstead.invocation import Call, Diagnosis, Message, RouterOverloaded, Stage, Verdict
 from linkstead.registry import find_device
+from linkstead.sessions import LinkTooSmall
 
 TIMEOUT_MS_MIN, TIMEOUT_MS_MAX = 1_000, 8_000
 """Source: RRpc reference, row Timeout (1,000 to 8,000)."""
@@ -103,6 +104,9 @@ async def rrpc(context: ActionContext, request: RRpcRequest) -> RRpcAnswer:
         outcome = await context.router.call(call, message, activated=bool(device.activated_ms), enabled=device.enabled)
     except RouterOverloaded:
         raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
+    except LinkTooSmall:
+        rule = "<= the Maximum Packet Size of the device"
+        raise ApiError(codes.RRPC_FAILED, RequestBase64Byte=f"{len(payload)} B", rule=rule) from None
     if outcome.verdict is Verdict.SUCCESS:
         return RRpcAnswer(
             rrpc_code=Verdict.SUCCESS,

@@ -26,40 +26,50 @@ def rrpc_response(key: DeviceKey, message_id: int) -> str:
 
 
 def ext_rrpc(message_id: int, topic: str) -> str:
-    """The topic, both ways, of an RRPC with a custom topic (which begins with `/`). Source: `device-protocol.md` 4.2."""
+    """The topic, both ways, of an RRPC with a custom topic, which begins with `/`. Source: `device-protocol.md` 4.2."""
     return f"/ext/rrpc/{message_id}{topic}"
 
 
 class RrpcAnswer(NamedTuple):
-    """What an RRPC answer topic names; `key` is None for `/ext/rrpc/…`, which names no device."""
+    """What a publish on an RRPC topic names.
+
+    `message_id` is 0, which no call has, where it is not a number of up to 19 digits. `key` is None for `/ext/rrpc/…`,
+    which names no device.
+    """
 
     message_id: int
     key: DeviceKey | None
 
 
 def parse_rrpc_answer(topic: str) -> RrpcAnswer | None:
-    """Read a topic on which an RRPC answer can come; None for any other topic."""
-    levels = topic.split("/", 6)
-    if topic.startswith("/ext/rrpc/") and len(levels) > 4 and _MESSAGE_ID.fullmatch(levels[3]):
-        return RrpcAnswer(int(levels[3]), None)
-    if (
-        topic.startswith("/sys/")
-        and len(levels) == 7
-        and levels[4] == "rrpc"
-        and levels[5] == "response"
-        and _MESSAGE_ID.fullmatch(levels[6])
-    ):
-        return RrpcAnswer(int(levels[6]), DeviceKey(levels[2], levels[3]))
+    """Read a topic meant for an RRPC answer, well-formed or not; None for any other topic.
+
+    A device that mistakes the topic, the request's for the response's for example, means to answer all the same: the
+    call it names says whether it is the right one.
+    """
+    if topic.startswith("/ext/rrpc/"):
+        return RrpcAnswer(_read_message_id(topic.split("/", 4)[3]), None)
+    if topic.startswith("/sys/"):
+        levels = topic.split("/", 6)
+        if len(levels) > 4 and levels[4] == "rrpc":
+            return RrpcAnswer(_read_message_id(levels[6] if len(levels) == 7 else ""), DeviceKey(levels[2], levels[3]))
     return None
 
 
+def _read_message_id(text: str) -> int:
+    return int(text) if _MESSAGE_ID.fullmatch(text) else 0
+
+
 def is_custom_rrpc_topic(topic: str) -> bool:
-    """True for a topic an RRpc call may name: at most 128 bytes of UTF-8, no wildcard, no NUL."""
-    return len(topic.encode()) <= CUSTOM_TOPIC_BYTES_MAX and not any(char in topic for char in "+#\0")
+    """True for a topic an RRpc call may name: at most 128 bytes of UTF-8, no wildcard, no `?`, no NUL.
+
+    An answer's topic is cut at `?`, so none could come on a topic that has one.
+    """
+    return len(topic.encode()) <= CUSTOM_TOPIC_BYTES_MAX and not any(char in topic for char in "+#?\0")
 
 
 def split_query(topic: str) -> tuple[str, str]:
-    """Cut an uplink topic at `?`: the topic itself, and the query suffix some SDKs append. Source: `device-protocol.md` 2."""
+    """Cut an uplink topic at `?`: the topic itself, and the suffix some SDKs append. Source: `device-protocol.md` 2."""
     bare, _, query = topic.partition("?")
     return bare, query
 
@@ -84,7 +94,7 @@ def may_publish(key: DeviceKey, topic: str) -> bool:
 def may_subscribe(key: DeviceKey, topic_filter: str) -> bool:
     """True when the filter is granted: below one of the device's own prefixes, of `/ext/rrpc/`, or `/broadcast/{pk}/`.
 
-    SDKs subscribe to topics of functions they never use; all of them have to be granted. Source: `device-protocol.md` 2.
+    SDKs subscribe to topics of functions they never use; all have to be granted. Source: `device-protocol.md` 2.
     """
     if topic_filter.startswith(("/ext/rrpc/", f"/broadcast/{key.product_key}/")):
         return True

@@ -31,6 +31,9 @@ VERSION = "2018-01-20"
 TIMESTAMP_TOLERANCE_S = 900
 """Source: `cloud-api.md` 2.3."""
 
+UNKNOWN_PARAMETERS_KEPT_MAX = 16
+"""Names kept with a call; what else was sent is forgotten."""
+
 COMMON_PARAMETERS_V1 = (
     "AccessKeyId",
     "Signature",
@@ -111,14 +114,13 @@ class OpenApi:
         request_id = self._ids.request_id()
         exchange = _Exchange(request, request_id)
         try:
-            answer = await self._serve(exchange)
+            return exchange.reply(await self._serve(exchange))
         except ApiError as error:
             return self._refuse(exchange, error)
         except Exception:
             # The edge of the core: a bug or a broken disk must not reach the caller as a traceback.
             log.exception("request failed", extra={"request_id": request_id, "action": exchange.action_name})
             return self._fail(exchange)
-        return exchange.reply(answer)
 
     def finish(self, call: Call, *, delivered: bool) -> None:
         """Close a call's record: its answer was written to the caller, or the caller had gone."""
@@ -175,10 +177,11 @@ class OpenApi:
 
     async def _run(self, exchange: "_Exchange", action: AnyAction, caller: AccessKey) -> Answer:
         unknown = api_parameters.unknown_parameters(action.request, exchange.parameters, action.aliases)
-        if unknown and self._strict:
-            raise invalid_parameter(unknown[0])
+        shown = [name[: api_parameters.NAME_SHOWN_CHARS_MAX] for name in unknown[:UNKNOWN_PARAMETERS_KEPT_MAX]]
+        if shown and self._strict:
+            raise invalid_parameter(shown[0])
         if exchange.call is not None:
-            exchange.call.unknown_parameters = unknown
+            exchange.call.unknown_parameters = shown
         bound = api_parameters.bind(action.request, exchange.parameters, action.aliases)
         scope, instance_id = await self._find_scope(caller, exchange.parameters.get("IotInstanceId", ""))
         if exchange.call is not None:
@@ -299,11 +302,14 @@ class OpenApi:
         return exchange.reply_error(error, message)
 
     def _fail(self, exchange: "_Exchange") -> HttpReply:
-        action, context = exchange.action, exchange.context
+        action, context, call = exchange.action, exchange.context, exchange.call
         if action is not None and action.failure is not None and context is not None:
             answer: Answer = action.failure(context)
             return exchange.reply(answer)
-        return self._refuse(exchange, ApiError(codes.SYSTEM_EXCEPTION))
+        error = ApiError(codes.SYSTEM_EXCEPTION)
+        if call is not None and not call.is_ended:
+            call.end(Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR, error.code)
+        return self._refuse(exchange, error)
 
 
 class _Exchange:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Protocol
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 INSPECTION_PREFIX = "/_linkstead/"
 CALLS_LISTED_MAX = 500
 CALLS_LISTED_DEFAULT = 50
+CALL_ID_CHARS_MAX = 36
+"""A request id is a UUID; a message id is shorter."""
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Linkstead</title>
 <h1>Linkstead</h1>
@@ -103,7 +105,8 @@ class HttpFront:
             return _json(status, {"error": error.message("en"), "code": error.code})
         except Exception:
             log.exception("inspection failed", extra={"path": request.path})
-            return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "the request failed inside the server; see its log"})
+            error_text = "the request failed inside the server; see its log"
+            return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": error_text})
 
     async def _check_key(self, request: HttpRequest) -> AccessKey:
         value = request.header("authorization")
@@ -135,10 +138,12 @@ class HttpFront:
         if show is None:
             return _json(HTTPStatus.NOT_FOUND, {"error": f"nothing at {request.path}; there are: {', '.join(shows)}"})
         fields = {name: values[0] for name, values in parse_qs(request.query.decode("latin-1")).items()}
-        return await show(key, name, fields)
+        return await show(key, unquote(name), fields)
 
     async def _show_calls(self, key: AccessKey, call_id: str, fields: dict[str, str]) -> HttpReply:
         if call_id:
+            if len(call_id) > CALL_ID_CHARS_MAX:
+                return _json(HTTPStatus.BAD_REQUEST, {"error": "a call is named by its message id or its request id"})
             call = self._journal.find(key.account_id, call_id)
             call = call or await self._history.find_call(key.account_id, call_id)
             if call is None:
@@ -178,7 +183,7 @@ def _read_filter(account_id: str, fields: dict[str, str]) -> CallFilter:
     known = {"product_key", "device_name", "action", "verdict", "diagnosis", "before_ms", "limit"}
     unknown = set(fields) - known
     if unknown:
-        raise ValueError(f"unknown field {sorted(unknown)[0]}; there are: {', '.join(sorted(known))}")
+        raise ValueError(f"unknown field {min(unknown)}; there are: {', '.join(sorted(known))}")
     limit = _read_int(fields, "limit", 1, CALLS_LISTED_MAX)
     return CallFilter(
         account_id=account_id,

@@ -19,16 +19,22 @@ from linkstead.clock import Clock, Timer
 log = logging.getLogger(__name__)
 
 HEAD_BYTES_MAX = 512 * 1024
-"""Request line and headers. Some SDKs carry a whole Base64 payload of 256 KB in the query. `cloud-api.md` 5.1"""
+"""Target, header names and values. Some SDKs carry a whole Base64 payload of 256 KB in the query. `cloud-api.md` 5.1"""
 
 HEADERS_MAX = 100
 BODY_BYTES_MAX = 1024 * 1024
 """Source: `architecture.md` 6."""
 
+UNFINISHED_HEAD_BYTES_MAX = HEAD_BYTES_MAX + 64 + 4 * HEADERS_MAX
+"""A head as sent: the parser keeps an unfinished header without a bound of its own."""
+
 REQUEST_BYTES_MAX = HEAD_BYTES_MAX + 8 * BODY_BYTES_MAX
 """A whole request as sent; a body in tiny chunks is several times its own size."""
 
 PIPELINED_REQUESTS_MAX = 64
+PIPELINED_BYTES_MAX = 1024 * 1024
+"""Of requests that wait for their turn; past it the connection is not read until one is taken."""
+
 CONNECTIONS_MAX = 10_000
 REQUEST_WAIT_S = 30.0
 """From the first byte of a request to its last."""
@@ -37,7 +43,7 @@ IDLE_WAIT_S = 120.0
 """Between requests of one connection."""
 
 DRAIN_WAIT_S = 10.0
-"""For a client to read an answer; one that reads nothing at all must not hold memory."""
+"""For a client to read what is written to it; one that reads nothing at all must not hold memory."""
 
 Answerer = Callable[[HttpRequest], Awaitable[HttpReply]]
 Finisher = Callable[[HttpReply, bool], None]
@@ -56,7 +62,7 @@ class HttpListener:
 
     Args:
         answer: turns a request into a reply; raises nothing.
-        finish: told of each reply whether it was written to the client.
+        finish: told of each reply whether it was written to a client that was still there.
         clock: time limits.
     """
 
@@ -67,13 +73,20 @@ class HttpListener:
         self.connections: set[HttpConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.is_draining = False
+        self._all_closed = asyncio.Event()
 
     def make_protocol(self) -> "HttpConnection":
         """A protocol for one accepted connection."""
         return HttpConnection(self)
 
+    def remove(self, connection: "HttpConnection") -> None:
+        """Forget a connection that ended."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._all_closed.set()
+
     async def drain(self) -> None:
-        """Finish the requests under way, then close every connection."""
+        """Finish the requests under way, close every connection, and return when all are gone."""
         self.is_draining = True
         for connection in list(self.connections):
             connection.close_when_idle()
@@ -81,6 +94,9 @@ class HttpListener:
             await asyncio.wait(self.tasks)
         for connection in list(self.connections):
             connection.close()
+        if self.connections:
+            self._all_closed.clear()
+            await self._all_closed.wait()
 
 
 class HttpConnection(asyncio.Protocol):
@@ -89,19 +105,27 @@ class HttpConnection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_busy",
+        "_client_is_done",
         "_deadline_s",
         "_head_bytes",
+        "_header_count",
         "_headers",
         "_in_head",
+        "_in_request",
+        "_is_blocked",
         "_is_private",
+        "_is_refused",
+        "_is_secured",
+        "_is_slow",
         "_keep_alive",
         "_listener",
         "_parser",
         "_peer",
         "_queue",
+        "_queued_bytes",
         "_received_bytes",
-        "_refused",
         "_timer",
+        "_timer_due_s",
         "_transport",
         "_url",
     )
@@ -111,19 +135,27 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[tuple[HttpRequest, bool]] = deque()
+        self._queued_bytes = 0
         self._busy = False
-        self._refused = False
+        self._is_blocked = False
+        self._is_refused = False
+        self._client_is_done = False
         self._url = b""
         self._headers: dict[str, list[str]] = {}
+        self._header_count = 0
         self._head_bytes = 0
         self._received_bytes = 0
+        self._in_request = False
         self._in_head = True
+        self._is_slow = False
         self._body = bytearray()
         self._keep_alive = True
         self._peer = ""
+        self._is_secured = False
         self._is_private = False
         self._timer: Timer | None = None
-        self._deadline_s = 0.0
+        self._timer_due_s = float("inf")
+        self._deadline_s = float("inf")
 
     # what asyncio calls
 
@@ -132,14 +164,14 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
-        secured = transport.get_extra_info("sslcontext") is not None
-        self._is_private = secured or self._peer in ("127.0.0.1", "::1", "")
-        if len(self._listener.connections) >= CONNECTIONS_MAX or self._listener.is_draining:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
-            return
+        self._is_secured = transport.get_extra_info("sslcontext") is not None
+        self._is_private = self._is_secured or self._peer in ("127.0.0.1", "::1", "")
+        is_full = len(self._listener.connections) >= CONNECTIONS_MAX
         self._listener.connections.add(self)
-        self._deadline_s = self._listener.clock.monotonic_s() + IDLE_WAIT_S
-        self._timer = self._listener.clock.call_later(IDLE_WAIT_S, self._check_time)
+        self._wait(IDLE_WAIT_S)
+        if is_full or self._listener.is_draining:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+            self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: what is under way goes on without its client."""
@@ -147,32 +179,57 @@ class HttpConnection(asyncio.Protocol):
         self._queue.clear()
         if self._timer is not None:
             self._timer.cancel()
-        self._listener.connections.discard(self)
+        self._listener.remove(self)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client."""
-        if self._refused:
+        while data and not self._is_refused:
+            self._received_bytes += len(data)
+            try:
+                self._parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as upgrade:
+                # Nothing else is spoken here: the wish is ignored, and what follows is HTTP. [RFC 9110, 7.8]
+                data = data[upgrade.args[0] :]
+            except httptools.HttpParserCallbackError as error:
+                refused = error.__context__
+                self._refuse(refused.status if isinstance(refused, _Refused) else HTTPStatus.BAD_REQUEST)
+            except httptools.HttpParserError:
+                self._refuse(HTTPStatus.BAD_REQUEST)
+        if self._is_refused or not self._in_request:
             return
-        self._received_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:
-            refused = error.__context__
-            self._refuse(refused.status if isinstance(refused, _Refused) else HTTPStatus.BAD_REQUEST)
-            return
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._refuse(HTTPStatus.BAD_REQUEST)
-            return
-        # The parser keeps an unfinished header without a bound of its own.
-        if self._received_bytes > (HEAD_BYTES_MAX if self._in_head else REQUEST_BYTES_MAX):
+        if self._in_head and self._received_bytes > UNFINISHED_HEAD_BYTES_MAX:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif self._received_bytes > REQUEST_BYTES_MAX:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        elif not self._is_slow:
+            # Only a request that comes in pieces costs a timer.
+            self._is_slow = True
+            self._wait(REQUEST_WAIT_S)
 
     def eof_received(self) -> bool:
-        """The client sends no more; answers under way still reach it."""
-        if not self._busy:
-            return False
-        self._keep_alive = False
-        return True
+        """The client sends no more. An answer under way still goes out to one that has only closed its own side."""
+        if self._busy and not self._is_secured:
+            self._client_is_done = True
+            self._keep_alive = False
+            return True
+        self.close()
+        return False
+
+    def pause_writing(self) -> None:
+        """The client does not read: its further requests wait."""
+        self._is_blocked = True
+        self._hold_reading()
+        self._wait(DRAIN_WAIT_S)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._is_blocked = False
+        if self._is_refused:
+            self._resume_reading()
+        elif self._transport is not None and not self._transport.is_closing():
+            self._wait(REQUEST_WAIT_S if self._is_slow else IDLE_WAIT_S)
+            self._next()
 
     # what httptools calls
 
@@ -180,33 +237,38 @@ class HttpConnection(asyncio.Protocol):
         """A request begins."""
         self._url = b""
         self._headers = {}
+        self._header_count = 0
         self._head_bytes = 0
+        self._in_request = True
         self._in_head = True
-        self._body = bytearray()
-        self._deadline_s = self._listener.clock.monotonic_s() + REQUEST_WAIT_S
 
     def on_url(self, url: bytes) -> None:
         """A part of the request line."""
         self._url += url
-        if len(self._url) > HEAD_BYTES_MAX:
+        self._head_bytes += len(url)
+        if self._head_bytes > HEAD_BYTES_MAX:
             raise _Refused(HTTPStatus.REQUEST_URI_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        values = self._headers.setdefault(name.decode("latin-1").lower(), [])
-        values.append(value.decode("latin-1"))
+        """One header. Those behind a chunked body are counted and dropped. [RFC 9110, 6.5.1]"""
+        if self._in_head:
+            self._headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        self._header_count += 1
         self._head_bytes += len(name) + len(value)
-        if len(self._headers) > HEADERS_MAX or self._head_bytes > HEAD_BYTES_MAX:
+        if self._header_count > HEADERS_MAX or self._head_bytes > HEAD_BYTES_MAX:
             raise _Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         """All headers are there."""
         self._in_head = False
-        lengths = self._headers.get("content-length", ["0"])
-        if lengths[0].isdigit() and int(lengths[0]) > BODY_BYTES_MAX:
+        length = self._headers.get("content-length", ["0"])[0]
+        if int(length) > BODY_BYTES_MAX:
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        if self._headers.get("expect", [""])[0].lower() == "100-continue" and self._transport is not None:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if "upgrade" in self._headers and (length != "0" or "transfer-encoding" in self._headers):
+            # The parser takes the body for the other protocol.
+            raise _Refused(HTTPStatus.NOT_IMPLEMENTED)
+        if "expect" in self._headers and self._headers["expect"][0].lower() == "100-continue":
+            self._continue()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -217,7 +279,13 @@ class HttpConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         clock = self._listener.clock
-        raw_path, _, query = self._url.partition(b"?")
+        url = self._url
+        if not url.startswith(b"/") and b"://" in url:
+            # As to a proxy; every server has to take it. [RFC 9112, 3.2.2]
+            parsed = httptools.parse_url(url)
+            raw_path, query = parsed.path or b"/", parsed.query or b""
+        else:
+            raw_path, _, query = url.partition(b"?")
         request = HttpRequest(
             method=self._parser.get_method().decode("latin-1"),
             path=raw_path.decode("latin-1"),
@@ -229,20 +297,31 @@ class HttpConnection(asyncio.Protocol):
             peer=self._peer,
             is_private=self._is_private,
         )
-        self._body = bytearray()
+        if self._body:
+            self._body = bytearray()
         self._received_bytes = 0
-        self._in_head = True
+        self._in_request = False
+        self._is_slow = False
         if len(self._queue) >= PIPELINED_REQUESTS_MAX:
             raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE)
-        self._queue.append((request, bool(self._parser.should_keep_alive())))
+        # HTTP/1.0 would have to be told that its connection stays open, and no client needs it.
+        keep_alive = self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0"
+        self._queue.append((request, keep_alive))
+        self._queued_bytes += len(request.query) + len(request.body)
         self._next()
+        if self._queued_bytes > PIPELINED_BYTES_MAX:
+            self._hold_reading()
 
     # answering
 
     def _next(self) -> None:
-        if self._busy or not self._queue or self._transport is None:
+        if self._busy or self._is_blocked or self._transport is None:
+            return
+        if not self._queue:
+            self._resume_reading()
             return
         request, keep_alive = self._queue.popleft()
+        self._queued_bytes -= len(request.query) + len(request.body)
         self._busy = True
         self._keep_alive = keep_alive and not self._listener.is_draining
         task = asyncio.get_running_loop().create_task(self._answer(request))
@@ -250,18 +329,43 @@ class HttpConnection(asyncio.Protocol):
         task.add_done_callback(self._listener.tasks.discard)
 
     async def _answer(self, request: HttpRequest) -> None:
-        reply = await self._listener.answer(request)
-        transport = self._transport
-        delivered = transport is not None and not transport.is_closing()
-        if transport is not None and delivered:
-            transport.write(encode_reply(reply, self._keep_alive, with_body=request.method != "HEAD"))
-        self._listener.finish(reply, delivered)
-        self._busy = False
-        if not self._keep_alive or self._refused:
-            self.close()
+        try:
+            reply = await self._listener.answer(request)
+        except Exception:
+            # A mistake of ours must not leave a client waiting for ever.
+            log.exception("a request was not answered", extra={"path": request.path})
+            self._abort()
             return
-        self._deadline_s = self._listener.clock.monotonic_s() + IDLE_WAIT_S
-        self._next()
+        transport = self._transport
+        is_open = transport is not None and not transport.is_closing()
+        if transport is not None and is_open:
+            transport.write(encode_reply(reply, self._keep_alive, with_body=request.method != "HEAD"))
+        # Who said that no more will come may have gone: that nobody can tell, so it does not count as returned.
+        self._listener.finish(reply, is_open and not self._client_is_done)
+        self._busy = False
+        if self._is_refused:
+            self._close_after_reading()
+        elif not self._keep_alive:
+            self.close()
+        else:
+            if not self._is_slow and not self._is_blocked:
+                self._deadline_s = self._listener.clock.monotonic_s() + IDLE_WAIT_S
+            self._arm()
+            self._next()
+
+    def _continue(self) -> None:
+        if self._transport is not None and not self._busy:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _hold_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing() and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    # ending
 
     def close_when_idle(self) -> None:
         """Take no more requests: close now, or after the answer under way."""
@@ -271,11 +375,16 @@ class HttpConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close after what is written has been sent."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._listener.clock.call_later(DRAIN_WAIT_S, self._abort)
+            self._wait(DRAIN_WAIT_S)
+
+    def _close_after_reading(self) -> None:
+        """Close once the client has: to close on what it still sends would take the answer from it. [RFC 9112, 9.6]"""
+        if self._transport is not None and not self._transport.is_closing():
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self._wait(DRAIN_WAIT_S)
 
     def _abort(self) -> None:
         if self._transport is not None:
@@ -283,25 +392,48 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Say why in one line, and close: what follows on this connection cannot be trusted."""
-        self._refused = True
+        self._is_refused = True
+        self._queue.clear()
         log.info("request refused", extra={"status": int(status), "peer": self._peer})
         if self._transport is None or self._busy:
             # An answer is under way: it goes out first and then the connection closes.
-            self._queue.clear()
             return
         body = f"{int(status)} {status.phrase}\n".encode()
         self._transport.write(encode_reply(HttpReply(status, "text/plain;charset=utf-8", body), keep_alive=False))
-        self.close()
+        self._close_after_reading()
+
+    # time
+
+    def _wait(self, wait_s: float) -> None:
+        """Something has to happen within so long."""
+        self._deadline_s = self._listener.clock.monotonic_s() + wait_s
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._deadline_s < self._timer_due_s:
+            self._set_timer(self._deadline_s)
+
+    def _set_timer(self, due_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due_s = due_s
+        clock = self._listener.clock
+        self._timer = clock.call_later(max(due_s - clock.monotonic_s(), 0.0), self._check_time)
 
     def _check_time(self) -> None:
+        self._timer_due_s = float("inf")
+        transport = self._transport
+        if transport is None:
+            return
         now_s = self._listener.clock.monotonic_s()
-        if self._transport is None or self._transport.is_closing():
-            return
-        if not self._busy and now_s >= self._deadline_s:
+        if now_s < self._deadline_s:
+            self._set_timer(self._deadline_s)
+        elif transport.is_closing() or self._is_refused or self._is_blocked:
+            transport.abort()
+        elif self._busy:
+            self._set_timer(now_s + IDLE_WAIT_S)
+        else:
             self.close()
-            return
-        wait_s = max(self._deadline_s - now_s, 1.0)
-        self._timer = self._listener.clock.call_later(wait_s, self._check_time)
 
 
 _REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}

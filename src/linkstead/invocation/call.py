@@ -11,6 +11,9 @@ EVIDENCE_MAX = 16
 """Entries of evidence kept with one call; more are counted, not kept."""
 
 EVIDENCE_PAYLOAD_BYTES_MAX = 1_024
+EVIDENCE_TOPIC_CHARS_MAX = 256
+"""Characters of a topic kept with evidence; every topic an answer can come on is shorter."""
+
 CALL_PAYLOAD_KEPT_BYTES_MAX = 16_384
 """Bytes of the request and of the answer kept with the record; the true length is kept beside them."""
 
@@ -91,7 +94,7 @@ class Moment:
 class Evidence:
     """Something a device sent that was not taken as the answer, and why.
 
-    `sender` is empty when it belongs to another account; its payload is not kept then.
+    `sender` is empty when it belongs to another account; topic, payload and `payload_bytes` are not told then either.
     """
 
     reason: Stray

@@ -1,11 +1,13 @@
 """Every call of late: those under way, and the ended ones in a bounded ring; older ones are in the store."""
 
-from collections import OrderedDict, deque
+import heapq
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from linkstead.invocation.call import Call, Diagnosis, Verdict
+from linkstead.alink.topics import MESSAGE_ID_DIGITS_MAX
+from linkstead.invocation.call import Call, Diagnosis, Evidence, Verdict
 from linkstead.registry import DeviceKey
 
 CALLS_KEPT_MAX = 10_000
@@ -82,22 +84,27 @@ class CallJournal:
         if call.key is not None and call.message_id:
             self._last_of_device[call.key] = call
             self._last_of_device.move_to_end(call.key)
-        while len(self._ended) > CALLS_KEPT_MAX or self._kept_bytes > CALLS_KEPT_BYTES_MAX:
-            self._drop_oldest()
+        self._drop_beyond_bounds()
         self._sink.record_call(call)
 
-    def note_evidence(self, call: Call) -> None:
-        """Write an ended call once more because something was added to it."""
-        if call.request_id not in self._open:
-            self._sink.record_call(call)
+    def add_evidence(self, call: Call, evidence: Evidence) -> None:
+        """Keep something with a call that was not its answer; an ended call is handed to the store once more."""
+        bytes_before = call.kept_bytes
+        call.add_evidence(evidence)
+        if call.request_id in self._open:
+            return
+        if call.request_id in self._ended:
+            self._kept_bytes += call.kept_bytes - bytes_before
+            self._drop_beyond_bounds()
+        self._sink.record_call(call)
 
-    def _drop_oldest(self) -> None:
-        _, call = self._ended.popitem(last=False)
-        self._kept_bytes = max(0, self._kept_bytes - call.kept_bytes) if self._ended else 0
-        if call.message_id:
+    def _drop_beyond_bounds(self) -> None:
+        while len(self._ended) > CALLS_KEPT_MAX or self._kept_bytes > CALLS_KEPT_BYTES_MAX:
+            _, call = self._ended.popitem(last=False)
+            self._kept_bytes -= call.kept_bytes
             self._by_message_id.pop(call.message_id, None)
-        if call.key is not None and self._last_of_device.get(call.key) is call:
-            del self._last_of_device[call.key]
+            if call.key is not None and self._last_of_device.get(call.key) is call:
+                del self._last_of_device[call.key]
 
     def find_by_message_id(self, message_id: int) -> Call | None:
         """A call under way or lately ended."""
@@ -109,21 +116,17 @@ class CallJournal:
 
     def find(self, account_id: str, call_id: str) -> Call | None:
         """A call of an account by message id (decimal) or request id."""
-        call = self._by_message_id.get(int(call_id)) if call_id.isascii() and call_id.isdigit() else None
-        if call is None:
-            call = self._open.get(call_id) or self._ended.get(call_id)
+        call = self._open.get(call_id) or self._ended.get(call_id)
+        if call is None and call_id.isascii() and call_id.isdigit() and len(call_id) <= MESSAGE_ID_DIGITS_MAX:
+            call = self._by_message_id.get(int(call_id))
         return call if call is not None and call.account_id == account_id else None
 
     def list(self, calls: CallFilter) -> list[Call]:
         """Calls in memory that match, newest first, at most `calls.limit`."""
-        found: deque[Call] = deque()
-        for call in self._newest_first():
-            if len(found) >= calls.limit:
-                break
-            if calls.matches(call):
-                found.append(call)
-        return sorted(found, key=lambda call: call.received_ms, reverse=True)
+        # The ring is in order of ending: a call that waited long stands after younger ones.
+        matching = (call for call in self._latest_first() if calls.matches(call))
+        return heapq.nlargest(calls.limit, matching, key=lambda call: call.received_ms)
 
-    def _newest_first(self) -> Iterator[Call]:
+    def _latest_first(self) -> Iterator[Call]:
         yield from reversed(self._open.values())
         yield from reversed(self._ended.values())

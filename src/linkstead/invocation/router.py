@@ -10,10 +10,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from linkstead.clock import Clock, Timer, milliseconds
-from linkstead.invocation.call import EVIDENCE_PAYLOAD_BYTES_MAX, Call, Diagnosis, Evidence, Stage, Stray, Verdict
+from linkstead.invocation.call import (
+    EVIDENCE_PAYLOAD_BYTES_MAX,
+    EVIDENCE_TOPIC_CHARS_MAX,
+    Call,
+    Diagnosis,
+    Evidence,
+    Stage,
+    Stray,
+    Verdict,
+)
 from linkstead.invocation.journal import CallJournal
 from linkstead.registry import DeviceKey, Origin
-from linkstead.sessions import LinkBlocked, LinkBroken, Reach, SessionTable
+from linkstead.sessions import LinkBlocked, LinkBroken, Reach, Session, SessionTable
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +77,25 @@ class Router(Protocol):
 
         Raises:
             RouterOverloaded: a bound was reached; nothing was sent and the call is not ended.
+            LinkTooSmall: the device does not take messages of this size; likewise.
         """
 
 
 class _Pending:
     """A call waiting for its answer; also the receipt of its message."""
 
-    __slots__ = ("call", "connections", "deadline_s", "ext_not_set", "future", "key", "message", "router", "timer")
+    __slots__ = (
+        "call",
+        "connections",
+        "deadline_s",
+        "ext_not_set",
+        "future",
+        "key",
+        "message",
+        "router",
+        "session",
+        "timer",
+    )
 
     def __init__(
         self,
@@ -83,7 +104,7 @@ class _Pending:
         key: DeviceKey,
         message: Message,
         deadline_s: float,
-        connections: int,
+        session: Session,
         ext_not_set: bool,
     ) -> None:
         self.router = router
@@ -91,7 +112,8 @@ class _Pending:
         self.key = key
         self.message = message
         self.deadline_s = deadline_s
-        self.connections = connections
+        self.session = session
+        self.connections = session.connections
         self.ext_not_set = ext_not_set
         self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.timer: Timer | None = None
@@ -140,7 +162,7 @@ class LocalRouter:
             raise RouterOverloaded
         timeout_s = call.timeout_ms / 1000
         ext_not_set = message.needs_ext and not session.link.ext & 1
-        pending = _Pending(self, call, key, message, now_s + timeout_s, session.connections, ext_not_set)
+        pending = _Pending(self, call, key, message, now_s + timeout_s, session, ext_not_set)
         self._attach(pending)
         try:
             session.link.send(message.topic, message.payload, pending)
@@ -150,6 +172,11 @@ class LocalRouter:
             raise RouterOverloaded from None
         except LinkBroken:
             return self._end(call, Outcome(Verdict.HALFCONN, Diagnosis.WRITE_FAILED))
+        except asyncio.CancelledError:
+            # Nobody waits for it any longer; its record ends all the same.
+            if not call.is_ended:
+                self._end(call, Outcome(Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR))
+            raise
         finally:
             if pending.timer is not None:
                 pending.timer.cancel()
@@ -206,58 +233,65 @@ class LocalRouter:
             # Its bytes never left in full, so this is no timeout of the device.
             self._complete(pending, Outcome(Verdict.HALFCONN, Diagnosis.WRITE_FAILED))
             return
-        session = self._sessions.find(pending.key)
         seen = set(call.reasons())
         diagnosis = next((STRAY_DIAGNOSES[reason] for reason in STRAY_DIAGNOSES if reason in seen), None)
-        if diagnosis is None and session is not None and session.connections != pending.connections:
+        if diagnosis is None and self._was_superseded(pending):
             diagnosis = Diagnosis.SUPERSEDED_CONNECTION
         if diagnosis is None and pending.ext_not_set:
             diagnosis = Diagnosis.EXT_NOT_SET
         self._complete(pending, Outcome(Verdict.TIMEOUT, diagnosis or Diagnosis.WRITTEN_NO_ANSWER))
 
+    def _was_superseded(self, pending: _Pending) -> bool:
+        session = self._sessions.find(pending.key)
+        return session is not None and (session is not pending.session or session.connections != pending.connections)
+
     def answer(self, origin: Origin, message_id: int, topic: str, payload: bytes) -> bool:
         """Take what a device published on an answer topic. True when it completed a call.
 
-        It completes only the call it names, sent to this very device and answered on its own topic; anything else is kept
-        as evidence with the call it belongs to.
+        It completes only the call it names, sent to this very device and answered on its own topic; anything else is
+        kept as evidence with the call it belongs to.
         """
         pending = self._pending.get(message_id)
-        if pending is None:
+        if pending is None or pending.key != origin.key:
             self._keep_stray(origin, message_id, topic, payload)
             return False
         call = pending.call
-        if pending.key != origin.key:
-            self._add_evidence(call, Stray.OTHER_DEVICE, origin, topic, payload)
-            return False
         if topic != pending.message.answer_topic:
             self._add_evidence(call, Stray.WRONG_TOPIC, origin, topic, payload)
             return False
+        if call.moment(Stage.WRITTEN) is None:
+            # The device has it, so its bytes have left, whatever the receipt will say.
+            pending.written()
         now_s = self._clock.monotonic_s()
         if now_s >= pending.deadline_s:
             # The timer is due but has not run yet: the deadline rules, not the order of callbacks.
             self._expire(pending)
             self._keep_stray(origin, message_id, topic, payload)
             return False
-        if call.moment(Stage.WRITTEN) is None:
-            pending.written()
         call.mark(Stage.ANSWERED, self._clock.time_s(), now_s)
         call.set_answer(payload)
         self._complete(pending, Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, payload))
         return True
 
     def refuse_answer(self, origin: Origin, message_id: int, topic: str, payload: bytes, reason: Stray) -> None:
-        """Keep an answer that may not be taken, whatever it says: too large, or on a topic of another device."""
+        """Keep an answer that may not be taken, whatever it says: too large, or on a topic of another device.
+
+        `reason` is why, if it comes from the device that was called.
+        """
         call = self._journal.find_by_message_id(message_id)
-        if call is None:
+        if call is None or call.key != origin.key:
             self._keep_stray(origin, message_id, topic, payload)
         else:
             self._add_evidence(call, reason, origin, topic, payload)
 
     def _keep_stray(self, origin: Origin, message_id: int, topic: str, payload: bytes) -> None:
         call = self._journal.find_by_message_id(message_id)
-        if call is not None:
+        if call is not None and call.key == origin.key:
             self._keep_with_ended(call, origin, topic, payload)
             return
+        if call is not None:
+            self._add_evidence(call, Stray.OTHER_DEVICE, origin, topic, payload)
+        # For the sender it is an answer with a message id that is none of its own.
         log.warning("answer without a call (1904)", extra={"device": str(origin.key), "topic": topic})
         waiting = self._by_device.get(origin.key)
         if waiting:
@@ -269,9 +303,7 @@ class LocalRouter:
             self._add_evidence(last, Stray.WRONG_MESSAGE_ID, origin, topic, payload)
 
     def _keep_with_ended(self, call: Call, origin: Origin, topic: str, payload: bytes) -> None:
-        if call.key != origin.key:
-            self._add_evidence(call, Stray.OTHER_DEVICE, origin, topic, payload)
-        elif call.verdict is Verdict.SUCCESS:
+        if call.verdict is Verdict.SUCCESS:
             self._add_evidence(call, Stray.DUPLICATE, origin, topic, payload)
         else:
             routed = call.moment(Stage.ROUTED)
@@ -284,14 +316,12 @@ class LocalRouter:
     def _add_evidence(self, call: Call, reason: Stray, origin: Origin, topic: str, payload: bytes) -> None:
         # Another account's device is nobody's business here: that it sent something is all that is kept.
         shown = call.account_id == origin.account_id
-        call.add_evidence(
-            Evidence(
-                reason=reason,
-                time_ms=milliseconds(self._clock.time_s()),
-                sender=str(origin.key) if shown else "",
-                topic=topic if shown else "",
-                payload=payload[:EVIDENCE_PAYLOAD_BYTES_MAX] if shown else b"",
-                payload_bytes=len(payload),
-            )
+        evidence = Evidence(
+            reason=reason,
+            time_ms=milliseconds(self._clock.time_s()),
+            sender=str(origin.key) if shown else "",
+            topic=topic[:EVIDENCE_TOPIC_CHARS_MAX] if shown else "",
+            payload=payload[:EVIDENCE_PAYLOAD_BYTES_MAX] if shown else b"",
+            payload_bytes=len(payload) if shown else 0,
         )
-        self._journal.note_evidence(call)
+        self._journal.add_evidence(call, evidence)

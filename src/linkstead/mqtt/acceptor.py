@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 TLS_HANDSHAKE_FIRST_BYTE = 0x16
 FIRST_BYTE_WAIT_S = 10.0
 WAITING_CONNECTIONS_MAX = 1_000
+ACCEPT_RETRY_WAIT_S = 1.0
+"""After the system could not give another connection: too many open files, or no memory."""
+
 BACKLOG = 1_024
 
 
@@ -27,6 +30,7 @@ class SniffingAcceptor:
         listening: a bound, non-blocking socket.
         make_protocol: makes the protocol of a connection.
         tls: what TLS is spoken with.
+        tls_shutdown_wait_s: for the other side to say goodbye in TLS.
         clock: a silent connection is closed after `FIRST_BYTE_WAIT_S`.
     """
 
@@ -35,27 +39,38 @@ class SniffingAcceptor:
         listening: socket.socket,
         make_protocol: Callable[[], asyncio.Protocol],
         tls: ssl.SSLContext,
+        tls_shutdown_wait_s: float,
         clock: Clock,
     ) -> None:
         self._listening = listening
         self._make_protocol = make_protocol
         self._tls = tls
+        self._tls_shutdown_wait_s = tls_shutdown_wait_s
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[socket.socket, Timer] = {}
+        self._retry: Timer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Listen."""
         self._listening.listen(BACKLOG)
-        self._loop.add_reader(self._listening, self._accept)
+        self._resume()
 
     def close(self) -> None:
-        """Take no more connections, and drop those that have not said anything yet."""
+        """Take no more connections, and drop those that have not said anything yet or are in their TLS handshake."""
+        if self._retry is not None:
+            self._retry.cancel()
         self._loop.remove_reader(self._listening)
         self._listening.close()
         for connection in list(self._waiting):
             self._drop(connection)
+        for task in self._tasks:
+            task.cancel()
+
+    def _resume(self) -> None:
+        self._retry = None
+        self._loop.add_reader(self._listening, self._accept)
 
     def _accept(self) -> None:
         # As many as are there now: one wake-up may stand for many connections.
@@ -64,8 +79,11 @@ class SniffingAcceptor:
                 connection, _peer = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError:
-                log.exception("a connection could not be accepted")
+            except OSError as error:
+                # It stays in the kernel's queue: to ask again at once would keep the loop busy with nothing else.
+                log.error("no connection can be accepted for %d s: %s", ACCEPT_RETRY_WAIT_S, error)
+                self._loop.remove_reader(self._listening)
+                self._retry = self._clock.call_later(ACCEPT_RETRY_WAIT_S, self._resume)
                 return
             connection.setblocking(False)
             if len(self._waiting) >= WAITING_CONNECTIONS_MAX:
@@ -92,8 +110,11 @@ class SniffingAcceptor:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
+        shutdown_wait_s = self._tls_shutdown_wait_s if tls else None
         try:
-            await self._loop.connect_accepted_socket(self._make_protocol, connection, ssl=tls)
+            await self._loop.connect_accepted_socket(
+                self._make_protocol, connection, ssl=tls, ssl_shutdown_timeout=shutdown_wait_s
+            )
         except (OSError, ssl.SSLError) as error:
             log.info("a connection ended in its TLS handshake: %s", error)
             with contextlib.suppress(OSError):

@@ -12,7 +12,7 @@ from linkstead.alink import credentials, topics
 from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.ids import LETTERS_AND_DIGITS, Ids
 from linkstead.mqtt import protocol
-from linkstead.mqtt.packets import Connect, ReasonCode, Subscribe, Unsubscribe
+from linkstead.mqtt.packets import Connect, Malformed, ReasonCode, Subscribe, Unsubscribe, check_topic_filter
 from linkstead.mqtt.protocol import Refusal, ServerConnection
 from linkstead.registry import Device, DeviceKey, Origin, Registry
 from linkstead.sessions import (
@@ -20,6 +20,7 @@ from linkstead.sessions import (
     Ending,
     LinkBlocked,
     LinkBroken,
+    LinkTooSmall,
     QueuedMessage,
     Receipt,
     Session,
@@ -80,22 +81,32 @@ class DeviceGateway:
         self.connections: set[DeviceConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.is_draining = False
+        self._all_closed = asyncio.Event()
 
     def make_protocol(self) -> "DeviceConnection":
         """A protocol for one accepted connection."""
         return DeviceConnection(self)
+
+    def remove(self, connection: "DeviceConnection") -> None:
+        """Forget a connection that ended."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._all_closed.set()
 
     def drain(self) -> None:
         """Take no more devices; those connected stay."""
         self.is_draining = True
 
     async def close(self) -> None:
-        """End every connection."""
+        """End every connection, and return when all are gone."""
         self.is_draining = True
         for connection in list(self.connections):
             connection.close(Ending.STOPPED)
         while self.tasks:
             await asyncio.wait(self.tasks)
+        if self.connections:
+            self._all_closed.clear()
+            await self._all_closed.wait()
 
 
 class DeviceConnection(asyncio.Protocol):
@@ -137,8 +148,10 @@ class DeviceConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: the peer has some time to send CONNECT."""
         self._transport = cast("asyncio.Transport", transport)
-        # With no buffer allowed, resume_writing means that every byte has left: the proof of `written`.
-        self._transport.set_write_buffer_limits(high=0)
+        # With no buffer allowed, resume_writing means that every byte has left: the proof of `written`. A transport
+        # over TLS pauses at its mark, not past it: 0 would stop it when nothing waits.
+        is_secured = transport.get_extra_info("sslcontext") is not None
+        self._transport.set_write_buffer_limits(high=1 if is_secured else 0, low=0)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
         self._gateway.connections.add(self)
@@ -147,7 +160,7 @@ class DeviceConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End, for whatever reason."""
         self._transport = None
-        self._gateway.connections.discard(self)
+        self._gateway.remove(self)
         if self._timer is not None:
             self._timer.cancel()
         self._detach(self._ending or Ending.LOST)
@@ -162,6 +175,9 @@ class DeviceConnection(asyncio.Protocol):
         receipts, self._receipts = self._receipts, None
         for receipt in receipts or ():
             receipt.written()
+        transport = self._transport
+        if transport is not None and not transport.is_closing() and not transport.is_reading():
+            transport.resume_reading()
         if self._is_open:
             self.pump()
 
@@ -203,11 +219,17 @@ class DeviceConnection(asyncio.Protocol):
     def send(self, topic: str, payload: bytes, receipt: Receipt | None = None) -> None:
         """See `Link.send`."""
         transport = self._transport
-        if transport is None or not self._is_open:
+        if transport is None or not self._is_open or self._machine.closing:
             raise LinkBroken
         if transport.get_write_buffer_size() > WRITE_BUFFER_BYTES_MAX:
             raise LinkBlocked
-        self._machine.publish(topic.encode(), payload, 0)
+        try:
+            self._machine.publish(topic.encode(), payload, 0)
+        except protocol.PacketTooLarge:
+            raise LinkTooSmall from None
+        except protocol.ConnectionOver:
+            # What came with a DISCONNECT in one segment is still being handled.
+            raise LinkBroken from None
         self._flush()
         if receipt is None:
             return
@@ -219,7 +241,7 @@ class DeviceConnection(asyncio.Protocol):
     def pump(self) -> None:
         """See `Link.pump`."""
         session, transport = self._session, self._transport
-        if session is None or not session.queue or transport is None or not self._is_open:
+        if session is None or not session.queue or transport is None or not self._is_open or self._machine.closing:
             return
         session.drop_expired(self._gateway.clock.monotonic_s())
         for message in list(session.queue):
@@ -229,7 +251,7 @@ class DeviceConnection(asyncio.Protocol):
                 break
             try:
                 packet_id = self._machine.publish(message.topic.encode(), message.payload, 1, dup=message.was_sent)
-            except protocol.WindowFull:
+            except (protocol.WindowFull, protocol.ConnectionOver):
                 break
             except protocol.PacketTooLarge:
                 log.warning("message larger than the device takes dropped", extra=self._fields(topic=message.topic))
@@ -304,7 +326,7 @@ class DeviceConnection(asyncio.Protocol):
         self._attach(connect)
 
     async def _check(self, connect: Connect) -> Refusal | None:
-        """Find and check the device that a CONNECT names. None when it may come in. Source: `device-protocol.md` 1.4."""
+        """Check the device that a CONNECT names. None when it may come in. Source: `device-protocol.md` 1.4."""
         if self._gateway.is_draining:
             return Refusal.UNAVAILABLE
         try:
@@ -378,8 +400,10 @@ class DeviceConnection(asyncio.Protocol):
 
     def _take_acknowledgement(self, event: protocol.PublishAcknowledged) -> None:
         message = self._in_flight.pop(event.packet_id, None)
-        if message is not None and self._session is not None and self._session.queue:
-            self._session.queue.remove(message)
+        queue = self._session.queue if self._session is not None else None
+        # One that grew too old while it was under way is not in the queue any more.
+        if message is not None and queue is not None and message in queue:
+            queue.remove(message)
         self.pump()
 
     def _take_subscribe(self, packet: Subscribe) -> None:
@@ -390,7 +414,10 @@ class DeviceConnection(asyncio.Protocol):
         for position, subscription in enumerate(packet.subscriptions):
             name = subscription.topic_filter
             is_new = name not in session.subscriptions
-            if not topics.may_subscribe(self.key, name):
+            if not _is_topic_filter(name):
+                log.warning("malformed topic filter refused", extra=self._fields(topic=name))
+                granted.append(ReasonCode.TOPIC_FILTER_INVALID)
+            elif not topics.may_subscribe(self.key, name):
                 log.warning("subscription refused (403)", extra=self._fields(topic=name))
                 granted.append(ReasonCode.NOT_AUTHORIZED)
             elif position >= FILTERS_OF_ONE_SUBSCRIBE_MAX or (
@@ -470,8 +497,13 @@ class DeviceConnection(asyncio.Protocol):
 
     def _flush(self) -> None:
         data = self._machine.data_to_send()
-        if data and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+        transport = self._transport
+        if not data or transport is None or transport.is_closing():
+            return
+        transport.write(data)
+        if self._receipts is not None and transport.get_write_buffer_size() > WRITE_BUFFER_BYTES_MAX:
+            # Whatever a device sends may be answered: one that reads nothing is read no more.
+            transport.pause_reading()
 
     def _set_timer(self) -> None:
         deadline_s = self._machine.deadline()
@@ -492,6 +524,14 @@ class DeviceConnection(asyncio.Protocol):
     def _fields(self, **others: object) -> dict[str, object]:
         device = str(self._device.key) if self._device is not None else ""
         return {"device": device, "peer": self._peer, **others}
+
+
+def _is_topic_filter(text: str) -> bool:
+    try:
+        check_topic_filter(text)
+    except Malformed:
+        return False
+    return True
 
 
 def _session_kept_s(connect: Connect) -> float:

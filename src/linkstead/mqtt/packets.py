@@ -702,7 +702,7 @@ def decode(frame: Frame, level: int) -> Packet:
     reader = _Reader(buffer, start, end, level)
     packet = _DECODERS[packet_type](reader)
     if not reader.at_end():
-        raise Malformed(ReasonCode.MALFORMED_PACKET, f"{end - reader.pos} bytes stand behind {packet_type.name}")
+        raise Malformed(ReasonCode.MALFORMED_PACKET, f"bytes stand behind the last field of {packet_type.name}")
     return packet
 
 
@@ -740,8 +740,9 @@ def decode_publish(frame: Frame, level: int) -> PublishFields:
         reader = _Reader(buffer, pos, end, level)
         properties = reader.properties(PUBLISH)
         pos = reader.pos
-        if "response_topic" in properties:  # [MQTT-3.3.2-14]
-            check_topic_name(properties["response_topic"])
+        response_topic = properties.get("response_topic", "")
+        if "+" in response_topic or "#" in response_topic:  # [MQTT-3.3.2-14]
+            raise Malformed(ReasonCode.TOPIC_NAME_INVALID, "the response_topic has a wildcard")
     if not topic and "topic_alias" not in properties:  # [MQTT-4.7.3-1], MQTT 5.0 section 3.3.2.1
         raise Malformed(ReasonCode.PROTOCOL_ERROR, "the topic name is empty and no topic alias stands for it")
     return topic, buffer[pos:end], qos, packet_id, head & _DUP != 0, head & 1 != 0, properties
@@ -806,7 +807,7 @@ def _decode_subscribe(reader: _Reader) -> Subscribe:
     packet_id, properties = reader.packet_id(), reader.properties(SUBSCRIBE)
     subscriptions = []
     while not reader.at_end():
-        topic_filter, options = reader.text("topic filter"), reader.byte("subscription options")
+        topic_filter, options = reader.text("topic filter"), reader.byte("byte of subscription options")
         if options & 3 == 3:  # [MQTT-3.8.3-4] of 3.1.1
             raise Malformed(ReasonCode.PROTOCOL_ERROR, "a subscription asks for QoS 3")
         if options & _RESERVED_OPTIONS[reader.level]:

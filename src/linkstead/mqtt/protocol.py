@@ -10,7 +10,6 @@ from enum import Enum
 from typing import Final
 
 from linkstead.mqtt.packets import (
-    CONNACK,
     CONNECT,
     MQTT_3_1,
     MQTT_3_1_1,
@@ -203,8 +202,8 @@ class ServerConnection:
     """One client's connection, from its first byte to its last.
 
     A connection ends with exactly one of DisconnectReceived, Violated, ConnectTimedOut, KeepAliveExpired and
-    ConnectionLost, or by `refuse` or `disconnect`; after that nothing is read and nothing can be sent. The events of one
-    call may hold the end and what came before it: answers to the latter are then accepted and dropped.
+    ConnectionLost, or by `refuse` or `disconnect`; after that nothing is read and nothing can be sent. The events of
+    one call may hold the end behind what came before it: answers to the latter are then taken and dropped.
 
     now: when the connection was made. packet_bytes_max: bound on an inbound packet, announced to 5.0 clients.
 
@@ -438,7 +437,7 @@ class ServerConnection:
     def _read_connect(self, data: bytes, events: list[Event]) -> None:
         level = None
         try:
-            if data[0] != 0x10 and not self._splitter.unfinished:  # [MQTT-3.1.0-1], [MQTT-2.1.3-1]
+            if data[0] >> 4 != CONNECT and not self._splitter.unfinished:  # [MQTT-3.1.0-1]
                 raise Malformed(ReasonCode.PROTOCOL_ERROR, f"the first byte is {data[0]:#04x}, not that of CONNECT")
             frame = next(self._splitter.feed(data), None)
             if frame is None:
@@ -619,8 +618,7 @@ class ServerConnection:
         """
         refusal = Refusal.UNSUPPORTED_PROTOCOL_LEVEL
         if level is not None and level & 0x7F >= MQTT_5:
-            if CONNACK in exc.reason_code.packets:
-                self._send_refusal(exc.reason_code, MQTT_5)
+            self._send_refusal(exc.reason_code, MQTT_5)
         elif level is not None and exc.reason_code == refusal.reason_code:
             self._send_refusal(refusal.return_code, MQTT_3_1_1)
         self._end()

@@ -100,7 +100,8 @@ class Device:
     """A device as registered, and what is remembered of its connections.
 
     `activated_ms`, `online_ms` (last time it came online) and `status_ms` (last change between online and offline) are
-    0 where it never happened. `is_online` is what was last written down; the truth of the moment is `sessions.Presence`.
+    0 where it never happened. `is_online` is what was last written down; the truth of the moment is in
+    `sessions.SessionTable`.
     """
 
     iot_id: str

@@ -101,7 +101,7 @@ class Store(Protocol):
     async def device_statistics(
         self, account_id: str, instance_id: str | None, product_key: str | None
     ) -> ProductStatistics:
-        """Counts over the account's devices; `instance_id` None means all instances, `product_key` None all products."""
+        """Counts over the account's devices; None means every instance, every product."""
 
     def record_presence(self, change: PresenceChange) -> None:
         """Take a change between online and offline; returns at once. Every read of devices from then on shows it."""

@@ -1,6 +1,6 @@
 """Devices connected to this node: the live connection of each, and what stays of it afterwards."""
 
-from linkstead.sessions.link import Ending, Link, LinkBlocked, LinkBroken, Receipt
+from linkstead.sessions.link import Ending, Link, LinkBlocked, LinkBroken, LinkTooSmall, Receipt
 from linkstead.sessions.table import (
     QUEUED_MESSAGES_MAX,
     SUBSCRIPTIONS_MAX,
@@ -21,6 +21,7 @@ __all__ = [
     "Link",
     "LinkBlocked",
     "LinkBroken",
+    "LinkTooSmall",
     "PresenceSink",
     "QueueFull",
     "QueuedMessage",

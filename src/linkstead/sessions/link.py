@@ -30,6 +30,10 @@ class LinkBlocked(Exception):
     """The device does not read and its send buffer is at its bound; nothing was sent."""
 
 
+class LinkTooSmall(Exception):
+    """The message is larger than the device said it takes (MQTT 5.0 Maximum Packet Size); nothing was sent."""
+
+
 class Receipt(Protocol):
     """Told what became of one message."""
 
@@ -61,6 +65,7 @@ class Link(Protocol):
         Raises:
             LinkBroken: the connection is gone.
             LinkBlocked: the send buffer is full.
+            LinkTooSmall: the device does not take messages of this size.
         """
 
     def pump(self) -> None:

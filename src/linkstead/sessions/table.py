@@ -6,7 +6,6 @@ DISCONNECT (the HALFCONN window), and for a persistent session its subscriptions
 """
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -21,7 +20,7 @@ QUEUED_MESSAGES_MAX = 1_000
 """QoS 1 messages waiting for one device; at the bound the new one is refused. Source: `device-protocol.md` 1.6."""
 
 QUEUED_AGE_S_MAX = 7 * 24 * 3600.0
-"""How long a QoS 1 message, and a persistent session without a connection, is kept. Source: `device-protocol.md` 2."""
+"""How long a QoS 1 message, and a persistent session without a connection, is kept. `device-protocol.md` 2."""
 
 
 class Reach(Enum):
@@ -47,8 +46,8 @@ class PresenceSink(Protocol):
 class QueuedMessage:
     """A QoS 1 message waiting to be acknowledged by a device. `queued_s` is monotonic.
 
-    `packet_id` is what it travels under on the present connection, 0 while it was not sent on it; `was_sent` says that it
-    was on some connection.
+    `packet_id` is what it travels under on the present connection, 0 while it was not sent on it; `was_sent` says that
+    it was on some connection.
     """
 
     topic: str
@@ -62,7 +61,6 @@ class Session:
     """What is known of one device's connections to this node."""
 
     __slots__ = (
-        "attached_s",
         "broken_s",
         "connections",
         "detached_s",
@@ -79,7 +77,6 @@ class Session:
         self.link: Link | None = None
         self.kept_s = 0.0
         self.keep_alive_s = 0
-        self.attached_s = 0.0
         self.detached_s = 0.0
         self.broken_s: float | None = None
         self.connections = 0
@@ -91,15 +88,17 @@ class Session:
         """True when subscriptions and waiting messages outlive the connection."""
         return self.kept_s > 0
 
+    def is_kept(self, now_s: float) -> bool:
+        """True while a connection made now would carry the session on."""
+        return self.is_persistent and (self.link is not None or now_s - self.detached_s < self.kept_s)
+
     def is_half_connected(self, now_s: float) -> bool:
         """True within one keep-alive period after a break without DISCONNECT."""
         return self.link is None and self.broken_s is not None and now_s < self.broken_s + self.keep_alive_s
 
     def is_forgettable(self, now_s: float) -> bool:
         """True when nothing of the session has to be remembered any longer."""
-        if self.link is not None or self.is_half_connected(now_s):
-            return False
-        return now_s - self.detached_s >= self.kept_s
+        return self.link is None and not self.is_half_connected(now_s) and not self.is_kept(now_s)
 
     def enqueue(self, message: QueuedMessage) -> None:
         """Let a QoS 1 message wait for the device. Raises QueueFull."""
@@ -191,12 +190,12 @@ class SessionTable:
             kept_s: how long this one is kept after its connection ends; at most `QUEUED_AGE_S_MAX` counts.
             keep_alive_s: the HALFCONN window after a break.
 
-        The connection it supersedes, if any, is returned for the caller to close; its own `detach` changes nothing then.
+        The connection it supersedes, if any, is returned for the caller to close; its `detach` changes nothing then.
         """
         session = self._sessions.get(link.key)
         if session is None:
             session = self._sessions[link.key] = Session(link.key)
-        session_present = session.is_persistent and not clean_start
+        session_present = session.is_kept(now_s) and not clean_start
         if not session_present:
             session.subscriptions.clear()
             session.queue = None
@@ -208,7 +207,6 @@ class SessionTable:
         session.link = link
         session.kept_s = min(kept_s, QUEUED_AGE_S_MAX)
         session.keep_alive_s = keep_alive_s
-        session.attached_s = now_s
         session.broken_s = None
         session.connections += 1
         self._presence.record_presence(PresenceChange(link.key, True, now_ms, ip_address))
@@ -234,11 +232,11 @@ class SessionTable:
     def deliver(self, key: DeviceKey, message: QueuedMessage) -> bool:
         """Let a QoS 1 message reach the device: now, or when it comes back to its persistent session.
 
-        False when the device has neither a connection nor a persistent session: the message was not taken. Raises
+        False when the device has neither a connection nor a session that is kept: the message was not taken. Raises
         QueueFull.
         """
         session = self._sessions.get(key)
-        if session is None or (session.link is None and not session.is_persistent):
+        if session is None or (session.link is None and not session.is_kept(message.queued_s)):
             return False
         session.enqueue(message)
         if session.link is not None:
@@ -246,7 +244,7 @@ class SessionTable:
         return True
 
     def forget(self, key: DeviceKey) -> Link | None:
-        """Drop whatever is remembered of a device that was deleted; returns a live connection for the caller to close."""
+        """Drop what is remembered of a device that was deleted; returns a live connection for the caller to close."""
         session = self._sessions.get(key)
         if session is None:
             return None
@@ -260,13 +258,3 @@ class SessionTable:
             session.drop_expired(now_s)
             if session.is_forgettable(now_s):
                 del self._sessions[session.key]
-
-    def close_all(self, ending: Ending) -> None:
-        """End every live connection."""
-        self.each_link(lambda link: link.close(ending))
-
-    def each_link(self, visit: Callable[[Link], None]) -> None:
-        """Call `visit` for every live connection."""
-        for session in list(self._sessions.values()):
-            if session.link is not None:
-                visit(session.link)

@@ -8,8 +8,8 @@ from linkstead.alink import credentials, topics
 from linkstead.clock import Clock
 from linkstead.mqtt.packets import (
     MQTT_3_1_1,
-    Connect,
     ConnAck,
+    Connect,
     Disconnect,
     Malformed,
     PingReq,

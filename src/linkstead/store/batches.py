@@ -6,7 +6,9 @@ waits, within bounds, and the writing is tried again.
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 
 from linkstead.clock import Clock, Timer
 from linkstead.invocation import Call
@@ -49,10 +51,12 @@ class Batches:
         self.calls_waiting = 0
         self._clock = clock
         self._write = write
-        # With each call the bytes it was counted for: evidence may be added to it while it waits.
-        self._calls: dict[str, tuple[Call, int]] = {}
+        # With each call the bytes it was counted for: evidence may be added to it while it waits. The oldest first, and
+        # unlike a dict this finds it at once.
+        self._calls: OrderedDict[str, tuple[Call, int]] = OrderedDict()
         self._bytes_waiting = 0
         self._presence: dict[DeviceKey, PresenceNote] = {}
+        self._presence_under_way: dict[DeviceKey, PresenceNote] = {}
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
@@ -72,7 +76,7 @@ class Batches:
         self._calls[call.request_id] = call, payload_bytes
         self.calls_waiting += 1
         self._bytes_waiting += payload_bytes
-        if self.calls_waiting > HISTORY_QUEUE_MAX or self._bytes_waiting > HISTORY_QUEUE_BYTES_MAX:
+        while self._calls and (self.calls_waiting > HISTORY_QUEUE_MAX or self._bytes_waiting > HISTORY_QUEUE_BYTES_MAX):
             self._drop_oldest()
         if self._timer is None or len(self._calls) >= BATCH_ROWS:
             self._arm()
@@ -86,6 +90,10 @@ class Batches:
         self._presence[change.key] = note if earlier is None else earlier.then(note)
         if self._timer is None or len(self._presence) >= BATCH_ROWS:
             self._arm()
+
+    def has_presence(self, key: DeviceKey) -> bool:
+        """True while a change of the device is not written yet."""
+        return key in self._presence or key in self._presence_under_way
 
     def forget_presence(self, key: DeviceKey) -> None:
         """Drop what waits for a device that is deleted."""
@@ -129,8 +137,7 @@ class Batches:
 
     def _start(self) -> None:
         self._timer = None
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         try:
@@ -140,8 +147,9 @@ class Batches:
             self._arm()
 
     async def _write_batch(self) -> bool:
-        calls = {name: self._calls.pop(name) for name in list(self._calls)[:BATCH_ROWS]}
-        presence = {key: self._presence.pop(key) for key in list(self._presence)[:BATCH_ROWS]}
+        calls = {name: self._calls.pop(name) for name in list(islice(self._calls, BATCH_ROWS))}
+        presence = {key: self._presence.pop(key) for key in list(islice(self._presence, BATCH_ROWS))}
+        self._presence_under_way = presence
         rows = self._encode(calls)
         try:
             if rows or presence:
@@ -154,6 +162,8 @@ class Batches:
             self._retry_s = min(max(self._retry_s * 2, RETRY_S_MIN), RETRY_S_MAX)
             log.warning("history and presence cannot be written: %s", getattr(error, "orig", error))
             return False
+        finally:
+            self._presence_under_way = {}
         for entry in calls.values():
             self._let_go(entry)
         self._retry_s = 0.0
@@ -171,15 +181,18 @@ class Batches:
         return rows
 
     def _put_back(self, calls: dict[str, tuple[Call, int]], presence: dict[DeviceKey, PresenceNote]) -> None:
-        for name in calls.keys() & self._calls.keys():
-            self._let_go(calls[name])
-        self._calls = {**calls, **self._calls}
+        for name, entry in reversed(calls.items()):
+            if name in self._calls:
+                self._let_go(entry)
+            else:
+                self._calls[name] = entry
+            self._calls.move_to_end(name, last=False)
         for key, note in presence.items():
             later = self._presence.get(key)
             self._presence[key] = note if later is None else note.then(later)
 
     def _drop_oldest(self) -> None:
-        self._let_go(self._calls.pop(next(iter(self._calls))))
+        self._let_go(self._calls.popitem(last=False)[1])
         self._count_dropped()
 
     def _let_go(self, entry: tuple[Call, int]) -> None:

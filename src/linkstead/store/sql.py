@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from linkstead.clock import Clock
 from linkstead.invocation import Call, CallFilter, CallSink
@@ -17,10 +18,10 @@ from linkstead.registry import (
     Page,
     PresenceChange,
     Product,
+    ProductGone,
     ProductStatistics,
     Store,
 )
-from linkstead.sessions import PresenceSink
 from linkstead.store import history, presence, statements
 from linkstead.store.batches import Batches
 
@@ -34,10 +35,10 @@ class StoreUnusable(Exception):
     """The database cannot be opened; the message says which one and why."""
 
 
-class SqlStore(Store, CallSink, PresenceSink, ABC):
+class SqlStore(Store, CallSink, ABC):
     """The registry, the history of calls and what is remembered of connections. An engine brings the abstract methods.
 
-    What the registry's methods do, and `record_call` and `record_presence`, is told by their ports.
+    What the methods without a description do is told by their ports.
 
     Args:
         clock: says when batches are written.
@@ -64,7 +65,12 @@ class SqlStore(Store, CallSink, PresenceSink, ABC):
 
     @abstractmethod
     async def _write(self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
-        """Run a function in a transaction that is on the disk when this returns. Raises AlreadyExists."""
+        """Run a function in a transaction that is on the disk when this returns.
+
+        Raises:
+            AlreadyExists: what must be unique is not.
+            IntegrityError: what the row refers to is not there.
+        """
 
     @abstractmethod
     async def _write_soon(
@@ -174,18 +180,26 @@ class SqlStore(Store, CallSink, PresenceSink, ABC):
         return await self._read(statements.count_products, account_id)
 
     async def add_devices(self, devices: Sequence[Device]) -> None:
-        await self._write(statements.add_devices, devices)
+        try:
+            await self._write(statements.add_devices, devices)
+        except IntegrityError:
+            # The product is all that a device refers to.
+            raise ProductGone from None
 
     async def find_device(self, key: DeviceKey) -> Device | None:
+        await self._flush_presence([key])
         return await self._read(statements.find_device, key)
 
     async def find_device_by_iot_id(self, iot_id: str) -> Device | None:
-        return await self._read(statements.find_device_by_iot_id, iot_id)
+        device = await self._read(statements.find_device_by_iot_id, iot_id)
+        return device and await self.find_device(device.key)
 
     async def find_devices(self, keys: Sequence[DeviceKey]) -> list[Device]:
+        await self._flush_presence(keys)
         return await self._read(statements.find_devices, keys)
 
     async def list_devices(self, product_key: str, offset: int, limit: int) -> Page[Device]:
+        await self.flush()
         return await self._read(statements.list_devices, product_key, offset, limit)
 
     async def set_device_enabled(self, key: DeviceKey, enabled: bool, at_ms: int) -> bool:
@@ -198,9 +212,16 @@ class SqlStore(Store, CallSink, PresenceSink, ABC):
     async def count_devices(self, product_key: str) -> int:
         return await self._read(statements.count_devices, product_key)
 
-    async def device_statistics(self, account_id: str, product_key: str | None) -> ProductStatistics:
+    async def device_statistics(
+        self, account_id: str, instance_id: str | None, product_key: str | None
+    ) -> ProductStatistics:
         await self.flush()
-        return await self._read(statements.read_statistics, account_id, product_key)
+        return await self._read(statements.read_statistics, account_id, instance_id, product_key)
+
+    async def _flush_presence(self, keys: Sequence[DeviceKey]) -> None:
+        """Write what waits where it concerns one of these devices: a read shows what was recorded before it."""
+        if any(self._batches.has_presence(key) for key in keys):
+            await self.flush()
 
     async def registry_version(self) -> int:
         return await self._read(statements.read_version)

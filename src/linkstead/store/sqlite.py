@@ -6,11 +6,12 @@ to be given up half-way because another process wrote meanwhile.
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -22,6 +23,8 @@ from linkstead.store.sql import SqlStore, Statement, StoreUnusable
 
 BUSY_TIMEOUT_S = 5.0
 """How long a write waits for another process's transaction to end before it fails."""
+
+WAL_TRIES_MAX = 5
 
 FILE_MODE = 0o600
 """The file holds secrets. SQLite gives its companions `-wal` and `-shm` the same mode."""
@@ -64,6 +67,7 @@ class _Lane:
         self._connection: sa.Connection | None = None
         self._synchronous: _Synchronous | None = None
         self._is_counting = True
+        self._is_closed = False
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Run a function in the thread. Where the caller is cancelled, what was begun still ends before this does."""
@@ -81,9 +85,11 @@ class _Lane:
         return await self.run(lambda: self._transact(synchronous, is_counted, work))
 
     async def close(self) -> None:
-        """Close the connection and end the thread."""
-        await self.run(self._disconnect)
-        self._executor.shutdown(wait=False)
+        """Close the connection and end the thread; harmless when that is done."""
+        if not self._is_closed:
+            self._is_closed = True
+            await self.run(self._disconnect)
+            self._executor.shutdown(wait=False)
 
     def connect(self, *pragmas: str) -> sa.Connection:
         """Open the file. To be run in the thread, as `set_pragma`."""
@@ -94,10 +100,20 @@ class _Lane:
 
     def set_pragma(self, pragma: str) -> None:
         """Set a pragma between two transactions."""
-        connection = self._connected()
-        driver = connection.connection.driver_connection
-        assert driver is not None
-        driver.execute(f"PRAGMA {pragma}").close()
+        self._driver().execute(f"PRAGMA {pragma}").close()
+
+    def set_wal(self) -> None:
+        """Have the file kept in WAL mode."""
+        for _ in range(WAL_TRIES_MAX - 1):
+            try:
+                self.set_pragma("journal_mode=WAL")
+            except sqlite3.OperationalError:
+                # Another process makes the same new file, and here SQLite does not wait for it. For this it does:
+                self._driver().execute("BEGIN IMMEDIATE").close()
+                self._driver().execute("ROLLBACK").close()
+            else:
+                return
+        self.set_pragma("journal_mode=WAL")
 
     def _transact(self, synchronous: _Synchronous, is_counted: bool, work: Callable[[sa.Connection], Result]) -> Result:
         connection = self._connected()
@@ -107,6 +123,9 @@ class _Lane:
         self._is_counting = is_counted
         with connection.begin():
             return work(connection)
+
+    def _driver(self) -> Any:
+        return self._connected().connection.driver_connection
 
     def _connected(self) -> sa.Connection:
         if self._connection is None:
@@ -144,13 +163,14 @@ class SqliteStore(SqlStore):
         try:
             await self._writer.run(self._open_for_writing)
             await self._reader.run(lambda: self._reader.connect("query_only=ON"))
-        except (OSError, SQLAlchemyError, UnknownRevision) as error:
+        except (OSError, sqlite3.Error, SQLAlchemyError, UnknownRevision) as error:
             await self._disconnect()
             raise StoreUnusable(f"the database {self._path} cannot be used: {_reason(error)}") from None
 
     def _open_for_writing(self) -> None:
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, FILE_MODE))
-        connection = self._writer.connect("journal_mode=WAL", "foreign_keys=ON")
+        connection = self._writer.connect("foreign_keys=ON")
+        self._writer.set_wal()
         with connection.begin():
             is_old = needs_migration(connection)
         if is_old:

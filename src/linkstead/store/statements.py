@@ -3,7 +3,7 @@
 Plain functions of a connection that is inside a transaction; each change raises the registry's version in the same one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from linkstead.registry import (
     AccessKey,
     Account,
-    AlreadyExists,
     Device,
     DeviceKey,
     Instance,
@@ -173,26 +172,10 @@ def count_products(connection: sa.Connection, account_id: str) -> int:
 
 
 def add_devices(connection: sa.Connection, new: Sequence[Device]) -> None:
-    """See `Store.add_devices`. The device named in AlreadyExists is the first of `new` that cannot be added."""
-    if not new:
-        return
-    names = {found.key for found in find_devices(connection, [record.key for record in new])}
-    iot_ids = set(_find_iot_ids(connection, [record.iot_id for record in new]))
-    for record in new:
-        if record.key in names:
-            raise AlreadyExists("device_name", record.device_name)
-        if record.iot_id in iot_ids:
-            raise AlreadyExists("iot_id", record.device_name)
-        names.add(record.key)
-        iot_ids.add(record.iot_id)
-    connection.execute(sa.insert(device), [_values(record) for record in new])
-    _raise_version(connection)
-
-
-def _find_iot_ids(connection: sa.Connection, iot_ids: Sequence[str]) -> Iterator[str]:
-    for start in range(0, len(iot_ids), NAMES_PER_STATEMENT_MAX):
-        part = iot_ids[start : start + NAMES_PER_STATEMENT_MAX]
-        yield from connection.execute(sa.select(device.c.iot_id).where(device.c.iot_id.in_(part))).scalars()
+    """See `Store.add_devices`."""
+    if new:
+        connection.execute(sa.insert(device), [_values(record) for record in new])
+        _raise_version(connection)
 
 
 def find_device(connection: sa.Connection, key: DeviceKey) -> Device | None:
@@ -248,11 +231,15 @@ def count_devices(connection: sa.Connection, product_key: str) -> int:
     return _count(connection, device, device.c.product_key == product_key)
 
 
-def read_statistics(connection: sa.Connection, account_id: str, product_key: str | None) -> ProductStatistics:
+def read_statistics(
+    connection: sa.Connection, account_id: str, instance_id: str | None, product_key: str | None
+) -> ProductStatistics:
     """See `Store.device_statistics`."""
     count = sa.func.count()
     statement = sa.select(count, count.filter(device.c.activated_ms > 0), count.filter(device.c.is_online))
     statement = statement.select_from(device).where(device.c.account_id == account_id)
+    if instance_id is not None:
+        statement = statement.where(device.c.instance_id == instance_id)
     if product_key is not None:
         statement = statement.where(device.c.product_key == product_key)
     return ProductStatistics(*connection.execute(statement).one())

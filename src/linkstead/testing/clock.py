@@ -54,7 +54,13 @@ class ManualClock:
             timer.cancel()
 
     def advance(self, seconds: float) -> None:
-        """Turn the clock; callbacks that fall due run in the order of their moments, each seeing its own moment as now."""
+        """Turn the clock forward; callbacks that fall due run in order, each seeing its own moment as now.
+
+        Raises:
+            ValueError: `seconds` is negative; monotonic time does not go back. `jump` sets the wall clock.
+        """
+        if seconds < 0:
+            raise ValueError(f"seconds must be 0 or more, not {seconds}")
         end_s = self._monotonic_s + seconds
         while self._timers and self._timers[0][0] <= end_s:
             due_s, _, timer = heapq.heappop(self._timers)

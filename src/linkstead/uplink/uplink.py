@@ -8,7 +8,7 @@ import logging
 from linkstead.alink import messages, ntp, topics
 from linkstead.clock import Clock, milliseconds
 from linkstead.invocation import LocalRouter, Stray
-from linkstead.sessions import Link, LinkBlocked, LinkBroken, QueuedMessage, QueueFull, SessionTable
+from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall, QueuedMessage, QueueFull, SessionTable
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,11 @@ class Uplink:
         self._clock = clock
 
     def receive(self, link: Link, topic: str, payload: bytes, qos: int) -> bool:
-        """Take one publish at QoS 0 or 1. False when the device had no right to the topic; nothing was done then but logging."""
+        """Take one publish at QoS 0 or 1.
+
+        False when the device had no right to the topic: it was dropped and logged, and is kept as evidence with a call
+        that it names.
+        """
         topic, _ = topics.split_query(topic)
         answer = topics.parse_rrpc_answer(topic)
         if answer is not None and answer.key in (None, link.key):
@@ -36,7 +40,7 @@ class Uplink:
             return True
         if not topics.may_publish(link.key, topic):
             if answer is not None:
-                self._router.refuse_answer(link.origin, answer.message_id, topic, payload, Stray.OTHER_DEVICE)
+                self._router.refuse_answer(link.origin, answer.message_id, topic, payload, Stray.WRONG_TOPIC)
             log.warning("publish to a topic of somebody else dropped (9236)", extra=_fields(link, topic))
             return False
         if topic.startswith("/ext/ntp/"):
@@ -94,7 +98,7 @@ class Uplink:
     def _send(self, link: Link, topic: str, payload: bytes) -> None:
         try:
             link.send(topic, payload)
-        except (LinkBlocked, LinkBroken):
+        except (LinkBlocked, LinkBroken, LinkTooSmall):
             log.info("reply to a device not sent", extra=_fields(link, topic))
 
 

@@ -37,9 +37,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_call_history_message_id", "call_history", ["message_id"])
     op.create_index(
-        "ix_call_history_of_account", "call_history", ["account_id", "received_ms", "verdict", "diagnosis", "action"]
+        "ix_call_history_listed",
+        "call_history",
+        ["account_id", "received_ms", "product_key", "device_name", "action", "verdict", "diagnosis"],
     )
-    op.create_index("ix_call_history_of_device", "call_history", ["product_key", "device_name", "received_ms"])
     registry_version = op.create_table(
         "registry_version",
         sa.Column("id", sa.Integer, autoincrement=False, nullable=False),

@@ -1,0 +1,310 @@
+"""The options of `dev` and `serve`: each is also `LINKSTEAD_<NAME>` and a key of the configuration file.
+
+What is given on the command line wins over the environment, that over the file, and that over the default.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from linkstead.action import Profile
+from linkstead.actions import ACTIONS
+from linkstead.api.quotas import LIMITS
+from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Address, Settings, parse_address
+from linkstead.errors import Language
+
+CONFIG_FILE = "linkstead.toml"
+"""Read from the present directory when it is there and --config names no other."""
+
+CONFIG_META = "linkstead.config"
+"""Where a click context says which file was read."""
+
+CONFIG_BYTES_MAX = 1024 * 1024
+VARIABLE_PREFIX = "LINKSTEAD_"
+QUOTA_MAX = 1_000_000
+SERVICE_TIMEOUT_MS_MIN, SERVICE_TIMEOUT_MS_MAX = 1_000, 60_000
+WORKERS_MAX = 256
+
+_ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9._@\-]{1,64}")
+_ACCESS_KEY_SECRET = re.compile(r"[\x21-\x7e]{1,128}")
+
+LATER = {
+    "amqp": "server-side subscription over AMQP is to come",
+    "amqps": "server-side subscription over AMQP is to come",
+    "nats": "one process serves all; clusters are to come",
+    "workers": "one process serves all; several are to come",
+    "database": "sqlite:///PATH is served; postgresql:// is to come",
+}
+"""Options whose part is not there yet, and what there is instead."""
+
+
+class AddressType(click.ParamType[Address]):
+    """HOST:PORT."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """See `parse_address`."""
+        if isinstance(value, Address):
+            return value
+        try:
+            return parse_address(str(value))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+class _QuotaType(click.ParamType[tuple[str, int]]):
+    """ACTION=N, requests a second; 0 lifts the limit."""
+
+    name = "ACTION=N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        action, _, text = str(value).partition("=")
+        if action not in LIMITS and action not in ACTIONS:
+            self.fail(f"there is no action {action!r}; write ACTION=N, as in RRpc=100.", param, ctx)
+        if not (text.isascii() and text.isdigit() and int(text) <= QUOTA_MAX):
+            self.fail(f"{action}={text}: N is a whole number from 0 to {QUOTA_MAX}.", param, ctx)
+        return action, int(text)
+
+
+class _PatternType(click.ParamType[str]):
+    """A text of one form. It may be a secret: no error repeats it."""
+
+    def __init__(self, name: str, pattern: re.Pattern[str], rule: str) -> None:
+        self.name = name
+        self._pattern = pattern
+        self._rule = rule
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not self._pattern.fullmatch(text):
+            self.fail(f"it takes {self._rule}.", param, ctx)
+        return text
+
+
+ADDRESS = AddressType()
+ACCESS_KEY_ID = _PatternType("ID", _ACCESS_KEY_ID, "1-64 of A-Z a-z 0-9 . _ @ -")
+ACCESS_KEY_SECRET = _PatternType("SECRET", _ACCESS_KEY_SECRET, "1-128 printable ASCII characters without blanks")
+FILE = click.Path(dir_okay=False)
+
+
+def variable(flag: str) -> str:
+    """The environment variable of an option: `--tls-cert` is `LINKSTEAD_TLS_CERT`."""
+    return VARIABLE_PREFIX + flag.removeprefix("--").partition("/")[0].replace("-", "_").upper()
+
+
+def option(flag: str, **attributes: Any) -> click.Option:
+    """An option that is also an environment variable."""
+    attributes.setdefault("show_default", attributes.get("default") is not None)
+    return click.Option([flag], envvar=variable(flag), show_envvar=True, **attributes)
+
+
+def config_option() -> click.Option:
+    """`--config`: the file whose keys are the options of `dev` and `serve`."""
+    return option(
+        "--config",
+        type=FILE,
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        show_default=f"{CONFIG_FILE}, when it is there",
+        help="File with options, one `name = value` a line (TOML).",
+    )
+
+
+def storage_options() -> list[click.Option]:
+    """`--data` and `--database`."""
+    return [
+        option("--data", default=Settings().data, metavar="DIR", help="Directory of the database; made when missing."),
+        option("--database", metavar="URL", help="sqlite:///PATH in place of the file in --data."),
+    ]
+
+
+def server_options(*, is_production: bool) -> list[click.Option]:
+    """Every option of `serve`, or of `dev` with its defaults."""
+    plain = Settings()
+    return [
+        config_option(),
+        option("--http", type=ADDRESS, default=str(plain.http), help="Where the OpenAPI listens; port 0: a free one."),
+        option(
+            "--mqtt", type=ADDRESS, default=str(plain.mqtt), help="Where devices connect; with a certificate, TLS too."
+        ),
+        option("--mqtts", type=ADDRESS, show_default="off", help="A port for devices that speaks TLS only."),
+        option("--https", type=ADDRESS, show_default="off", help="The OpenAPI over TLS."),
+        option("--amqp", type=ADDRESS, show_default="off", help="Not in this version yet."),
+        option("--amqps", type=ADDRESS, show_default="off", help="Not in this version yet."),
+        option("--tls-cert", type=FILE, help="Certificate chain, PEM; given together with --tls-key."),
+        option("--tls-key", type=FILE, help="Its private key, PEM."),
+        *storage_options(),
+        option("--nats", metavar="URL", help="Not in this version yet."),
+        option(
+            "--workers",
+            type=click.IntRange(1, WORKERS_MAX),
+            default=1,
+            help="Processes; more than 1 not in this version yet.",
+        ),
+        option(
+            "--profile",
+            type=click.Choice(get_args(Profile)),
+            default=plain.profile,
+            help="Answer as the vendor's reference says, or as programs see the real service; "
+            "takes effect with thing services.",
+        ),
+        option(
+            "--access-key-id",
+            type=ACCESS_KEY_ID,
+            default=None if is_production else DEMO_ACCESS_KEY_ID,
+            help="The account's first key, made when it is not there yet; serve refuses the one of dev.",
+        ),
+        option(
+            "--access-key-secret",
+            type=ACCESS_KEY_SECRET,
+            show_default=False if is_production else "the demo key's",
+            help="Its secret. Better in the environment, where other users of the machine do not see it.",
+        ),
+        option(
+            "--dynamic-registration/--no-dynamic-registration",
+            default=not is_production,
+            show_default="off" if is_production else "on",
+            help="New products start with dynamic registration of devices on.",
+        ),
+        option(
+            "--quota",
+            type=_QuotaType(),
+            multiple=True,
+            help="Requests a second of one action, 0 for no limit; may be given several times.",
+        ),
+        option(
+            "--no-quotas",
+            is_flag=True,
+            show_default="off" if is_production else "on without --quota",
+            help="No limits on requests a second.",
+        ),
+        option(
+            "--service-timeout-ms",
+            type=click.IntRange(SERVICE_TIMEOUT_MS_MIN, SERVICE_TIMEOUT_MS_MAX),
+            default=plain.service_timeout_ms,
+            help="How long a synchronous service waits; takes effect with thing services.",
+        ),
+        option("--strict", is_flag=True, help="Refuse requests with parameters that the action does not know."),
+        option("--strict-instances", is_flag=True, help="Tell instances apart; an unknown IotInstanceId is refused."),
+        option(
+            "--lenient-float",
+            is_flag=True,
+            help="Take float arguments without a decimal point; takes effect with thing services.",
+        ),
+        option(
+            "--rrpc-failure-code",
+            is_flag=True,
+            help="Send Code beside a RrpcCode other than SUCCESS.",
+        ),
+        option("--language", type=click.Choice(get_args(Language)), default=plain.language, help="Of error messages."),
+        option(
+            "--log-format", type=click.Choice(["text", "json"]), default=plain.log_format, help="Of the log on stderr."
+        ),
+        option("--ready-file", type=FILE, help="Written, as JSON, when everything listens; removed at the end."),
+    ]
+
+
+def read_settings(options: Mapping[str, Any], *, is_production: bool) -> Settings:
+    """The settings of a server from its options, by their names with underscores.
+
+    Raises:
+        click.UsageError: a part is not in this version yet, or half of a pair is missing.
+    """
+    for name in ("amqp", "amqps", "nats"):
+        if options[name] is not None:
+            raise not_yet(name)
+    if options["workers"] > 1:
+        raise not_yet("workers")
+    check_database(options["database"])
+    given = {name: value for name, value in options.items() if name in Settings.__struct_fields__}
+    if (given["tls_cert"] is None) != (given["tls_key"] is None):
+        raise click.UsageError("--tls-cert and --tls-key are given together")
+    if (given["https"] or given["mqtts"]) and given["tls_cert"] is None:
+        raise click.UsageError("--https and --mqtts need --tls-cert and --tls-key")
+    given["access_key_secret"] = pair_secret(given["access_key_id"], given["access_key_secret"])
+    quotas = dict(options["quota"])
+    quotas_enabled = (is_production or bool(quotas)) and not options["no_quotas"]
+    return Settings(**given, quotas=quotas, quotas_enabled=quotas_enabled)
+
+
+def pair_secret(access_key_id: str | None, secret: str | None) -> str | None:
+    """The secret that belongs to a key: the one given, or the demo key's own.
+
+    Raises:
+        click.UsageError: one of the two is missing.
+    """
+    if secret is None and access_key_id == DEMO_ACCESS_KEY_ID:
+        return DEMO_ACCESS_KEY_SECRET
+    if (access_key_id is None) != (secret is None):
+        raise click.UsageError("--access-key-id and --access-key-secret are given together")
+    return secret
+
+
+def check_database(url: str | None) -> None:
+    """Raises click.UsageError for a database that is not served. The URL is not repeated: it may hold a password."""
+    if url is None or url.startswith("sqlite:///"):
+        return
+    if url.startswith(("postgresql:", "postgresql+", "postgres:")):
+        raise not_yet("database")
+    raise click.UsageError("--database takes sqlite:///PATH")
+
+
+def not_yet(name: str) -> click.UsageError:
+    """What an option of a later part is answered with."""
+    return click.UsageError(f"--{name}: not in this version yet ({LATER[name]})")
+
+
+def reachable(address: Address) -> Address:
+    """Where a client on this machine connects to what listens on `address`."""
+    return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host), address.port)
+
+
+def _read_config(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    path = Path(value or CONFIG_FILE)
+    if value is not None or path.is_file():
+        ctx.default_map = read_config(path)
+        ctx.meta[CONFIG_META] = str(path)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The options that a configuration file gives, by their names with underscores.
+
+    Raises:
+        click.UsageError: it cannot be read, is no TOML, or has a key that is no option; one line says which.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(CONFIG_BYTES_MAX + 1)
+    except OSError as error:
+        raise click.UsageError(f"--config {path}: {error.strerror}") from None
+    if len(data) > CONFIG_BYTES_MAX:
+        raise click.UsageError(f"{path}: more than {CONFIG_BYTES_MAX} bytes")
+    try:
+        table = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path}: {error}") from None
+    return {key.replace("-", "_"): _read_value(path, key, value) for key, value in table.items()}
+
+
+def _read_value(path: Path, key: str, value: object) -> object:
+    if key not in CONFIG_KEYS:
+        raise click.UsageError(f"{path}: unknown key {key!r}; there are: {', '.join(CONFIG_KEYS)}")
+    if key == "quota":
+        if not isinstance(value, dict):
+            raise click.UsageError(f"{path}: quota is a table: [quota], then lines like RRpc = 100")
+        return [f"{action}={limit}" for action, limit in value.items()]
+    if not isinstance(value, str | int | bool):
+        raise click.UsageError(f"{path}: {key} is a text, a whole number, true or false")
+    return value
+
+
+CONFIG_KEYS = sorted(
+    str(known.name).replace("_", "-") for known in server_options(is_production=True) if known.name != "config"
+)
+"""The keys that a configuration file may have: the options' names without dashes in front."""

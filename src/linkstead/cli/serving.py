@@ -1,0 +1,202 @@
+"""`dev` and `serve`: a server in this process, until a signal ends it."""
+
+import asyncio
+import contextlib
+import logging
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from linkstead import __version__
+from linkstead.cli import demo_data
+from linkstead.cli.logs import set_up_logs
+from linkstead.cli.options import reachable, read_settings, server_options
+from linkstead.cli.snippets import bash_snippet, python_snippet
+from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Address, Settings
+from linkstead.registry import Device, DeviceKey
+from linkstead.server import Endpoints, Server, StartError, write_ready_file
+from linkstead.simulator import SimulatedDevice
+from linkstead.simulator.device import RefusedError
+
+try:
+    from uvloop import new_event_loop
+except ImportError:
+    new_event_loop = asyncio.new_event_loop  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+SIMULATED_WAIT_S = 5.0
+"""For the simulated devices of `dev` to come online before it says that it is ready."""
+
+
+@click.command(params=server_options(is_production=True))
+def serve(**options: Any) -> None:
+    """Run the server: durable, quotas on, no demo data.
+
+    SIGTERM and Ctrl-C end it: it takes no more calls, finishes those under way, and exits with 0.
+    """
+    settings = read_settings(options, is_production=True)
+    set_up_logs(settings.log_format)
+    _raise_file_limit()
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+@click.command(params=server_options(is_production=False))
+def dev(**options: Any) -> None:
+    """Run a server to develop against: demo keys, a demo product, simulated devices that answer every call.
+
+    It prints where it listens, and two snippets that call a device when they are pasted.
+    """
+    settings = read_settings(options, is_production=False)
+    set_up_logs(settings.log_format)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_develop(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = _stop_on_signals()
+    server = Server(without_ready_file(settings), is_production=True)
+    endpoints = await server.start()
+    try:
+        with ready_file(settings, server, endpoints):
+            log.info("ready", extra=_name_ports(endpoints))
+            await stop.wait()
+    finally:
+        log.info("stopping: calls under way are finished")
+        await server.stop()
+    log.info("stopped")
+
+
+async def _develop(settings: Settings) -> None:
+    stop = _stop_on_signals()
+    server = Server(without_ready_file(settings), is_production=False)
+    endpoints = await server.start()
+    simulated: list[asyncio.Task[None]] = []
+    try:
+        devices = await demo_data.add_demo_data(server, dynamic_registration=settings.dynamic_registration)
+        simulated += await _simulate(server, reachable(endpoints.mqtt), devices)
+        with ready_file(settings, server, endpoints):
+            click.echo(describe(settings, endpoints))
+            await stop.wait()
+    finally:
+        # The devices go last: they may owe an answer.
+        await server.stop()
+        for task in simulated:
+            task.cancel()
+        await asyncio.gather(*simulated, return_exceptions=True)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Set once by SIGTERM or Ctrl-C; a second signal ends the process there and then."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def take() -> None:
+        stop.set()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+    for number in numbers:
+        loop.add_signal_handler(number, take)
+    return stop
+
+
+def without_ready_file(settings: Settings) -> Settings:
+    """The settings for a server whose ready file is written here, when all that belongs to it is ready."""
+    return msgspec.structs.replace(settings, ready_file=None)
+
+
+@contextlib.contextmanager
+def ready_file(settings: Settings, server: Server, endpoints: Endpoints) -> Iterator[None]:
+    """Keep the ready file there, if one is wanted.
+
+    Raises:
+        StartError: it cannot be written.
+    """
+    if settings.ready_file is None:
+        yield
+        return
+    path = Path(settings.ready_file)
+    try:
+        write_ready_file(path, endpoints, server.access_key)
+    except OSError as error:
+        raise StartError(f"--ready-file {path}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _raise_file_limit() -> None:
+    """Take as many file descriptors as the machine gives: every device holds one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _simulate(server: Server, mqtt: Address, devices: list[Device]) -> list[asyncio.Task[None]]:
+    """Have the demo devices that are simulated connect; returns when they have, or `SIMULATED_WAIT_S` later."""
+    names = {known.device_name for known in demo_data.DEVICES if known.is_simulated}
+    tasks, waits = [], []
+    for device in devices:
+        if device.device_name in names:
+            simulated = SimulatedDevice(mqtt.host, mqtt.port, device.key, device.device_secret, server.clock)
+            tasks.append(asyncio.ensure_future(_run_simulated(simulated, device)))
+            waits.append(asyncio.ensure_future(simulated.connected.wait()))
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*waits), SIMULATED_WAIT_S)
+    return tasks
+
+
+async def _run_simulated(simulated: SimulatedDevice, device: Device) -> None:
+    try:
+        await simulated.run()
+    except RefusedError as error:
+        log.warning("simulated device refused", extra={"device": str(device.key), "reason_code": error.args[0]})
+
+
+def _name_ports(endpoints: Endpoints) -> dict[str, str]:
+    ports = {
+        "http": endpoints.http,
+        "https": endpoints.https,
+        "mqtt": endpoints.mqtt,
+        "mqtts": endpoints.mqtts,
+    }
+    return {name: str(address) for name, address in ports.items() if address is not None}
+
+
+def describe(settings: Settings, endpoints: Endpoints) -> str:
+    """What `dev` prints: where it listens, the keys, the devices, and how to call one."""
+    http = reachable(endpoints.http)
+    access_key_id = settings.access_key_id or ""
+    is_demo = access_key_id == DEMO_ACCESS_KEY_ID
+    first = DeviceKey(demo_data.PRODUCT_KEY, demo_data.FIRST.device_name)
+    own_key = DeviceKey(demo_data.PRODUCT_KEY, demo_data.OWN.device_name)
+    simulated = ", ".join(known.device_name for known in demo_data.DEVICES if known.is_simulated)
+    lines = [f"Linkstead {__version__}, for development; do not leave it open to others", ""]
+    lines += [f"  {name:<8}{text}" for name, text in _name_ports(endpoints).items()]
+    lines += [
+        f"  {'key':<8}{access_key_id}" + (f"  secret {DEMO_ACCESS_KEY_SECRET}" if is_demo else ""),
+        f"  {'data':<8}{settings.database or settings.data}",
+        "",
+        f"  Devices of product {demo_data.PRODUCT_KEY}, simulated, answering every call with its payload: {simulated}",
+        f"  For a device of yours: ProductKey {own_key.product_key}  DeviceName {own_key.device_name}",
+        f"                         DeviceSecret {demo_data.OWN.device_secret}",
+        "",
+        "Call a device with the vendor's SDK (pip install alibabacloud_iot20180120):",
+        "",
+        python_snippet(http, access_key_id, first),
+        "or with curl, in bash:",
+        "",
+        bash_snippet(http, access_key_id, first),
+        f"or from here: linkstead call rrpc {first.product_key} {first.device_name} hello --endpoint http://{http}",
+    ]
+    return "\n".join(lines)

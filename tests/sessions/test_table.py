@@ -1,0 +1,496 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkstead.registry import DeviceKey, DeviceStatus, PresenceChange
+from linkstead.sessions import (
+    QUEUED_MESSAGES_MAX,
+    Attachment,
+    Ending,
+    QueuedMessage,
+    QueueFull,
+    Reach,
+    SessionTable,
+)
+from linkstead.sessions.table import QUEUED_AGE_S_MAX
+from tests.fakes import KEY, OTHER_KEY, FakeLink, RecordingSink, make_device
+
+NOW_S, NOW_MS = 1_000.0, 1_700_000_000_000
+KEEP_ALIVE_S = 60
+IP_ADDRESS = "192.0.2.10"
+SEVEN_DAYS_S = 7 * 24 * 3600.0
+
+
+class Table(SessionTable):
+    """A table whose presence is recorded, with the arguments that rarely matter filled in."""
+
+    def __init__(self) -> None:
+        self.sink = RecordingSink()
+        super().__init__(self.sink)
+
+    def connect(self, link: FakeLink, at_s: float = NOW_S, **arguments: Any) -> Attachment:
+        defaults: dict[str, Any] = {
+            "clean_start": True,
+            "kept_s": 0.0,
+            "keep_alive_s": KEEP_ALIVE_S,
+            "ip_address": IP_ADDRESS,
+        }
+        return self.attach(link, now_s=at_s, now_ms=to_ms(at_s), **defaults | arguments)
+
+    def lose(self, link: FakeLink, ending: Ending = Ending.LOST, at_s: float = NOW_S) -> bool:
+        return self.detach(link, ending, now_s=at_s, now_ms=to_ms(at_s))
+
+    def changes(self) -> list[tuple[DeviceKey, bool]]:
+        return [(change.key, change.is_online) for change in self.sink.changes]
+
+
+def to_ms(at_s: float) -> int:
+    return NOW_MS + round((at_s - NOW_S) * 1000)
+
+
+def message(payload: bytes = b"", queued_s: float = NOW_S) -> QueuedMessage:
+    return QueuedMessage("/a1Lnk5tEad0/lamp-01/user/get", payload, queued_s)
+
+
+PERSISTENT = {"clean_start": False, "kept_s": SEVEN_DAYS_S}
+
+
+# --- attach and detach
+
+
+def test_a_device_that_never_connected_is_out_of_reach() -> None:
+    table = Table()
+    assert table.reach(KEY, NOW_S) is Reach.NONE
+    assert table.find(KEY) is None
+    assert table.link(KEY) is None
+
+
+def test_an_attached_device_can_be_reached() -> None:
+    table, link = Table(), FakeLink()
+    attachment = table.connect(link)
+    assert (attachment.session_present, attachment.superseded) == (False, None)
+    assert attachment.session is table.find(KEY)
+    assert table.link(KEY) is link
+    assert table.reach(KEY, NOW_S) is Reach.LIVE
+    assert (table.live_count, len(table)) == (1, 1)
+    assert table.reach(OTHER_KEY, NOW_S) is Reach.NONE
+
+
+def test_a_detach_undoes_its_attach() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link)
+    assert table.lose(link, Ending.DISCONNECTED)
+    assert (table.live_count, len(table)) == (0, 0)
+    assert table.find(KEY) is None
+    assert not table.lose(link, Ending.DISCONNECTED)
+    assert table.live_count == 0
+
+
+def test_a_link_that_was_never_attached_cannot_be_detached() -> None:
+    table = Table()
+    assert not table.lose(FakeLink())
+    assert table.sink.changes == []
+
+
+def test_sessions_of_two_devices_are_apart() -> None:
+    table, link, other = Table(), FakeLink(), FakeLink(OTHER_KEY)
+    table.connect(link)
+    table.connect(other)
+    assert table.lose(link, Ending.DISCONNECTED)
+    assert table.link(OTHER_KEY) is other
+    assert (table.live_count, len(table)) == (1, 1)
+
+
+# --- takeover
+
+
+def test_a_second_connection_takes_the_place_of_the_first() -> None:
+    table, first, second = Table(), FakeLink(), FakeLink()
+    table.connect(first)
+    attachment = table.connect(second)
+    assert attachment.superseded is first
+    assert attachment.session.connections == 2
+    assert table.link(KEY) is second
+    assert (table.live_count, len(table)) == (1, 1)
+
+
+@pytest.mark.parametrize("ending", Ending)
+def test_the_late_end_of_a_superseded_connection_changes_nothing(ending: Ending) -> None:
+    table, first, second = Table(), FakeLink(), FakeLink()
+    table.connect(first)
+    attachment = table.connect(second, **PERSISTENT)
+    attachment.session.subscriptions["/a"] = 1
+    before = list(table.sink.changes)
+    assert not table.lose(first, ending)
+    assert table.link(KEY) is second
+    assert table.reach(KEY, NOW_S) is Reach.LIVE
+    assert table.live_count == 1
+    assert attachment.session.subscriptions == {"/a": 1}
+    assert table.sink.changes == before
+
+
+def test_a_takeover_is_told_as_offline_and_then_online() -> None:
+    table, first, second = Table(), FakeLink(), FakeLink()
+    table.connect(first)
+    table.connect(second, NOW_S + 1, ip_address="192.0.2.11")
+    assert table.sink.changes == [
+        PresenceChange(KEY, True, NOW_MS, IP_ADDRESS),
+        PresenceChange(KEY, False, NOW_MS + 1000),
+        PresenceChange(KEY, True, NOW_MS + 1000, "192.0.2.11"),
+    ]
+
+
+def test_a_takeover_of_a_takeover_returns_the_connection_before() -> None:
+    table = Table()
+    links = [FakeLink() for _ in range(4)]
+    assert [table.connect(link).superseded for link in links] == [None, *links[:3]]
+    assert [table.lose(link) for link in links] == [False, False, False, True]
+    assert table.live_count == 0
+
+
+# --- presence
+
+
+def test_every_connection_is_told_online_and_offline_in_order() -> None:
+    table, link, other = Table(), FakeLink(), FakeLink(OTHER_KEY)
+    table.connect(link)
+    table.connect(other)
+    table.lose(link, at_s=NOW_S + 2)
+    table.connect(link, NOW_S + 3)
+    table.lose(link, Ending.DISCONNECTED)
+    table.lose(other, Ending.KEEP_ALIVE_EXPIRED)
+    assert table.changes() == [
+        (KEY, True),
+        (OTHER_KEY, True),
+        (KEY, False),
+        (KEY, True),
+        (KEY, False),
+        (OTHER_KEY, False),
+    ]
+    assert table.sink.changes[2] == PresenceChange(KEY, False, NOW_MS + 2000)
+
+
+def test_forgetting_tells_no_second_change() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link)
+    table.lose(link)
+    table.expire(NOW_S + KEEP_ALIVE_S)
+    table.forget(KEY)
+    assert table.changes() == [(KEY, True), (KEY, False)]
+
+
+# --- the HALFCONN window
+
+
+def test_a_break_leaves_the_device_half_connected_for_one_keep_alive() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link)
+    table.lose(link, Ending.LOST, NOW_S)
+    assert table.reach(KEY, NOW_S) is Reach.HALF
+    assert table.reach(KEY, NOW_S + KEEP_ALIVE_S - 0.001) is Reach.HALF
+    assert table.reach(KEY, NOW_S + KEEP_ALIVE_S) is Reach.NONE
+    assert table.link(KEY) is None
+
+
+@pytest.mark.parametrize("ending", [ending for ending in Ending if ending is not Ending.LOST])
+def test_no_other_ending_leaves_the_device_half_connected(ending: Ending) -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link, **PERSISTENT)
+    table.lose(link, ending)
+    assert table.reach(KEY, NOW_S) is Reach.NONE
+
+
+def test_the_window_counts_from_the_break_and_not_from_the_connect() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link, keep_alive_s=30)
+    table.lose(link, at_s=NOW_S + 500)
+    assert table.reach(KEY, NOW_S + 529.999) is Reach.HALF
+    assert table.reach(KEY, NOW_S + 530) is Reach.NONE
+
+
+def test_a_new_connection_ends_the_window() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link)
+    table.lose(link)
+    table.connect(link, NOW_S + 1)
+    assert table.reach(KEY, NOW_S + 1) is Reach.LIVE
+    table.lose(link, Ending.DISCONNECTED, NOW_S + 2)
+    assert table.reach(KEY, NOW_S + 2) is Reach.NONE
+
+
+def test_the_tombstone_of_a_break_is_forgotten_when_its_window_ends() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link)
+    table.lose(link)
+    table.expire(NOW_S + KEEP_ALIVE_S - 0.001)
+    assert len(table) == 1
+    table.expire(NOW_S + KEEP_ALIVE_S)
+    assert len(table) == 0
+
+
+@pytest.mark.parametrize("kept_s", [0.0, SEVEN_DAYS_S])
+@pytest.mark.parametrize("ending", Ending)
+def test_after_every_ending_nothing_is_left_once_its_time_is_over(ending: Ending, kept_s: float) -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link, clean_start=False, kept_s=kept_s)
+    assert table.lose(link, ending)
+    assert table.live_count == 0
+    table.expire(NOW_S + max(kept_s, KEEP_ALIVE_S))
+    assert len(table) == 0
+
+
+def test_a_live_connection_never_expires() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link)
+    table.expire(NOW_S + 1_000_000_000)
+    assert table.link(KEY) is link
+
+
+# --- clean and persistent sessions
+
+
+def test_a_clean_session_leaves_nothing_behind() -> None:
+    table, link = Table(), FakeLink()
+    session = table.connect(link).session
+    session.subscriptions["/a"] = 1
+    table.deliver(KEY, message())
+    table.lose(link)
+    assert (session.subscriptions, session.queue) == ({}, None)
+    attachment = table.connect(link, clean_start=False)
+    assert not attachment.session_present
+    assert (attachment.session.subscriptions, attachment.session.queue) == ({}, None)
+
+
+def test_a_persistent_session_is_carried_on() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link, **PERSISTENT).session.subscriptions["/a"] = 1
+    table.lose(link, Ending.DISCONNECTED)
+    waiting = message()
+    assert table.deliver(KEY, waiting)
+    attachment = table.connect(FakeLink(), NOW_S + 1, **PERSISTENT)
+    assert attachment.session_present
+    assert attachment.session.subscriptions == {"/a": 1}
+    assert list(attachment.session.queue or ()) == [waiting]
+
+
+def test_a_clean_start_drops_what_was_kept() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link, **PERSISTENT).session.subscriptions["/a"] = 1
+    table.deliver(KEY, message())
+    table.lose(link)
+    attachment = table.connect(link, NOW_S + 1, clean_start=True, kept_s=SEVEN_DAYS_S)
+    assert not attachment.session_present
+    assert (attachment.session.subscriptions, attachment.session.queue) == ({}, None)
+
+
+def test_a_takeover_carries_a_persistent_session_on() -> None:
+    table = Table()
+    table.connect(FakeLink(), **PERSISTENT).session.subscriptions["/a"] = 1
+    attachment = table.connect(FakeLink(), NOW_S + 2 * SEVEN_DAYS_S, **PERSISTENT)
+    assert attachment.session_present
+    assert attachment.session.subscriptions == {"/a": 1}
+
+
+def test_a_takeover_of_a_clean_session_carries_nothing_on() -> None:
+    table = Table()
+    table.connect(FakeLink()).session.subscriptions["/a"] = 1
+    attachment = table.connect(FakeLink(), **PERSISTENT)
+    assert not attachment.session_present
+    assert attachment.session.subscriptions == {}
+
+
+def test_a_persistent_session_is_kept_for_seven_days() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link, **PERSISTENT)
+    table.lose(link)
+    table.expire(NOW_S + SEVEN_DAYS_S - 0.001)
+    assert len(table) == 1
+    table.expire(NOW_S + SEVEN_DAYS_S)
+    assert len(table) == 0
+
+
+def test_no_session_is_kept_longer_than_seven_days() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link, clean_start=False, kept_s=float(0xFFFFFFFF))
+    table.lose(link)
+    table.expire(NOW_S + SEVEN_DAYS_S)
+    assert len(table) == 0
+
+
+def test_a_session_whose_time_is_over_is_not_carried_on_even_if_it_is_still_there() -> None:
+    # [MQTT-3.1.2-23]; housekeeping comes only every few minutes
+    table, link = Table(), FakeLink()
+    brief = {"clean_start": False, "kept_s": 10.0}
+    table.connect(link, **brief).session.subscriptions["/a"] = 1
+    table.lose(link)
+    assert table.connect(link, NOW_S + 9.999, **brief).session_present
+    table.lose(link, at_s=NOW_S + 20)
+    attachment = table.connect(link, NOW_S + 30, **brief)
+    assert not attachment.session_present
+    assert attachment.session.subscriptions == {}
+
+
+# --- messages that wait
+
+
+def test_a_message_for_a_live_device_is_pumped_at_once() -> None:
+    table, link = Table(), FakeLink()
+    session = table.connect(link).session
+    first, second = message(b"1"), message(b"2")
+    assert table.deliver(KEY, first)
+    assert table.deliver(KEY, second)
+    assert list(session.queue or ()) == [first, second]
+    assert link.pump_count == 2
+
+
+def test_a_message_for_nobody_is_not_taken() -> None:
+    table, link = Table(), FakeLink()
+    assert not table.deliver(KEY, message())
+    table.connect(link)
+    table.lose(link, Ending.LOST)
+    assert table.reach(KEY, NOW_S) is Reach.HALF
+    assert not table.deliver(KEY, message())
+    assert link.pump_count == 0
+
+
+def test_a_message_for_a_session_whose_time_is_over_is_not_taken() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link, clean_start=False, kept_s=10.0)
+    table.lose(link)
+    assert table.deliver(KEY, message(queued_s=NOW_S + 9.999))
+    assert not table.deliver(KEY, message(queued_s=NOW_S + 10))
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_a_thousand_messages_can_wait_and_the_next_is_refused(is_live: bool) -> None:
+    table, link = Table(), FakeLink()
+    session = table.connect(link, **PERSISTENT).session
+    if not is_live:
+        table.lose(link)
+    waiting = [message() for _ in range(QUEUED_MESSAGES_MAX)]
+    assert all(table.deliver(KEY, each) for each in waiting)
+    with pytest.raises(QueueFull):
+        table.deliver(KEY, message())
+    assert len(waiting) == 1_000
+    assert list(session.queue or ()) == waiting
+
+
+def test_a_message_waits_for_seven_days() -> None:
+    table, link = Table(), FakeLink()
+    session = table.connect(link, **PERSISTENT).session
+    old, young = message(queued_s=NOW_S), message(queued_s=NOW_S + 1)
+    table.deliver(KEY, old)
+    table.deliver(KEY, young)
+    assert session.drop_expired(NOW_S + QUEUED_AGE_S_MAX) == 0
+    table.expire(NOW_S + QUEUED_AGE_S_MAX + 0.5)
+    assert list(session.queue or ()) == [young]
+    assert session.drop_expired(NOW_S + QUEUED_AGE_S_MAX + 2) == 1
+    assert not session.queue
+
+
+# --- deleted devices
+
+
+def test_forgetting_a_device_drops_its_tombstone_and_its_messages() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link, **PERSISTENT)
+    table.deliver(KEY, message())
+    table.lose(link)
+    assert table.forget(KEY) is None
+    assert len(table) == 0
+    assert table.reach(KEY, NOW_S) is Reach.NONE
+    assert not table.connect(link, **PERSISTENT).session_present
+
+
+def test_forgetting_a_live_device_returns_its_connection_to_be_closed() -> None:
+    table, link = Table(), FakeLink()
+    table.connect(link, **PERSISTENT)
+    assert table.forget(KEY) is link
+    assert table.link(KEY) is link
+    assert table.lose(link, Ending.DELETED)
+    assert (table.live_count, len(table)) == (0, 0)
+    assert table.changes() == [(KEY, True), (KEY, False)]
+
+
+def test_forgetting_an_unknown_device_is_harmless() -> None:
+    assert Table().forget(KEY) is None
+
+
+# --- the vendor's words for it
+
+
+@pytest.mark.parametrize(
+    ("enabled", "activated_ms", "is_live", "status"),
+    [
+        (True, 0, False, DeviceStatus.UNACTIVE),
+        (True, NOW_MS, False, DeviceStatus.OFFLINE),
+        (True, NOW_MS, True, DeviceStatus.ONLINE),
+        (True, 0, True, DeviceStatus.ONLINE),
+        (False, 0, False, DeviceStatus.DISABLE),
+        (False, NOW_MS, False, DeviceStatus.DISABLE),
+        (False, NOW_MS, True, DeviceStatus.DISABLE),
+    ],
+)
+def test_a_device_has_one_of_four_states(enabled: bool, activated_ms: int, is_live: bool, status: DeviceStatus) -> None:
+    table = Table()
+    if is_live:
+        table.connect(FakeLink())
+    # what was last written down does not count
+    device = make_device(enabled=enabled, activated_ms=activated_ms, is_online=not is_live)
+    assert table.status(device) is status
+
+
+# --- whatever happens
+
+
+actions = st.tuples(
+    st.sampled_from(["connect", "lose", "lose-old", "expire", "forget", "deliver"]),
+    st.integers(min_value=0, max_value=1),
+    st.sampled_from(list(Ending)),
+    st.sampled_from([0.0, 30.0, SEVEN_DAYS_S]),
+    st.sampled_from([0.0, 1.0, 59.0, 60.0, 3600.0, SEVEN_DAYS_S]),
+)
+
+
+@given(st.lists(actions, max_size=30))
+def test_the_counts_always_agree_with_what_is_there(steps: list[tuple[str, int, Ending, float, float]]) -> None:
+    table, now_s = Table(), NOW_S
+    keys = [KEY, OTHER_KEY]
+    live: dict[DeviceKey, FakeLink] = {}
+    old: list[FakeLink] = []
+    for step, which, ending, kept_s, wait_s in steps:
+        now_s += wait_s
+        key = keys[which]
+        link = live.get(key)
+        if step == "connect":
+            live[key] = FakeLink(key)
+            attachment = table.connect(live[key], now_s, clean_start=False, kept_s=kept_s)
+            assert attachment.superseded is link
+            if link is not None:
+                old.append(link)
+        elif step == "lose" and link is not None:
+            assert table.lose(link, ending, now_s)
+            old.append(live.pop(key))
+        elif step == "lose-old" and old:
+            assert not table.lose(old[which % len(old)], ending, now_s)
+        elif step == "expire":
+            table.expire(now_s)
+        elif step == "forget":
+            assert table.forget(key) is link
+        elif step == "deliver":
+            table.deliver(key, message(queued_s=now_s))
+        assert table.live_count == len(live)
+        for each in keys:
+            assert table.link(each) is live.get(each)
+            assert (table.reach(each, now_s) is Reach.LIVE) is (each in live)
+    online: dict[DeviceKey, bool] = {}
+    for change in table.sink.changes:
+        assert change.is_online is not online.get(change.key, False), "two changes of a kind in a row"
+        online[change.key] = change.is_online
+    assert {key for key in online if online[key]} == set(live)
+    for link in live.values():
+        table.lose(link, Ending.DISCONNECTED, now_s)
+    table.expire(now_s + SEVEN_DAYS_S)
+    assert len(table) == 0

@@ -1,0 +1,106 @@
+"""Records to fill a store with."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from linkstead.invocation import Call, Diagnosis, Stage, Verdict
+from linkstead.registry import AccessKey, Account, Device, DeviceKey, Instance, Product
+from linkstead.store.sql import SqlStore
+
+NOW_MS = 1_700_000_000_000
+ACCOUNT_ID = "1001"
+PRODUCT_KEY = "a1Lamp00001"
+SECRET = "a-Secret-nobody-may-see"
+
+
+def an_account(account_id: str = ACCOUNT_ID, name: str = "first", created_ms: int = NOW_MS) -> Account:
+    return Account(account_id, name, created_ms)
+
+
+def an_access_key(access_key_id: str = "key-1", **fields: Any) -> AccessKey:
+    given: dict[str, Any] = {
+        "secret": SECRET,
+        "account_id": ACCOUNT_ID,
+        "user_name": "",
+        "enabled": True,
+        "created_ms": NOW_MS,
+    }
+    return AccessKey(access_key_id, **(given | fields))
+
+
+def an_instance(instance_id: str = "iot-060a0001", **fields: Any) -> Instance:
+    given: dict[str, Any] = {"account_id": ACCOUNT_ID, "created_ms": NOW_MS}
+    return Instance(instance_id, **(given | fields))
+
+
+def a_product(product_key: str = PRODUCT_KEY, **fields: Any) -> Product:
+    given: dict[str, Any] = {
+        "account_id": ACCOUNT_ID,
+        "instance_id": "",
+        "product_name": f"name of {product_key}",
+        "product_secret": SECRET,
+        "node_type": 0,
+        "data_format": 1,
+        "net_type": "WIFI",
+        "aliyun_commodity_code": "iothub_senior",
+        "auth_type": "secret",
+        "protocol_type": "",
+        "validate_type": 1,
+        "category_key": "Lighting",
+        "description": "ein Lämpchen 灯",
+        "id2": False,
+        "dynamic_registration": True,
+        "created_ms": NOW_MS,
+    }
+    return Product(product_key, **(given | fields))
+
+
+def a_device(device_name: str = "lamp-0001", **fields: Any) -> Device:
+    given: dict[str, Any] = {
+        "product_key": PRODUCT_KEY,
+        "account_id": ACCOUNT_ID,
+        "instance_id": "",
+        "device_secret": SECRET,
+        "nickname": "",
+        "enabled": True,
+        "created_ms": NOW_MS,
+        "modified_ms": NOW_MS,
+        "activated_ms": 0,
+        "online_ms": 0,
+        "status_ms": 0,
+        "is_online": False,
+        "ip_address": "",
+        "firmware_version": "",
+    }
+    given |= fields
+    return Device(
+        iot_id=given.pop("iot_id", f"iot-id-of-{given['product_key']}-{device_name}"), device_name=device_name, **given
+    )
+
+
+def some_devices(names: Iterable[str], **fields: Any) -> list[Device]:
+    return [a_device(name, **fields) for name in names]
+
+
+def a_call(number: int = 1, *, received_ms: int = NOW_MS, **fields: Any) -> Call:
+    """A call that was answered, unless `fields` says otherwise; ids are made of `number`."""
+    given: dict[str, Any] = {
+        "action": "RRpc",
+        "account_id": ACCOUNT_ID,
+        "message_id": number,
+        "key": DeviceKey(PRODUCT_KEY, "lamp-0001"),
+        "timeout_ms": 5_000,
+        "verdict": Verdict.SUCCESS,
+        "diagnosis": Diagnosis.ANSWERED,
+    }
+    call = Call(f"41C4265E-F05D-4E2E-AB09-{number:012X}", "node-1", **(given | fields))
+    for place, stage in enumerate((Stage.RECEIVED, Stage.ROUTED, Stage.WRITTEN, Stage.ANSWERED)):
+        call.mark(stage, received_ms / 1000 + place, 1_000.0 + place)
+    return call
+
+
+async def until_written(store: SqlStore) -> None:
+    """Let a batch that is due be written: in a thread of its own, and nothing tells when."""
+    while store.history_waiting:  # noqa: ASYNC110
+        await asyncio.sleep(0)

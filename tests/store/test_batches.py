@@ -1,0 +1,467 @@
+"""When batches are written, what bounds them, and what happens while they cannot be."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from linkstead.invocation import Call, Evidence, Stray
+from linkstead.registry import DeviceKey, PresenceChange
+from linkstead.store import batches
+from linkstead.store.batches import (
+    BATCH_DELAY_S,
+    BATCH_ROWS,
+    DROPPED_LOGGED_EVERY_S,
+    HISTORY_QUEUE_BYTES_MAX,
+    HISTORY_QUEUE_MAX,
+    RETRY_S_MAX,
+    RETRY_S_MIN,
+    Batches,
+)
+from linkstead.store.history import CallRow, decode_call
+from linkstead.store.presence import PresenceNote
+from linkstead.testing.clock import ManualClock
+from tests.store.samples import NOW_MS, PRODUCT_KEY, a_call
+
+pytestmark = pytest.mark.asyncio
+
+EVIDENCE = Evidence(Stray.LATE, NOW_MS, "", "/a/topic", b"late", 4)
+
+
+class Shelf:
+    """Where batches go: keeps them, fails while `is_broken`, and stays on the way while `gate` is shut."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[list[Call], list[PresenceNote]]] = []
+        self.tries = 0
+        self.is_broken = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def write(self, calls: Sequence[CallRow], notes: Sequence[PresenceNote]) -> None:
+        self.tries += 1
+        await self.gate.wait()
+        if self.is_broken:
+            raise OperationalError("INSERT", None, OSError("disk I/O error"))
+        self.written.append(([decode_call(row[-1]) for row in calls], list(notes)))
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        return [(len(calls), len(notes)) for calls, notes in self.written]
+
+    @property
+    def numbers(self) -> list[int]:
+        return [call.message_id for calls, _ in self.written for call in calls]
+
+
+class Setting:
+    """Batches with a clock to turn and a shelf to look at."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.shelf = Shelf()
+        self.batches = Batches(self.clock, self.shelf.write)
+
+    def record(self, *numbers: int) -> None:
+        for number in numbers:
+            self.batches.record_call(a_call(number))
+
+    def change(self, *numbers: int, is_online: bool = True) -> None:
+        for number in numbers:
+            key = DeviceKey(PRODUCT_KEY, f"lamp-{number:04}")
+            self.batches.record_presence(PresenceChange(key, is_online, NOW_MS + number))
+
+    async def turn(self, seconds: float) -> None:
+        """Turn the clock, and let what falls due run as far as it can."""
+        self.clock.advance(seconds)
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def setting() -> Setting:
+    return Setting()
+
+
+async def test_calls_wait_for_company(setting: Setting) -> None:
+    setting.record(1, 2)
+    await setting.turn(BATCH_DELAY_S * 0.98)
+    setting.record(3)
+    assert setting.shelf.sizes == []
+    await setting.turn(BATCH_DELAY_S * 0.02)
+    assert setting.shelf.numbers == [1, 2, 3]
+    assert setting.batches.calls_waiting == 0
+    assert setting.clock.timer_count == 0
+
+
+async def test_a_full_batch_does_not_wait(setting: Setting) -> None:
+    setting.record(*range(1, BATCH_ROWS))
+    await setting.settle()
+    assert setting.shelf.sizes == []
+    setting.record(BATCH_ROWS)
+    await setting.settle()
+    assert setting.shelf.sizes == [(BATCH_ROWS, 0)]
+    assert setting.clock.timer_count == 0
+
+
+async def test_one_more_than_a_batch_goes_with_the_next(setting: Setting) -> None:
+    setting.record(*range(1, BATCH_ROWS + 2))
+    await setting.settle()
+    assert setting.shelf.numbers == list(range(1, BATCH_ROWS + 2))
+    assert setting.shelf.sizes == [(BATCH_ROWS, 0), (1, 0)]
+
+
+async def test_calls_that_come_while_a_batch_is_written_wait_their_turn(setting: Setting) -> None:
+    setting.shelf.gate.clear()
+    setting.record(1)
+    await setting.turn(BATCH_DELAY_S)
+    setting.record(2)
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.batches.calls_waiting == 2
+    setting.shelf.gate.set()
+    await setting.settle()
+    assert setting.shelf.numbers == [1]
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.shelf.numbers == [1, 2]
+
+
+async def test_devices_wait_like_calls_and_go_with_them(setting: Setting) -> None:
+    setting.change(1, 2)
+    setting.record(1)
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.shelf.sizes == [(1, 2)]
+    setting.change(*range(BATCH_ROWS))
+    await setting.settle()
+    assert setting.shelf.sizes == [(1, 2), (0, BATCH_ROWS)]
+
+
+async def test_changes_of_one_device_become_one_note(setting: Setting) -> None:
+    for _ in range(BATCH_ROWS):
+        setting.change(1)
+        setting.change(1, is_online=False)
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.shelf.sizes == [(0, 1)]
+
+
+async def test_a_call_is_written_as_it_is_by_then(setting: Setting) -> None:
+    call = a_call(1)
+    setting.batches.record_call(call)
+    call.add_evidence(EVIDENCE)
+    setting.batches.record_call(call)
+    assert setting.batches.calls_waiting == 1
+    await setting.turn(BATCH_DELAY_S)
+    [([written], _)] = setting.shelf.written
+    assert written.evidence == [EVIDENCE]
+
+
+async def test_a_call_recorded_while_it_is_written_is_written_again(setting: Setting) -> None:
+    call = a_call(1)
+    setting.shelf.gate.clear()
+    setting.batches.record_call(call)
+    await setting.turn(BATCH_DELAY_S)
+    call.add_evidence(EVIDENCE)
+    setting.batches.record_call(call)
+    setting.shelf.gate.set()
+    await setting.settle()
+    await setting.turn(BATCH_DELAY_S)
+    assert [len(calls[0].evidence) for calls, _ in setting.shelf.written] == [0, 1]
+    assert setting.batches.calls_waiting == 0
+
+
+async def test_flush_writes_at_once_and_takes_the_timer_back(setting: Setting) -> None:
+    setting.record(*range(1, 2 * BATCH_ROWS + 2))
+    setting.change(1)
+    assert await setting.batches.flush()
+    assert setting.shelf.sizes == [(BATCH_ROWS, 1), (BATCH_ROWS, 0), (1, 0)]
+    assert setting.clock.timer_count == 0
+
+
+async def test_flush_with_nothing_to_write_writes_nothing(setting: Setting) -> None:
+    assert await setting.batches.flush()
+    assert setting.shelf.tries == 0
+
+
+async def test_flush_waits_for_the_batch_under_way(setting: Setting) -> None:
+    setting.shelf.gate.clear()
+    setting.record(1)
+    await setting.turn(BATCH_DELAY_S)
+    flushing = asyncio.ensure_future(setting.batches.flush())
+    await setting.settle()
+    assert not flushing.done()
+    setting.shelf.gate.set()
+    assert await flushing
+    assert setting.shelf.numbers == [1]
+
+
+async def test_flush_ends_although_calls_keep_coming(setting: Setting) -> None:
+    setting.shelf.gate.clear()
+    setting.record(1)
+    flushing = asyncio.ensure_future(setting.batches.flush())
+    await setting.settle()
+    setting.record(2)
+    setting.shelf.gate.set()
+    assert await flushing
+    assert setting.shelf.numbers == [1]
+
+
+async def test_what_could_not_be_written_is_tried_again_ever_more_rarely(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting.shelf.is_broken = True
+    setting.record(1, 2)
+    setting.change(1)
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.shelf.tries == 1
+    assert caplog.messages == ["history and presence cannot be written: disk I/O error"]
+    wait_s = RETRY_S_MIN
+    for tries in range(2, 12):
+        await setting.turn(wait_s * 0.99)
+        assert setting.shelf.tries == tries - 1
+        await setting.turn(wait_s * 0.01 + 1e-9)
+        assert setting.shelf.tries == tries
+        wait_s = min(wait_s * 2, RETRY_S_MAX)
+    assert wait_s == RETRY_S_MAX
+    setting.shelf.is_broken = False
+    setting.record(3)
+    await setting.turn(RETRY_S_MAX)
+    assert setting.shelf.numbers == [1, 2, 3]
+    assert setting.shelf.sizes == [(3, 1)]
+
+
+async def test_after_a_failure_the_usual_delay_holds_again(setting: Setting) -> None:
+    setting.shelf.is_broken = True
+    setting.record(1)
+    await setting.turn(BATCH_DELAY_S)
+    setting.shelf.is_broken = False
+    await setting.turn(RETRY_S_MIN)
+    setting.record(2)
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.shelf.numbers == [1, 2]
+
+
+async def test_a_full_batch_does_not_hurry_a_database_that_fails(setting: Setting) -> None:
+    setting.shelf.is_broken = True
+    setting.record(1)
+    await setting.turn(BATCH_DELAY_S)
+    setting.record(*range(2, 2 * BATCH_ROWS))
+    await setting.settle()
+    assert setting.shelf.tries == 1
+
+
+async def test_a_failed_flush_says_so_and_loses_nothing(setting: Setting) -> None:
+    setting.shelf.is_broken = True
+    setting.record(1)
+    setting.change(1)
+    assert not await setting.batches.flush()
+    setting.shelf.is_broken = False
+    assert await setting.batches.flush()
+    assert setting.shelf.sizes == [(1, 1)]
+    assert setting.clock.timer_count == 0
+
+
+async def test_news_of_a_device_joins_what_could_not_be_written(setting: Setting) -> None:
+    setting.shelf.is_broken = True
+    setting.change(1)
+    await setting.turn(BATCH_DELAY_S)
+    setting.shelf.is_broken = False
+    setting.change(1, is_online=False)
+    await setting.turn(RETRY_S_MIN)
+    [(_, [note])] = setting.shelf.written
+    assert (note.is_online, note.online_ms) == (False, NOW_MS + 1)
+
+
+async def test_news_that_came_while_writing_failed_joins_too(setting: Setting) -> None:
+    setting.shelf.is_broken = True
+    setting.shelf.gate.clear()
+    call = a_call(1)
+    setting.batches.record_call(call)
+    setting.change(1)
+    await setting.turn(BATCH_DELAY_S)
+    call.add_evidence(EVIDENCE)
+    setting.batches.record_call(call)
+    setting.change(1, is_online=False)
+    setting.shelf.gate.set()
+    await setting.settle()
+    assert setting.batches.calls_waiting == 1
+    setting.shelf.is_broken = False
+    await setting.turn(RETRY_S_MIN)
+    [([written], [note])] = setting.shelf.written
+    assert written.evidence == [EVIDENCE]
+    assert (note.is_online, note.online_ms) == (False, NOW_MS + 1)
+
+
+async def test_a_device_is_known_to_wait_until_it_is_written(setting: Setting) -> None:
+    key = DeviceKey(PRODUCT_KEY, "lamp-0001")
+    assert not setting.batches.has_presence(key)
+    setting.change(1)
+    assert setting.batches.has_presence(key)
+    setting.shelf.gate.clear()
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.batches.has_presence(key)
+    setting.shelf.gate.set()
+    await setting.settle()
+    assert not setting.batches.has_presence(key)
+
+
+async def test_what_waits_for_a_device_can_be_forgotten(setting: Setting) -> None:
+    setting.change(1, 2)
+    setting.batches.forget_presence(DeviceKey(PRODUCT_KEY, "lamp-0001"))
+    setting.batches.forget_presence(DeviceKey(PRODUCT_KEY, "none"))
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.shelf.sizes == [(0, 1)]
+
+
+async def test_a_flush_that_is_cancelled_loses_nothing(setting: Setting) -> None:
+    setting.shelf.gate.clear()
+    setting.record(1)
+    setting.change(1)
+    flushing = asyncio.ensure_future(setting.batches.flush())
+    await setting.settle()
+    flushing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await flushing
+    assert setting.batches.calls_waiting == 1
+    setting.shelf.gate.set()
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.shelf.sizes == [(1, 1)]
+
+
+async def test_calls_wait_up_to_the_bound_and_the_oldest_goes_past_it(setting: Setting) -> None:
+    setting.shelf.is_broken = True
+    setting.record(1)
+    await setting.turn(BATCH_DELAY_S)
+    setting.record(*range(2, HISTORY_QUEUE_MAX + 1))
+    assert (setting.batches.calls_waiting, setting.batches.calls_dropped) == (HISTORY_QUEUE_MAX, 0)
+    setting.record(HISTORY_QUEUE_MAX + 1)
+    assert (setting.batches.calls_waiting, setting.batches.calls_dropped) == (HISTORY_QUEUE_MAX, 1)
+    setting.shelf.is_broken = False
+    assert await setting.batches.flush()
+    assert setting.shelf.numbers == list(range(2, HISTORY_QUEUE_MAX + 2))
+
+
+async def test_what_is_being_written_counts_towards_the_bound(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "HISTORY_QUEUE_MAX", 3)
+    setting.shelf.gate.clear()
+    setting.record(1, 2)
+    await setting.turn(BATCH_DELAY_S)
+    setting.record(3, 4)
+    assert (setting.batches.calls_waiting, setting.batches.calls_dropped) == (3, 1)
+    setting.shelf.gate.set()
+    assert await setting.batches.flush()
+    assert setting.shelf.numbers == [1, 2, 4]
+
+
+async def test_payloads_wait_up_to_the_bound_and_the_oldest_goes_past_it(setting: Setting) -> None:
+    half = bytes(HISTORY_QUEUE_BYTES_MAX // 2)
+    setting.batches.record_call(a_call(1, request_payload=half))
+    setting.batches.record_call(a_call(2, answer_payload=half))
+    assert setting.batches.calls_dropped == 0
+    setting.batches.record_call(a_call(3, answer_payload=b"1"))
+    assert setting.batches.calls_dropped == 1
+    await setting.batches.flush()
+    assert setting.shelf.numbers == [2, 3]
+    setting.batches.record_call(a_call(4, request_payload=half))
+    setting.batches.record_call(a_call(5, request_payload=half))
+    assert setting.batches.calls_dropped == 1
+    setting.batches.record_call(a_call(6, request_payload=half + half))
+    assert setting.batches.calls_dropped == 3
+    await setting.batches.flush()
+    assert setting.shelf.numbers == [2, 3, 6]
+
+
+async def test_evidence_that_is_added_counts_towards_the_bound(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "HISTORY_QUEUE_BYTES_MAX", 2 * len(EVIDENCE.payload))
+    first, second = a_call(1), a_call(2)
+    setting.batches.record_call(first)
+    setting.batches.record_call(second)
+    for call in (second, second, first):
+        assert setting.batches.calls_dropped == 0
+        call.add_evidence(EVIDENCE)
+        setting.batches.record_call(call)
+    assert setting.batches.calls_dropped == 1
+    await setting.batches.flush()
+    assert setting.shelf.numbers == [2]
+
+
+async def test_dropped_calls_are_told_of_once_a_minute(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(batches, "HISTORY_QUEUE_MAX", 1)
+    setting.shelf.gate.clear()
+    setting.record(1, 2, 3)
+    assert caplog.messages == ["calls dropped from the history since the start: 1"]
+    await setting.turn(DROPPED_LOGGED_EVERY_S - 0.001)
+    setting.record(4)
+    assert len(caplog.messages) == 1
+    await setting.turn(0.001)
+    setting.record(5)
+    assert caplog.messages[1:] == ["calls dropped from the history since the start: 4"]
+    setting.shelf.gate.set()
+
+
+async def test_a_call_that_cannot_be_written_takes_no_other_with_it(setting: Setting) -> None:
+    setting.record(1)
+    setting.batches.record_call(a_call(2, action="\ud800"))
+    setting.batches.record_call(a_call(3, timeout_ms=2**64))
+    setting.record(4)
+    assert await setting.batches.flush()
+    assert setting.shelf.numbers == [1, 4]
+    assert (setting.batches.calls_dropped, setting.batches.calls_waiting) == (2, 0)
+
+
+async def test_closing_writes_what_waits(setting: Setting) -> None:
+    setting.record(1)
+    setting.change(1)
+    await setting.batches.close()
+    assert setting.shelf.sizes == [(1, 1)]
+    assert setting.clock.timer_count == 0
+
+
+async def test_closing_waits_for_the_batch_under_way(setting: Setting) -> None:
+    setting.shelf.gate.clear()
+    setting.record(1)
+    await setting.turn(BATCH_DELAY_S)
+    setting.record(2)
+    closing = asyncio.ensure_future(setting.batches.close())
+    await setting.settle()
+    assert not closing.done()
+    setting.shelf.gate.set()
+    await closing
+    assert setting.shelf.numbers == [1, 2]
+
+
+async def test_closing_leaves_no_task_behind(setting: Setting) -> None:
+    setting.record(*range(1, BATCH_ROWS + 1))
+    assert len(asyncio.all_tasks()) == 2
+    await setting.batches.close()
+    assert setting.shelf.sizes == [(BATCH_ROWS, 0)]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_closing_over_a_database_that_fails_says_what_is_lost(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting.shelf.is_broken = True
+    setting.record(1, 2)
+    setting.change(1)
+    await setting.batches.close()
+    assert caplog.record_tuples[-1][1:] == (logging.ERROR, "closing with 2 calls and 1 devices not written")
+    assert setting.clock.timer_count == 0
+
+
+async def test_what_comes_after_closing_is_counted_and_dropped(setting: Setting) -> None:
+    await setting.batches.close()
+    setting.record(1)
+    setting.change(1)
+    await setting.turn(RETRY_S_MAX)
+    assert setting.shelf.tries == 0
+    assert (setting.batches.calls_dropped, setting.batches.calls_waiting) == (1, 0)

@@ -1,0 +1,278 @@
+"""The history of calls: rows and back, on every engine."""
+
+from dataclasses import asdict, fields
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkstead.invocation import Call, CallFilter, Diagnosis, Evidence, Moment, Stage, Stray, Verdict
+from linkstead.registry import DeviceKey
+from linkstead.store import history
+from linkstead.store.history import (
+    CALL_HISTORY_DAYS,
+    CALLS_LISTED_MAX,
+    DAY_MS,
+    MESSAGE_ID_MAX,
+    PRUNED_PER_TRANSACTION_MAX,
+    decode_call,
+    encode_call,
+)
+from linkstead.store.sql import SqlStore
+from tests.store.samples import ACCOUNT_ID, NOW_MS, PRODUCT_KEY, a_call
+
+whole_numbers = st.integers(0, MESSAGE_ID_MAX)
+moments = st.builds(
+    Moment,
+    stage=st.sampled_from(Stage),
+    time_ms=whole_numbers,
+    monotonic_s=st.floats(allow_nan=False),
+    node=st.text(),
+)
+evidence = st.builds(
+    Evidence,
+    reason=st.sampled_from(Stray),
+    time_ms=whole_numbers,
+    sender=st.text(),
+    topic=st.text(),
+    payload=st.binary(),
+    payload_bytes=whole_numbers,
+)
+call_fields: dict[str, st.SearchStrategy[Any]] = {
+    "request_id": st.text(),
+    "node": st.text(),
+    "action": st.text(),
+    "account_id": st.text(),
+    "access_key_id": st.text(),
+    "instance_id": st.text(),
+    "message_id": whole_numbers,
+    "key": st.none() | st.builds(DeviceKey, st.text(), st.text()),
+    "target": st.text(),
+    "timeout_ms": whole_numbers,
+    "request_payload": st.binary(),
+    "request_bytes": whole_numbers,
+    "answer_payload": st.binary(),
+    "answer_bytes": whole_numbers,
+    "verdict": st.none() | st.sampled_from(Verdict),
+    "code": st.text(),
+    "diagnosis": st.none() | st.sampled_from(Diagnosis),
+    "late_by_ms": whole_numbers,
+    "timeline": st.lists(moments, max_size=9),
+    "evidence": st.lists(evidence, max_size=3),
+    "evidence_dropped": whole_numbers,
+    "unknown_parameters": st.lists(st.text(), max_size=3),
+    "caller_gone": st.booleans(),
+}
+calls = st.builds(Call, **call_fields)
+
+
+def values(call: Call | None) -> dict[str, Any]:
+    assert call is not None
+    return asdict(call)
+
+
+def numbers(found: list[Call]) -> list[int]:
+    return [call.message_id for call in found]
+
+
+async def keep(store: SqlStore, *kept: Call) -> None:
+    for call in kept:
+        store.record_call(call)
+    assert await store.flush()
+
+
+@given(calls)
+def test_a_call_comes_back_as_it_was(call: Call) -> None:
+    decoded = decode_call(encode_call(call)[-1])
+    assert values(decoded) == values(call)
+    assert {type(moment.stage) for moment in decoded.timeline} <= {Stage}
+    assert type(decoded.key) is type(call.key)
+
+
+def test_every_field_of_a_call_is_tried() -> None:
+    assert {field.name for field in fields(Call)} == set(call_fields)
+
+
+def test_fields_keep_their_places() -> None:
+    """What is on disk says nothing but the place: a new field goes to the end, any other change needs a revision."""
+    assert [field.name for field in fields(Call)][:23] == [
+        "request_id",
+        "node",
+        "action",
+        "account_id",
+        "access_key_id",
+        "instance_id",
+        "message_id",
+        "key",
+        "target",
+        "timeout_ms",
+        "request_payload",
+        "request_bytes",
+        "answer_payload",
+        "answer_bytes",
+        "verdict",
+        "code",
+        "diagnosis",
+        "late_by_ms",
+        "timeline",
+        "evidence",
+        "evidence_dropped",
+        "unknown_parameters",
+        "caller_gone",
+    ]
+    assert [field.name for field in fields(Moment)][:4] == ["stage", "time_ms", "monotonic_s", "node"]
+
+
+def test_a_record_from_before_a_field_was_added_is_read() -> None:
+    values_now = msgspec.msgpack.decode(encode_call(a_call(caller_gone=True))[-1])
+    decoded = decode_call(msgspec.msgpack.encode(values_now[:-1]))
+    assert values(decoded) == values(a_call(caller_gone=False))
+
+
+def test_text_that_is_not_utf_8_cannot_be_kept() -> None:
+    with pytest.raises(ValueError, match="surrogates"):
+        encode_call(a_call(action="\ud800"))
+
+
+def test_a_number_past_64_bits_cannot_be_kept() -> None:
+    with pytest.raises(OverflowError):
+        encode_call(a_call(timeout_ms=2**64))
+
+
+@pytest.mark.asyncio
+async def test_a_call_is_found_by_either_id(store: SqlStore) -> None:
+    call = a_call(889455942124347392)
+    await keep(store, call, a_call(2))
+    assert values(await store.find_call(ACCOUNT_ID, "889455942124347392")) == values(call)
+    assert values(await store.find_call(ACCOUNT_ID, call.request_id)) == values(call)
+
+
+@pytest.mark.asyncio
+async def test_a_call_of_another_account_is_not_found(store: SqlStore) -> None:
+    call = a_call(7, account_id="1002")
+    await keep(store, call)
+    assert await store.find_call(ACCOUNT_ID, "7") is None
+    assert await store.find_call(ACCOUNT_ID, call.request_id) is None
+    assert await store.list_calls(CallFilter(ACCOUNT_ID)) == []
+    assert numbers(await store.list_calls(CallFilter("1002"))) == [7]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("call_id", ["", "0", "1", "x", "²", str(MESSAGE_ID_MAX), str(MESSAGE_ID_MAX + 1), "9" * 5_000])
+async def test_an_id_of_no_call_finds_none(store: SqlStore, call_id: str) -> None:
+    await keep(store, a_call(0, key=None, verdict=Verdict.REJECTED, diagnosis=Diagnosis.REJECTED))
+    assert await store.find_call(ACCOUNT_ID, call_id) is None
+
+
+@pytest.mark.asyncio
+async def test_the_highest_message_id_is_found(store: SqlStore) -> None:
+    await keep(store, a_call(MESSAGE_ID_MAX))
+    assert values(await store.find_call(ACCOUNT_ID, str(MESSAGE_ID_MAX))) == values(a_call(MESSAGE_ID_MAX))
+
+
+@pytest.mark.asyncio
+async def test_a_request_id_of_digits_is_found(store: SqlStore) -> None:
+    call = a_call(7)
+    call.request_id = "12345"
+    await keep(store, call)
+    assert values(await store.find_call(ACCOUNT_ID, "12345")) == values(call)
+
+
+@pytest.mark.asyncio
+async def test_calls_are_listed_newest_first(store: SqlStore) -> None:
+    await keep(store, *(a_call(number, received_ms=NOW_MS + number % 3) for number in range(1, 7)))
+    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID))) == [5, 2, 4, 1, 6, 3]
+    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID, limit=2))) == [5, 2]
+    assert await store.list_calls(CallFilter(ACCOUNT_ID, limit=0)) == []
+    assert await store.list_calls(CallFilter(ACCOUNT_ID, limit=-1)) == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "calls_wanted",
+    [
+        CallFilter(ACCOUNT_ID),
+        CallFilter(ACCOUNT_ID, product_key=PRODUCT_KEY),
+        CallFilter(ACCOUNT_ID, product_key=PRODUCT_KEY, device_name="lamp-0002"),
+        CallFilter(ACCOUNT_ID, device_name="lamp-0001"),
+        CallFilter(ACCOUNT_ID, action="InvokeThingService"),
+        CallFilter(ACCOUNT_ID, verdict=Verdict.TIMEOUT),
+        CallFilter(ACCOUNT_ID, diagnosis=Diagnosis.EXT_NOT_SET),
+        CallFilter(ACCOUNT_ID, before_ms=NOW_MS + 4),
+        CallFilter(ACCOUNT_ID, action="RRpc", verdict=Verdict.TIMEOUT, before_ms=NOW_MS + 6),
+        CallFilter(ACCOUNT_ID, action="none"),
+    ],
+)
+async def test_a_filter_means_the_same_as_in_memory(store: SqlStore, calls_wanted: CallFilter) -> None:
+    kept = [
+        a_call(1, received_ms=NOW_MS + 1),
+        a_call(2, received_ms=NOW_MS + 2, key=DeviceKey(PRODUCT_KEY, "lamp-0002")),
+        a_call(3, received_ms=NOW_MS + 3, key=DeviceKey("a1Fan000001", "lamp-0001")),
+        a_call(4, received_ms=NOW_MS + 4, action="InvokeThingService"),
+        a_call(5, received_ms=NOW_MS + 5, verdict=Verdict.TIMEOUT, diagnosis=Diagnosis.EXT_NOT_SET),
+        a_call(6, received_ms=NOW_MS + 6, verdict=Verdict.TIMEOUT, diagnosis=Diagnosis.WRITTEN_NO_ANSWER),
+        a_call(7, received_ms=NOW_MS + 7, key=None, verdict=Verdict.REJECTED, diagnosis=Diagnosis.REJECTED, action=""),
+        a_call(8, received_ms=NOW_MS + 8, account_id="1002"),
+    ]
+    await keep(store, *kept)
+    expected = [call.message_id for call in reversed(kept) if calls_wanted.matches(call)]
+    assert numbers(await store.list_calls(calls_wanted)) == expected
+
+
+@pytest.mark.asyncio
+async def test_a_listing_has_an_end(store: SqlStore) -> None:
+    await keep(store, *(a_call(number) for number in range(1, CALLS_LISTED_MAX + 2)))
+    assert len(await store.list_calls(CallFilter(ACCOUNT_ID, limit=CALLS_LISTED_MAX))) == CALLS_LISTED_MAX
+    assert len(await store.list_calls(CallFilter(ACCOUNT_ID, limit=CALLS_LISTED_MAX + 1))) == CALLS_LISTED_MAX
+
+
+@pytest.mark.asyncio
+async def test_a_call_recorded_again_replaces_what_was_kept(store: SqlStore) -> None:
+    call = a_call(1, verdict=Verdict.TIMEOUT, diagnosis=Diagnosis.WRITTEN_NO_ANSWER)
+    await keep(store, call)
+    call.diagnosis = Diagnosis.ANSWERED_LATE
+    call.late_by_ms = 120
+    call.add_evidence(Evidence(Stray.LATE, NOW_MS + 9, str(call.key), "/a/topic", b"late", 4))
+    await keep(store, call)
+    assert values(await store.find_call(ACCOUNT_ID, "1")) == values(call)
+    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID, diagnosis=Diagnosis.ANSWERED_LATE))) == [1]
+    assert await store.list_calls(CallFilter(ACCOUNT_ID, diagnosis=Diagnosis.WRITTEN_NO_ANSWER)) == []
+
+
+@pytest.mark.asyncio
+async def test_calls_past_their_age_are_deleted(store: SqlStore) -> None:
+    now_ms = NOW_MS + CALL_HISTORY_DAYS * DAY_MS
+    await keep(store, a_call(1, received_ms=NOW_MS - 1), a_call(2, received_ms=NOW_MS), a_call(3, received_ms=now_ms))
+    assert await store.prune(now_ms) == 1
+    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID))) == [3, 2]
+    assert await store.prune(now_ms + 1) == 1
+    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID))) == [3]
+
+
+@pytest.mark.asyncio
+async def test_calls_past_the_number_kept_are_deleted_oldest_first(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "CALL_HISTORY_ROWS_MAX", 3)
+    await keep(store, *(a_call(number) for number in range(1, 4)))
+    assert await store.prune(NOW_MS) == 0
+    await keep(store, a_call(4), a_call(5))
+    assert await store.prune(NOW_MS) == 2
+    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID))) == [5, 4, 3]
+
+
+@pytest.mark.asyncio
+async def test_more_are_deleted_than_one_transaction_takes(store: SqlStore) -> None:
+    await keep(store, *(a_call(number) for number in range(1, PRUNED_PER_TRANSACTION_MAX + 2)))
+    assert await store.prune(NOW_MS + CALL_HISTORY_DAYS * DAY_MS + 1) == PRUNED_PER_TRANSACTION_MAX + 1
+    assert await store.list_calls(CallFilter(ACCOUNT_ID)) == []
+
+
+@pytest.mark.asyncio
+async def test_calls_of_a_clock_that_was_ahead_do_not_stop_the_deletion_of_others(store: SqlStore) -> None:
+    now_ms = NOW_MS + CALL_HISTORY_DAYS * DAY_MS
+    await keep(store, a_call(1, received_ms=now_ms * 2), a_call(2, received_ms=NOW_MS - 1), a_call(3))
+    assert await store.prune(now_ms) == 1
+    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID))) == [1, 3]

@@ -1,0 +1,280 @@
+"""What only the SQLite store promises: its file, its locks, its disk."""
+
+import asyncio
+import random
+import sqlite3
+import subprocess
+import sys
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from linkstead.store import SqliteStore, StoreUnusable, sqlite, statements
+from linkstead.store.batches import RETRY_S_MIN
+from linkstead.testing.clock import ManualClock
+from tests.store.child import DEVICES_TOGETHER
+from tests.store.samples import (
+    ACCOUNT_ID,
+    PRODUCT_KEY,
+    SECRET,
+    a_call,
+    a_product,
+    an_access_key,
+    an_account,
+    until_written,
+)
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "linkstead.db"
+
+
+@contextmanager
+def running(program: str, path: Path, argument: str = "") -> Iterator[subprocess.Popen[str]]:
+    """A program of `tests.store.child` in a process of its own, gone when the block ends."""
+    command = [sys.executable, "-m", "tests.store.child", program, str(path), argument]
+    with subprocess.Popen(
+        command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line_from(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def line_to(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+
+
+@pytest_asyncio.fixture
+async def store(path: Path, clock: ManualClock) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(path, clock)
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.mark.asyncio
+async def test_only_its_owner_may_read_the_file(store: SqliteStore, path: Path) -> None:
+    await store.add_account(an_account())
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    assert modes == {"linkstead.db": 0o600, "linkstead.db-wal": 0o600, "linkstead.db-shm": 0o600}
+
+
+@pytest.mark.asyncio
+async def test_a_closed_store_is_one_file(path: Path) -> None:
+    store = SqliteStore(path, ManualClock())
+    await store.open()
+    await store.add_account(an_account())
+    await store.close()
+    assert [file.name for file in path.parent.iterdir()] == ["linkstead.db"]
+
+
+@pytest.mark.asyncio
+async def test_the_registry_is_written_through_and_history_soon(store: SqliteStore) -> None:
+    def pragma(connection: sa.Connection, name: str) -> object:
+        return connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+
+    for _ in range(2):
+        assert await store._write(pragma, "synchronous") == 2
+        assert await store._write_soon(pragma, "synchronous") == 1
+    assert await store._write(pragma, "journal_mode") == "wal"
+    assert await store._write(pragma, "foreign_keys") == 1
+    assert await store._write(pragma, "busy_timeout") == 5_000
+
+
+@pytest.mark.asyncio
+async def test_what_reads_cannot_write(store: SqliteStore) -> None:
+    with pytest.raises(OperationalError, match="readonly"):
+        await store._read(statements.add_account, an_account())
+
+
+@pytest.mark.asyncio
+async def test_an_error_shows_no_secret(store: SqliteStore) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        await store.add_access_key(an_access_key(account_id="none"))
+    assert "FOREIGN KEY" in str(caught.value)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_is_not_open_says_so(path: Path) -> None:
+    store = SqliteStore(path, ManualClock())
+    with pytest.raises(RuntimeError, match="the store is not open"):
+        await store.list_accounts()
+    await store.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.write_bytes(b"no database at all" * 100), "file is not a database"),
+        (lambda path: path.mkdir(), "Is a directory"),
+        (lambda path: path.parent.rmdir(), "No such file or directory"),
+    ],
+)
+async def test_what_is_no_database_is_refused(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
+    path = tmp_path / "data" / "linkstead.db"
+    path.parent.mkdir()
+    make(path)
+    store = SqliteStore(path, ManualClock())
+    with pytest.raises(StoreUnusable) as caught:
+        await store.open()
+    assert str(caught.value) == f"the database {path} cannot be used: {reason}"
+    await store.close()
+
+
+@pytest.mark.asyncio
+async def test_while_history_cannot_be_written_the_rest_goes_on(
+    store: SqliteStore, path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("ALTER TABLE call_history RENAME TO away")
+        store.record_call(a_call(1))
+        assert not await store.flush()
+        assert caplog.messages == ["history and presence cannot be written: no such table: call_history"]
+        await store.add_account(an_account())
+        store.record_call(a_call(2))
+        assert store.history_waiting == 2
+        other.execute("ALTER TABLE away RENAME TO call_history")
+    clock.advance(RETRY_S_MIN)
+    await until_written(store)
+    assert await store.find_call(ACCOUNT_ID, "1") is not None
+    assert store.history_dropped == 0
+
+
+@pytest.mark.asyncio
+async def test_a_write_waits_for_another_process(store: SqliteStore, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        adding = asyncio.ensure_future(store.add_account(an_account()))
+        assert await store.list_accounts() == []
+        assert not adding.done()
+        other.execute("COMMIT")
+        await adding
+    assert await store.list_accounts() == [an_account()]
+
+
+@pytest.mark.asyncio
+async def test_a_write_that_waited_in_vain_fails_and_leaves_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.01)
+    store = SqliteStore(path, ManualClock())
+    await store.open()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError, match="database is locked"):
+            await store.add_account(an_account())
+        store.record_call(a_call(1))
+        assert not await store.flush()
+        other.execute("COMMIT")
+    assert await store.list_accounts() == []
+    await store.add_account(an_account())
+    assert await store.flush()
+    await store.close()
+
+
+@pytest.mark.asyncio
+async def test_a_new_file_that_another_process_holds_is_waited_for_in_vain_not_for_ever(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.01)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnusable, match="database is locked"):
+            await SqliteStore(path, ManualClock()).open()
+        other.execute("ROLLBACK")
+        # A reader does not keep others from reserving the file, only from changing its mode.
+        other.execute("CREATE TABLE something (number INTEGER)")
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM something").fetchall()
+        with pytest.raises(StoreUnusable, match="database is locked"):
+            await SqliteStore(path, ManualClock()).open()
+    store = SqliteStore(path, ManualClock())
+    await store.open()
+    assert await store.registry_version() == 0
+    await store.close()
+
+
+def read_all(path: Path, statement: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
+    """Six rounds on one file; in each the process is killed at a random moment."""
+    chance = random.Random(8686)
+    acknowledged: dict[str, set[str]] = {"product": set(), "devices": set()}
+    for number in range(6):
+        with running("register_until_killed", path, f"r{number}") as process:
+            lines = [line_from(process) for _ in range(chance.randrange(1, 120))]
+            process.kill()
+            rest, _ = process.communicate()
+        # What comes after the last line end was cut off, so it was not told.
+        for line in [*lines, *rest.split("\n")[:-1]]:
+            kind, product_key = line.split()
+            acknowledged[kind].add(product_key)
+    products = {product_key for (product_key,) in read_all(path, "SELECT product_key FROM product")}
+    devices = dict(read_all(path, "SELECT product_key, count(*) FROM device GROUP BY product_key"))
+    assert len(acknowledged["devices"]) > 6
+    assert acknowledged["product"] <= products
+    assert acknowledged["devices"] <= devices.keys()
+    assert set(devices.values()) == {DEVICES_TOGETHER}
+    changes = 1 + len(products) + len(devices)
+    assert read_all(path, "SELECT version FROM registry_version") == [(changes,)]
+    assert read_all(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.asyncio
+async def test_processes_that_write_at_once_lose_nothing(store: SqliteStore, path: Path) -> None:
+    await store.add_account(an_account())
+    await store.add_product(a_product())
+    with running("add_names", path, "one") as one, running("add_names", path, "two") as two:
+        both = (one, two)
+        assert [line_from(process) for process in both] == ["ready", "ready"]
+        for process in both:
+            line_to(process)
+        printed = [process.communicate()[0].splitlines() for process in both]
+    added = [line for lines in printed for line in lines if line != "taken device_name"]
+    assert sorted(added) == sorted(f"added lamp-{number}" for number in range(100))
+    assert await store.count_devices(PRODUCT_KEY) == 300
+    assert await store.registry_version() == 2 + 300
+
+
+def test_processes_may_make_the_file_together(path: Path) -> None:
+    with ExitStack() as stack:
+        processes = [stack.enter_context(running("open_new_files", path, "20")) for _ in range(3)]
+        for _ in range(20):
+            for process in processes:
+                line_to(process)
+            assert [line_from(process) for process in processes] == ["0", "0", "0"]
+
+
+def test_a_full_disk_stops_history_only_for_a_while(path: Path) -> None:
+    with running("fill_the_disk", path) as process:
+        printed, _ = process.communicate()
+    assert printed.splitlines() == [
+        "before True 0",
+        "full False True",
+        "read True",
+        "listed True",
+        "after 999 0",
+    ]
