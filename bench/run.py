@@ -1,4 +1,4 @@
-"""Measures RRpc calls against `linkstead serve` and against the C floor, interleaved, and prints the ratio of each round.
+"""Measures RRpc calls against `linkstead serve` and the C floor, interleaved, and prints the ratio of each round.
 
 The server is pinned to one core and the polling rig to another. Only ratios of one round mean anything: the machine's
 own speed moves by tens of per cent.
@@ -47,7 +47,8 @@ def seed(folder: Path, devices: int) -> None:
     key = ["--access-key-id", ACCESS_KEY[0], "--access-key-secret", ACCESS_KEY[1]]
     quiet = subprocess.DEVNULL
     subprocess.run([*linkstead, "account", "create", "bench", *key, *data], check=True, stdout=quiet)
-    subprocess.run([*linkstead, "product", "create", "Bench", "--product-key", PRODUCT_KEY, *data], check=True, stdout=quiet)
+    product = ["product", "create", "Bench", "--product-key", PRODUCT_KEY]
+    subprocess.run([*linkstead, *product, *data], check=True, stdout=quiet)
     subprocess.run([*linkstead, "device", "create", "--csv", str(rows), *data], check=True, stdout=quiet)
 
 

@@ -4,21 +4,18 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from linkstead.invocation import Call
 from linkstead.registry import (
     AccessKey,
-    Account,
-    AlreadyExists,
     Device,
     DeviceKey,
     Instance,
     Origin,
-    Page,
     PresenceChange,
     Product,
-    ProductStatistics,
+    Store,
 )
 from linkstead.sessions import Ending, Receipt
 
@@ -113,7 +110,7 @@ class ListedIds:
 
 @dataclass
 class Sent:
-    """One message given to a `FakeLink`."""
+    """One message given to a `FakeLink`; `receipt` is None once it was told what became of it."""
 
     topic: str
     payload: bytes
@@ -125,7 +122,7 @@ class FakeLink:
 
     Args:
         key, account_id, ext: see `Link`.
-        writes_at_once: tell each receipt inside `send` that its message was written; else the test does.
+        writes_at_once: tell each receipt inside `send` that its message was written; else `write` and `fail_writes` do.
         failure: raised by `send` instead of taking the message.
     """
 
@@ -151,8 +148,24 @@ class FakeLink:
         if self.failure is not None:
             raise self.failure
         self.sent.append(Sent(topic, payload, receipt))
-        if receipt is not None and self.writes_at_once:
+        if self.writes_at_once:
+            self.write()
+
+    def write(self) -> None:
+        """Hand every message to the network."""
+        for receipt in self._take_receipts():
             receipt.written()
+
+    def fail_writes(self) -> None:
+        """End with messages that were not handed to the network."""
+        for receipt in self._take_receipts():
+            receipt.write_failed()
+
+    def _take_receipts(self) -> list[Receipt]:
+        receipts = [message.receipt for message in self.sent if message.receipt is not None]
+        for message in self.sent:
+            message.receipt = None
+        return receipts
 
     def pump(self) -> None:
         self.pump_count += 1
@@ -181,21 +194,24 @@ class RecordingSink:
 
 
 class FakeStore(RecordingSink):
-    """Implements `Store` in memory, and counts the reads by the method's name.
+    """What `Registry` itself asks of a `Store`, in memory; reads are counted by the method's name.
 
     While `gate` is an event that is not set, a read has its answer but does not give it yet.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.accounts: dict[str, Account] = {}
         self.access_keys: dict[str, AccessKey] = {}
-        self.instances: dict[str, Instance] = {}
+        self.instances: list[Instance] = []
         self.products: dict[str, Product] = {}
         self.devices: dict[DeviceKey, Device] = {}
-        self.version = 0
         self.reads: Counter[str] = Counter()
         self.gate: asyncio.Event | None = None
+
+    @property
+    def port(self) -> Store:
+        """This store, to be handed to a registry."""
+        return cast("Store", self)
 
     async def _read(self, name: str, value: Value) -> Value:
         self.reads[name] += 1
@@ -203,89 +219,27 @@ class FakeStore(RecordingSink):
             await self.gate.wait()
         return value
 
-    def _add(self, table: dict[Any, Any], name: Any, record: object, field_name: str) -> None:
-        if name in table:
-            raise AlreadyExists(field_name)
-        table[name] = record
-        self.version += 1
-
-    def _change(self, table: dict[Any, Any], name: Any, **fields: Any) -> bool:
-        if name not in table:
-            return False
-        table[name] = replace(table[name], **fields)
-        self.version += 1
-        return True
-
-    def _delete(self, table: dict[Any, Any], name: Any) -> bool:
-        if table.pop(name, None) is None:
-            return False
-        self.version += 1
-        return True
-
-    async def add_account(self, account: Account) -> None:
-        self._add(self.accounts, account.account_id, account, "account_id")
-
-    async def list_accounts(self) -> list[Account]:
-        return await self._read("list_accounts", list(self.accounts.values()))
-
-    async def find_account(self, account_id: str) -> Account | None:
-        return await self._read("find_account", self.accounts.get(account_id))
-
-    async def add_access_key(self, key: AccessKey) -> None:
-        self._add(self.access_keys, key.access_key_id, key, "access_key_id")
-
     async def find_access_key(self, access_key_id: str) -> AccessKey | None:
         return await self._read("find_access_key", self.access_keys.get(access_key_id))
 
-    async def list_access_keys(self, account_id: str) -> list[AccessKey]:
-        found = [key for key in self.access_keys.values() if key.account_id == account_id]
-        return await self._read("list_access_keys", found)
-
     async def set_access_key_enabled(self, access_key_id: str, enabled: bool) -> bool:
-        return self._change(self.access_keys, access_key_id, enabled=enabled)
-
-    async def add_instance(self, instance: Instance) -> None:
-        self._add(self.instances, instance.instance_id, instance, "instance_id")
+        return _change(self.access_keys, access_key_id, enabled=enabled)
 
     async def list_instances(self, account_id: str) -> list[Instance]:
-        found = [instance for instance in self.instances.values() if instance.account_id == account_id]
+        found = [instance for instance in self.instances if instance.account_id == account_id]
         return await self._read("list_instances", found)
-
-    async def add_product(self, product: Product) -> None:
-        self._add(self.products, product.product_key, product, "product_key")
 
     async def find_product(self, product_key: str) -> Product | None:
         return await self._read("find_product", self.products.get(product_key))
 
     async def update_product(self, product: Product) -> bool:
-        known = product.product_key in self.products
-        if known:
-            self.products[product.product_key] = product
-            self.version += 1
-        return known
+        return _change(self.products, product.product_key, product_name=product.product_name)
 
     async def delete_product(self, product_key: str) -> bool:
-        return not self._of_product(product_key) and self._delete(self.products, product_key)
-
-    async def list_products(
-        self, account_id: str, instance_id: str | None, aliyun_commodity_code: str | None, offset: int, limit: int
-    ) -> Page[Product]:
-        found = [
-            product
-            for product in reversed(self.products.values())
-            if product.account_id == account_id
-            and instance_id in (None, product.instance_id)
-            and aliyun_commodity_code in (None, product.aliyun_commodity_code)
-        ]
-        return await self._read("list_products", Page(found[offset : offset + limit], len(found)))
-
-    async def count_products(self, account_id: str) -> int:
-        count = sum(product.account_id == account_id for product in self.products.values())
-        return await self._read("count_products", count)
+        return self.products.pop(product_key, None) is not None
 
     async def add_devices(self, devices: Sequence[Device]) -> None:
-        for device in devices:
-            self._add(self.devices, device.key, device, "device_name")
+        self.devices.update({device.key: device for device in devices})
 
     async def find_device(self, key: DeviceKey) -> Device | None:
         return await self._read("find_device", self.devices.get(key))
@@ -294,39 +248,22 @@ class FakeStore(RecordingSink):
         found = next((device for device in self.devices.values() if device.iot_id == iot_id), None)
         return await self._read("find_device_by_iot_id", found)
 
-    async def find_devices(self, keys: Sequence[DeviceKey]) -> list[Device]:
-        return await self._read("find_devices", [self.devices[key] for key in keys if key in self.devices])
-
-    async def list_devices(self, product_key: str, offset: int, limit: int) -> Page[Device]:
-        found = self._of_product(product_key)[::-1]
-        return await self._read("list_devices", Page(found[offset : offset + limit], len(found)))
-
     async def set_device_enabled(self, key: DeviceKey, enabled: bool, at_ms: int) -> bool:
-        return self._change(self.devices, key, enabled=enabled, modified_ms=at_ms)
+        return _change(self.devices, key, enabled=enabled, modified_ms=at_ms)
 
     async def delete_device(self, key: DeviceKey) -> bool:
-        return self._delete(self.devices, key)
+        return self.devices.pop(key, None) is not None
 
-    async def count_devices(self, product_key: str) -> int:
-        return await self._read("count_devices", len(self._of_product(product_key)))
+    def record_presence(self, change: PresenceChange) -> None:
+        super().record_presence(change)
+        device = self.devices.get(change.key)
+        if device is not None:
+            activated_ms = device.activated_ms or (change.at_ms if change.is_online else 0)
+            _change(self.devices, change.key, is_online=change.is_online, activated_ms=activated_ms)
 
-    async def device_statistics(
-        self, account_id: str, instance_id: str | None, product_key: str | None
-    ) -> ProductStatistics:
-        found = [
-            device
-            for device in self.devices.values()
-            if device.account_id == account_id
-            and instance_id in (None, device.instance_id)
-            and product_key in (None, device.product_key)
-        ]
-        statistics = ProductStatistics(
-            len(found), sum(device.activated_ms > 0 for device in found), sum(device.is_online for device in found)
-        )
-        return await self._read("device_statistics", statistics)
 
-    async def registry_version(self) -> int:
-        return await self._read("registry_version", self.version)
-
-    def _of_product(self, product_key: str) -> list[Device]:
-        return [device for device in self.devices.values() if device.product_key == product_key]
+def _change(table: dict[Any, Any], name: object, **fields: Any) -> bool:
+    if name not in table:
+        return False
+    table[name] = replace(table[name], **fields)
+    return True

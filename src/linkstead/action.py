@@ -10,9 +10,11 @@ from msgspec import UNSET, UnsetType
 from linkstead.clock import Clock
 from linkstead.errors import Language
 from linkstead.ids import Ids
-from linkstead.invocation import Call, Router
-from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Registry, Scope
+from linkstead.invocation import Call, CallHistory, CallJournal, Delivery, Router, ServiceCallStore, Stage
+from linkstead.models import ModelShelf
+from linkstead.registry import PUBLIC_INSTANCE, AccessKey, DeviceKey, Registry, Scope
 from linkstead.sessions import SessionTable
+from linkstead.telemetry import TelemetryStore
 
 Profile = Literal["documented", "observed"]
 
@@ -49,6 +51,7 @@ class Behaviour:
     language: Language = "en"
     strict_instances: bool = False
     rrpc_failure_code: bool = False
+    service_timeout_ms: int = 8_000
     dynamic_registration: bool = False
 
 
@@ -57,20 +60,47 @@ class ActionContext:
     """What an action may reach.
 
     `scope` is what the caller may see. `instance_id` is where new products go. `call` is the call's record for actions
-    that invoke a device, else None.
+    that invoke one device, else None; a request that names several opens one for each with `open_call`.
     """
 
     caller: AccessKey
     scope: Scope
     request_id: str
     registry: Registry
+    models: ModelShelf
+    telemetry: TelemetryStore
+    service_calls: ServiceCallStore
     sessions: SessionTable
     router: Router
+    delivery: Delivery
+    journal: CallJournal
+    history: CallHistory
     clock: Clock
     ids: Ids
     behaviour: Behaviour
+    node: str = ""
     instance_id: str = PUBLIC_INSTANCE
     call: Call | None = None
+
+    def open_call(self, action: str, key: DeviceKey, target: str) -> Call:
+        """A record of its own for one device; to be given to `close_call` when its message is on its way or refused."""
+        call = Call(
+            request_id=self.ids.request_id(),
+            node=self.node,
+            action=action,
+            account_id=self.caller.account_id,
+            access_key_id=self.caller.access_key_id,
+            instance_id=self.instance_id,
+            key=key,
+            target=target,
+        )
+        call.mark(Stage.RECEIVED, self.clock.time_s(), self.clock.monotonic_s())
+        self.journal.open(call)
+        return call
+
+    def close_call(self, call: Call) -> None:
+        """Hand a record to the journal; an asynchronous call may still be without its verdict."""
+        self.journal.close(call)
 
 
 RequestShape = TypeVar("RequestShape", bound=Request)

@@ -29,8 +29,10 @@ def parse_address(text: str) -> Address:
         ValueError: it is not of that form; the text says so.
     """
     host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65_535:
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    is_port = port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65_535
+    if not colon or not host or not is_port or "[" in host or "]" in host:
         raise ValueError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
     return Address(host, int(port))
 

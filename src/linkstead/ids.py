@@ -18,6 +18,12 @@ class Ids(Protocol):
         Source: RRpc reference, sample MessageId 889455942124347392.
         """
 
+    def alink_id(self) -> int:
+        """A number from 1 to 2,147,483,647 for a message to a device, not given again for a day.
+
+        Source: `device-protocol.md` 5.1: one SDK keeps it in a signed 32-bit integer.
+        """
+
     def request_id(self) -> str:
         """An upper-case UUID, new per request. Source: every sample answer, field RequestId."""
 

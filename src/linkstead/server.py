@@ -25,7 +25,8 @@ from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings
 from linkstead.http.front import HttpFront
 from linkstead.http.listener import HttpListener
 from linkstead.ids import Ids
-from linkstead.invocation import CallJournal, LocalRouter
+from linkstead.invocation import CallJournal, Delivery, LocalRouter
+from linkstead.models import ModelShelf
 from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.registry import AccessKey, Account, Registry
@@ -39,6 +40,7 @@ MESSAGE_ID_EPOCH_MS = 1_577_836_800_000
 """2020-01-01: message ids count milliseconds from here, shifted by `MESSAGE_ID_SEQUENCE_BITS`; 19 digits until 2089."""
 
 MESSAGE_ID_SEQUENCE_BITS = 22
+ALINK_ID_MAX = 2_147_483_647
 REGISTRY_POLL_S = 1.0
 """How long a change made by another process can go unnoticed."""
 
@@ -85,6 +87,7 @@ class SystemIds:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._last = 0
+        self._alink_last = secrets.randbelow(ALINK_ID_MAX)
         self._uuid_head = uuid.uuid4().int & ~0xFFFF_FFFF_FFFF
         self._uuid_tail = secrets.randbits(47)
 
@@ -95,6 +98,11 @@ class SystemIds:
         # The clock may stand still or be set back: an id is never given twice.
         self._last = max(self._last + 1, first)
         return self._last
+
+    def alink_id(self) -> int:
+        """See `Ids.alink_id`."""
+        self._alink_last = self._alink_last % ALINK_ID_MAX + 1
+        return self._alink_last
 
     def request_id(self) -> str:
         """See `Ids.request_id`."""
@@ -140,19 +148,35 @@ class Server:
         self.ids: Ids = ids or SystemIds(self.clock)
         self.store = SqliteStore(database_path(settings), self.clock)
         self.registry = Registry(self.store, self.clock.monotonic_s)
+        self.models = ModelShelf(self.store, lenient_float=settings.lenient_float)
         self.sessions = SessionTable(self.registry)
         self.journal = CallJournal(self.store)
         self.router = LocalRouter(self.sessions, self.journal, self.clock)
-        self.uplink = Uplink(self.router, self.sessions, self.clock)
+        self.delivery = Delivery(self.sessions, self.journal, self.store, self.clock)
+        self.sessions.observe(self.delivery)
+        self.uplink = Uplink(
+            self.router,
+            self.sessions,
+            self.clock,
+            delivery=self.delivery,
+            registry=self.registry,
+            models=self.models,
+            telemetry=self.store,
+        )
         self.gateway = DeviceGateway(
             registry=self.registry, sessions=self.sessions, uplink=self.uplink, clock=self.clock, ids=self.ids
         )
         self.openapi = OpenApi(
             actions=ACTIONS,
             registry=self.registry,
+            models=self.models,
+            telemetry=self.store,
+            service_calls=self.store,
             sessions=self.sessions,
             router=self.router,
+            delivery=self.delivery,
             journal=self.journal,
+            history=self.store,
             clock=self.clock,
             ids=self.ids,
             nonces=NonceWindow(),
@@ -161,6 +185,7 @@ class Server:
                 profile=settings.profile,
                 language=settings.language,
                 strict_instances=settings.strict_instances,
+                service_timeout_ms=settings.service_timeout_ms,
                 rrpc_failure_code=settings.rrpc_failure_code,
                 dynamic_registration=settings.dynamic_registration,
             ),
@@ -199,32 +224,35 @@ class Server:
             self.access_key = await self._prepare_key()
             await self.store.mark_all_offline(int(self.clock.time_s() * 1000))
             self._registry_version = await self.store.registry_version()
+            await self.delivery.restore()
             self.endpoints = Endpoints(
                 http=await self._listen(settings.http, self.http.make_protocol, None),
                 mqtt=await self._listen_sniffing(settings.mqtt, tls),
                 https=await self._listen(settings.https, self.http.make_protocol, tls) if settings.https else None,
                 mqtts=await self._listen(settings.mqtts, self.gateway.make_protocol, tls) if settings.mqtts else None,
             )
+            if settings.ready_file is not None:
+                write_ready_file(Path(settings.ready_file), self.endpoints, self.access_key)
         except BaseException:
             await self.stop()
             raise
         self._every(REGISTRY_POLL_S, self._look_for_changes)
         self._every(HOUSEKEEPING_S, self._keep_house)
         self._is_ready = True
-        if settings.ready_file is not None:
-            write_ready_file(Path(settings.ready_file), self.endpoints, self.access_key)
         return self.endpoints
 
     async def stop(self) -> None:
         """Stop accepting, finish calls in flight up to their deadlines, flush, close."""
         self._is_ready = False
-        for listener in self._listeners:
-            listener.close()
+        while self._listeners:
+            self._listeners.pop().close()
         for task in self._tasks:
             task.cancel()
         self.gateway.drain()
         await self.http.drain()
         await self.gateway.close()
+        await self.uplink.drain()
+        await self.delivery.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.store.close()
@@ -280,7 +308,7 @@ class Server:
                 reuse_address=True,
             )
         except OSError as error:
-            raise StartError(f"cannot listen on {address}: {error.strerror or error}") from None
+            raise StartError(f"cannot listen on {address}: {_reason(error)}") from None
         self._listeners.append(listener)
         host, port = listener.sockets[0].getsockname()[:2]
         return Address(host, port)
@@ -297,7 +325,7 @@ class Server:
             listening.bind((address.host, address.port))
         except OSError as error:
             listening.close()
-            raise StartError(f"cannot listen on {address}: {error.strerror or error}") from None
+            raise StartError(f"cannot listen on {address}: {_reason(error)}") from None
         acceptor = SniffingAcceptor(listening, self.gateway.make_protocol, tls, TLS_SHUTDOWN_WAIT_S, self.clock)
         acceptor.start()
         self._listeners.append(acceptor)
@@ -321,10 +349,17 @@ class Server:
         if version != self._registry_version:
             self._registry_version = version
             self.registry.forget_all()
+            self.models.forget_all()
 
     async def _keep_house(self) -> None:
         self.sessions.expire(self.clock.monotonic_s())
+        await self.delivery.expire()
         await self.store.prune(int(self.clock.time_s() * 1000))
+
+
+def _reason(error: OSError) -> str:
+    # asyncio wraps the system's words for a taken port in its own; those for an unknown host have no number there.
+    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror or str(error)
 
 
 def database_path(settings: Settings) -> Path:
@@ -361,14 +396,19 @@ def make_tls_context(settings: Settings) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(cert, key)
+        # Without a password of ours, OpenSSL would ask for that of an encrypted key on the terminal.
+        context.load_cert_chain(cert, key, password="")
     except (OSError, ssl.SSLError) as error:
         raise StartError(f"--tls-cert {cert}, --tls-key {key}: {error}") from None
     return context
 
 
 def write_ready_file(path: Path, endpoints: Endpoints, key: AccessKey | None) -> None:
-    """Say where everything listens, atomically, as JSON. Source: `architecture.md` 6."""
+    """Say where everything listens, atomically, as JSON. Source: `architecture.md` 6.
+
+    Raises:
+        StartError: the file cannot be written.
+    """
     ready = {
         "pid": os.getpid(),
         "http": str(endpoints.http),
@@ -381,5 +421,8 @@ def write_ready_file(path: Path, endpoints: Endpoints, key: AccessKey | None) ->
         "version": __version__,
     }
     draft = path.with_name(path.name + ".new")
-    draft.write_bytes(msgspec.json.encode(ready))
-    draft.replace(path)
+    try:
+        draft.write_bytes(msgspec.json.encode(ready))
+        draft.replace(path)
+    except OSError as error:
+        raise StartError(f"--ready-file {path}: {error.strerror}") from None

@@ -1,5 +1,6 @@
 """Every action's shapes against the vendor's own: `tests/golden/operations.json` and `response-examples.json`."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from linkstead.action import AnyAction
+from linkstead.action import Answer, AnyAction
 from linkstead.actions import ACTIONS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -21,13 +22,42 @@ SAMPLES = {
     for sample in json.loads((GOLDEN / "response-examples.json").read_text(encoding="utf-8"))["operations"]
 }
 
-REQUIRED = {"yes"}
+REQUIRED = {"yes", "yes (newer documentation)"}
 OPTIONAL = {
     "no",
+    "no (yes in 2020 documentation)",
+    "yes (optional in newer documentation)",
     "only LoRaWAN",
     "one of IotId | ProductKey+DeviceName",
     "one of IotId.N | ProductKey+DeviceName.N",
 }
+
+EASED = {("UpdateThingModel", "ThingModelJson"), ("BatchPub", "TopicShortName")}
+"""Required above, yet a call that only renames a module has none. Source: `cloud-api.md` 9.4.
+
+In its place TopicTemplateName may be sent. Source: BatchPub reference.
+"""
+
+STATED = {("QueryMessageInfo", "UniMsgId"): "yes"}
+"""Where the description knows of no source. Source: QueryMessageInfo reference."""
+
+WITHOUT_SAMPLE = {"CopyThingModel"}
+"""Actions without data of their own that no sample is known of."""
+
+OWN_SAMPLES = {
+    "ClearDeviceDesiredProperty": {"Data": {"Versions": '{"Temperature":3}'}, "RequestId": "R", "Success": True},
+    "QueryMessageInfo": {
+        "Message": {
+            "UniMsgId": "889455942124347392",
+            "TopicFullName": "/a1Lnk5tEad0/lamp-01/user/get",
+            "MessageContent": "aGVsbG8=",
+            "GenerateTime": 1624419431000,
+        },
+        "RequestId": "R",
+        "Success": True,
+    },
+}
+"""Of actions with data that no sample is known of."""
 
 actions = pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
 
@@ -51,6 +81,23 @@ def _described(shape: inspect.Type) -> Any:
     raise AssertionError(shape)
 
 
+def _documented_answer(operation: dict[str, Any]) -> Any:
+    """An answer as described; a field whose type differs is as the documentation's example shows it.
+
+    Source: `cloud-api.md` 4.2.
+    """
+    answer = copy.deepcopy(operation["response"])
+    for difference in operation.get("doc_vs_sdk", ()):
+        *parents, name = difference["path"].split(".")
+        if difference["sdk"] is not None:
+            shape = answer
+            for parent in parents:
+                shape = shape[parent.removesuffix("[]")]
+                shape = shape[0] if parent.endswith("[]") else shape
+            shape[name] = difference["doc_example"]
+    return answer
+
+
 def _parameter_type(parameter: dict[str, Any]) -> Any:
     if parameter["type"] == "list":
         return [parameter["items"]]
@@ -64,7 +111,7 @@ def test_each_action_is_listed_under_its_own_name() -> None:
 
 @actions
 def test_an_answer_has_the_vendors_fields_and_types(action: AnyAction) -> None:
-    assert _described(inspect.type_info(action.answer)) == OPERATIONS[action.name]["response"]
+    assert _described(inspect.type_info(action.answer)) == _documented_answer(OPERATIONS[action.name])
 
 
 @actions
@@ -77,16 +124,23 @@ def test_a_request_has_the_vendors_parameters_and_types(action: AnyAction) -> No
 def test_a_request_requires_what_the_vendor_requires(action: AnyAction) -> None:
     shape = inspect.type_info(action.request)
     assert isinstance(shape, inspect.StructType)
-    parameters = OPERATIONS[action.name]["request"]
-    assert {parameter["required"] for parameter in parameters} <= REQUIRED | OPTIONAL
+    stated = {
+        parameter["name"]: STATED.get((action.name, parameter["name"]), parameter["required"])
+        for parameter in OPERATIONS[action.name]["request"]
+    }
+    assert set(stated.values()) <= REQUIRED | OPTIONAL
     assert {field.encode_name for field in shape.fields if field.required} == {
-        parameter["name"] for parameter in parameters if parameter["required"] in REQUIRED
+        name for name, required in stated.items() if required in REQUIRED and (action.name, name) not in EASED
     }
 
 
 @actions
 def test_the_sample_answer_is_read_and_written_again(action: AnyAction) -> None:
-    sample = SAMPLES[action.name]
+    if action.name in WITHOUT_SAMPLE:
+        assert action.answer is Answer
+        sample: dict[str, Any] = {"RequestId": "41C4265E-F05D-4E2E-AB09-E031F501AF7F", "Success": True}
+    else:
+        sample = OWN_SAMPLES.get(action.name) or SAMPLES[action.name]
     answer = msgspec.convert(sample, action.answer, strict=True)
     assert json.loads(msgspec.json.encode(answer)) == sample
     assert json.loads(msgspec.json.encode(action.answer(request_id="R"))) == {"RequestId": "R", "Success": True}

@@ -15,11 +15,13 @@ from linkstead.actions.device.registration import RegisterDeviceData, RegisterDe
 from linkstead.actions.product import CreateProductData, CreateProductRequest, create_product
 from linkstead.clock import milliseconds
 from linkstead.errors import ApiError, ErrorRow
-from linkstead.invocation import Call, Message, Outcome
+from linkstead.invocation import Call, CallJournal, Delivery, Message, Outcome, Stage
+from linkstead.models import ModelShelf
 from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Account, DeviceKey, Origin, Registry, Scope
-from linkstead.sessions import Ending, Receipt, SessionTable
+from linkstead.sessions import Ending, Receipt, Session, SessionTable
 from linkstead.store import SqliteStore
 from linkstead.testing.clock import ManualClock
+from tests.fakes import FakeLink
 
 ACCOUNT_ID, OTHER_ACCOUNT_ID = "1001", "1002"
 IP_ADDRESS = "192.0.2.10"
@@ -35,6 +37,10 @@ class CountedIds:
     def message_id(self) -> int:
         self._count += 1
         return 889_455_942_124_347_392 + self._count
+
+    def alink_id(self) -> int:
+        self._count += 1
+        return self._count
 
     def request_id(self) -> str:
         self._count += 1
@@ -105,7 +111,11 @@ class World:
 
     def __post_init__(self) -> None:
         self.registry = Registry(self.store, self.clock.monotonic_s)
+        self.models = ModelShelf(self.store)
         self.sessions = SessionTable(self.registry)
+        self.journal = CallJournal(self.store)
+        self.delivery = Delivery(self.sessions, self.journal, self.store, self.clock)
+        self.sessions.observe(self.delivery)
 
     @property
     def now_ms(self) -> int:
@@ -122,13 +132,31 @@ class World:
             scope=Scope(account_id, instance_id),
             request_id=self.ids.request_id(),
             registry=self.registry,
+            models=self.models,
+            telemetry=self.store,
+            service_calls=self.store,
             sessions=self.sessions,
             router=IdleRouter(),
+            delivery=self.delivery,
+            journal=self.journal,
+            history=self.store,
             clock=self.clock,
             ids=self.ids,
             behaviour=replace(Behaviour(), **switches),
             instance_id=instance_id or PUBLIC_INSTANCE,
         )
+
+    def call_context(
+        self, action: str, account_id: str = ACCOUNT_ID, instance_id: str | None = None
+    ) -> tuple[ActionContext, Call]:
+        """A request of an action that keeps a record, and the record; it is under way."""
+        context = self.context(account_id, instance_id)
+        call = context.call = Call(
+            context.request_id, "node", action=action, account_id=account_id, instance_id=context.instance_id
+        )
+        call.mark(Stage.RECEIVED, self.clock.time_s(), self.clock.monotonic_s())
+        self.journal.open(call)
+        return context, call
 
     async def create_product(
         self, product_name: str = "DemoLamp", context: ActionContext | None = None
@@ -147,6 +175,24 @@ class World:
         )
         assert isinstance(answer.data, RegisterDeviceData)
         return answer.data
+
+    def attach(self, link: FakeLink, *topic_filters: str, kept_s: float = 0.0) -> Session:
+        """A device comes online and subscribes; its session is persistent when it is kept."""
+        session = self.sessions.attach(
+            link,
+            clean_start=not kept_s,
+            kept_s=kept_s,
+            keep_alive_s=60,
+            now_s=self.clock.monotonic_s(),
+            now_ms=self.now_ms,
+            ip_address=IP_ADDRESS,
+        ).session
+        session.subscriptions |= dict.fromkeys(topic_filters, 0)
+        return session
+
+    def detach(self, link: FakeLink, ending: Ending = Ending.DISCONNECTED) -> None:
+        """A device goes offline."""
+        self.sessions.detach(link, ending, now_s=self.clock.monotonic_s(), now_ms=self.now_ms)
 
     async def connect(self, product_key: str, device_name: str = "lamp-01") -> RecordedLink:
         """A device comes online, and that is written down."""

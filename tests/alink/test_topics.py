@@ -8,10 +8,13 @@ from linkstead.alink.topics import (
     CUSTOM_TOPIC_BYTES_MAX,
     CUSTOM_TOPIC_SLASHES_MAX,
     RrpcAnswer,
+    broadcast_request,
     ext_rrpc,
     is_custom,
     is_custom_rrpc_topic,
+    is_publishable,
     matches,
+    matches_any,
     may_publish,
     may_subscribe,
     parse_rrpc_answer,
@@ -104,6 +107,8 @@ FILTERS_OF_NOBODY = [
     f"/ext/session/{PK}/lamp-02/combine/login_reply",
     "/ext/ntp/#",
     "/ext/auth/identity/response",
+    "/ext/register/#",
+    "/ext/regnwl/x",
     "/ext/rrpc",
     "/ext/rrpcx/+/a",
     "/shadow/get/+/+",
@@ -311,6 +316,33 @@ def test_an_uplink_topic_ends_at_its_question_mark(topic: str, bare: str, query:
     assert split_query(topic) == (bare, query)
 
 
+# --- topics of messages
+
+
+def test_a_broadcast_comes_on_a_system_topic_of_the_device() -> None:
+    topic = broadcast_request(KEY, 889455942124347392)
+    assert topic == f"/sys/{PK}/{DN}/broadcast/request/889455942124347392"
+
+
+@pytest.mark.parametrize(
+    "topic", [f"/{PK}/{DN}/user/get", f"/{PK}/{DN}/get", f"/broadcast/{PK}/group 1", f"/{PK}/{DN}/user/灯"]
+)
+def test_a_message_may_go_to_the_name_of_a_topic(topic: str) -> None:
+    assert is_publishable(topic)
+
+
+@pytest.mark.parametrize("topic", ["/a//b", "/a/b/", "/", "", "/a/+", "/a/#", "/a/b+", "/a?b", "/a\0"])
+def test_a_message_may_not_go_to_an_empty_level_or_a_wildcard(topic: str) -> None:
+    assert not is_publishable(topic)
+
+
+def test_a_message_may_go_to_a_topic_of_128_bytes_and_7_slashes() -> None:
+    assert is_publishable("/" + "x" * (CUSTOM_TOPIC_BYTES_MAX - 1))
+    assert not is_publishable("/" + "x" * CUSTOM_TOPIC_BYTES_MAX)
+    assert is_publishable("/x" * CUSTOM_TOPIC_SLASHES_MAX)
+    assert not is_publishable("/x" * (CUSTOM_TOPIC_SLASHES_MAX + 1))
+
+
 # --- matching
 
 
@@ -354,3 +386,9 @@ def test_a_topic_matches_itself_and_the_filter_for_all(topic: str) -> None:
     assert matches("#", topic)
     assert matches("/".join("+" for _ in topic.split("/")), topic)
     assert not matches(topic + "/x", topic)
+
+
+def test_one_filter_that_matches_is_enough() -> None:
+    assert matches_any({"/a/x": 0, "/a/+": 1}, "/a/b")
+    assert not matches_any({"/a/x": 0, "/b/+": 1}, "/a/b")
+    assert not matches_any({}, "/a/b")

@@ -24,6 +24,9 @@ class RepeatedIds:
     def request_id(self) -> str:
         return "41C4265E-F05D-4E2E-AB09-E031F501AF7F"
 
+    def alink_id(self) -> int:
+        return 1
+
     def token(self, alphabet: str, length: int) -> str:
         return alphabet[0] * length
 

@@ -383,11 +383,49 @@ def test_a_message_waits_for_seven_days() -> None:
     old, young = message(queued_s=NOW_S), message(queued_s=NOW_S + 1)
     table.deliver(KEY, old)
     table.deliver(KEY, young)
-    assert session.drop_expired(NOW_S + QUEUED_AGE_S_MAX) == 0
+    table.drop_expired(session, NOW_S + QUEUED_AGE_S_MAX)
+    assert list(session.queue or ()) == [old, young]
     table.expire(NOW_S + QUEUED_AGE_S_MAX + 0.5)
     assert list(session.queue or ()) == [young]
-    assert session.drop_expired(NOW_S + QUEUED_AGE_S_MAX + 2) == 1
+    table.drop_expired(session, NOW_S + QUEUED_AGE_S_MAX + 2)
     assert not session.queue
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_connected_device_takes_a_message_at_either_qos(qos: int) -> None:
+    table, link = Table(), FakeLink()
+    assert table.connect(link).session.takes(qos, NOW_S)
+
+
+def test_a_device_that_is_away_takes_a_message_at_qos_1_while_its_session_is_kept() -> None:
+    table, link = Table(), FakeLink()
+    session = table.connect(link, clean_start=False, kept_s=10.0).session
+    table.lose(link)
+    assert not session.takes(0, NOW_S)
+    assert session.takes(1, NOW_S + 9.999)
+    assert not session.takes(1, NOW_S + 10)
+
+
+def test_a_half_connected_device_takes_no_message() -> None:
+    table, link = Table(), FakeLink()
+    session = table.connect(link).session
+    table.lose(link)
+    assert not session.takes(0, NOW_S)
+    assert not session.takes(1, NOW_S)
+
+
+# --- all devices of a product
+
+
+def test_the_live_sessions_of_a_product_are_listed() -> None:
+    table = Table()
+    stranger = FakeLink(DeviceKey("a1Other0001", "lamp-01"))
+    link, other, away = FakeLink(), FakeLink(OTHER_KEY), FakeLink(DeviceKey(KEY.product_key, "lamp-03"))
+    for each in (stranger, link, other, away):
+        table.connect(each, **PERSISTENT)
+    table.lose(away)
+    assert [session.link for session in table.list_live(KEY.product_key)] == [link, other]
+    assert table.list_live("a1Lnk5tEad") == []
 
 
 # --- deleted devices

@@ -7,17 +7,37 @@ import asyncio
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
+
+from sqlalchemy.exc import OperationalError
 
 from linkstead.invocation import CallFilter
 from linkstead.registry import AlreadyExists
 from linkstead.store import SqliteStore
 from linkstead.testing.clock import ManualClock
-from tests.store.samples import ACCOUNT_ID, PRODUCT_KEY, a_call, a_device, a_product, an_account, until_written
+from tests.store.samples import (
+    ACCOUNT_ID,
+    LAMP,
+    PRODUCT_KEY,
+    a_call,
+    a_device,
+    a_message,
+    a_model_version,
+    a_point,
+    a_product,
+    a_session,
+    an_account,
+    an_open_call,
+    until_written,
+)
 
 DEVICES_TOGETHER = 3
+CALLERS = 8
+CALLS_TOGETHER = 2
+KEEPS_OF_A_CALLER = 25
 
 
 def say(*words: object) -> None:
@@ -37,6 +57,45 @@ async def register_until_killed(path: Path, prefix: str) -> None:
         names = [f"lamp-{place}" for place in range(DEVICES_TOGETHER)]
         await store.add_devices([a_device(name, product_key=product_key) for name in names])
         say("devices", product_key)
+
+
+async def publish_until_killed(path: Path, prefix: str) -> None:
+    """Publish a version of a thing model, and another, and so on; each is told of once it is kept."""
+    store = SqliteStore(path, ManualClock())
+    await store.open()
+    for number in count(1):
+        version = f"{prefix}.{number}"
+        await store.publish_thing_model(a_model_version(version), 1_000_000)
+        say("published", version)
+
+
+async def keep_until_killed(path: Path, first: str) -> None:
+    """Keep calls with their messages, `CALLERS` at once; each is told of once it is kept."""
+    store = SqliteStore(path, ManualClock())
+    await store.open()
+    store.record_session(a_session())
+    numbers = count(int(first))
+    await asyncio.gather(*(keep_calls(store, numbers) for _ in range(CALLERS)))
+
+
+async def keep_calls(store: SqliteStore, numbers: Iterator[int]) -> None:
+    """Keep calls of these numbers, `CALLS_TOGETHER` all or none; the id of a message is said beside its call."""
+    while together := list(islice(numbers, CALLS_TOGETHER)):
+        calls = [an_open_call(number) for number in together]
+        ids = await store.keep_calls(calls, [a_message(number) for number in together])
+        for number, row_id in zip(together, ids, strict=True):
+            say("kept", number, row_id)
+
+
+async def keep_some(path: Path, first: str) -> None:
+    """Once a line comes in, keep calls, `CALLERS` at once, while others do so too."""
+    store = SqliteStore(path, ManualClock())
+    await store.open()
+    say("ready")
+    sys.stdin.readline()
+    numbers = iter(range(int(first), int(first) + CALLERS * CALLS_TOGETHER * KEEPS_OF_A_CALLER))
+    await asyncio.gather(*(keep_calls(store, numbers) for _ in range(CALLERS)))
+    await store.close()
 
 
 async def add_names(path: Path, prefix: str) -> None:
@@ -72,6 +131,7 @@ async def fill_the_disk(path: Path, _argument: str) -> None:
     await store.open()
     await store.add_account(an_account())
     await store.add_product(a_product())
+    await store.add_devices([a_device()])
     store.record_call(a_call(1))
     say("before", await store.flush(), store.history_waiting)
 
@@ -80,19 +140,36 @@ async def fill_the_disk(path: Path, _argument: str) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
     for number in range(2, 1_000):
         store.record_call(a_call(number, request_payload=bytes(1_000)))
+        store.record_properties([a_point(str(number))])
     say("full", await store.flush(), store.history_waiting > 0)
+    try:
+        await store.keep_calls([an_open_call(1_000)], [a_message(payload=bytes(100_000))])
+    except OperationalError as refused:
+        say("refused", refused.orig)
     say("read", (await store.find_product(PRODUCT_KEY)) == a_product())
     say("listed", len(await store.list_calls(CallFilter(ACCOUNT_ID))) > 0)
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     clock.advance(60.0)
     await until_written(store)
-    await store.add_devices([a_device()])
+    await store.keep_calls([an_open_call(1_000)], [a_message()])
     say("after", len(await store.list_calls(CallFilter(ACCOUNT_ID, limit=1_000))), store.history_dropped)
+    say("present", [point.value for point in await store.list_present_properties(LAMP)], store.reports_dropped)
     await store.close()
 
 
-PROGRAMS = {program.__name__: program for program in (register_until_killed, add_names, open_new_files, fill_the_disk)}
+PROGRAMS = {
+    program.__name__: program
+    for program in (
+        register_until_killed,
+        publish_until_killed,
+        keep_until_killed,
+        keep_some,
+        add_names,
+        open_new_files,
+        fill_the_disk,
+    )
+}
 
 if __name__ == "__main__":
     name, database, argument = sys.argv[1:]

@@ -4,14 +4,22 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+import sqlalchemy as sa
+
 from linkstead.invocation import Call, Diagnosis, Stage, Verdict
+from linkstead.models import ThingModelVersion
 from linkstead.registry import AccessKey, Account, Device, DeviceKey, Instance, Product
+from linkstead.sessions import SavedMessage, SavedSession
 from linkstead.store.sql import SqlStore
+from linkstead.telemetry import EventRecord, PropertyPoint, Span
 
 NOW_MS = 1_700_000_000_000
 ACCOUNT_ID = "1001"
 PRODUCT_KEY = "a1Lamp00001"
 SECRET = "a-Secret-nobody-may-see"
+LAMP = DeviceKey(PRODUCT_KEY, "lamp-0001")
+OTHER_LAMP = DeviceKey(PRODUCT_KEY, "lamp-0002")
+ALWAYS = Span(0, 2 * NOW_MS, ascending=True, limit=1_000)
 
 
 def an_account(account_id: str = ACCOUNT_ID, name: str = "first", created_ms: int = NOW_MS) -> Account:
@@ -89,7 +97,7 @@ def a_call(number: int = 1, *, received_ms: int = NOW_MS, **fields: Any) -> Call
         "action": "RRpc",
         "account_id": ACCOUNT_ID,
         "message_id": number,
-        "key": DeviceKey(PRODUCT_KEY, "lamp-0001"),
+        "key": LAMP,
         "timeout_ms": 5_000,
         "verdict": Verdict.SUCCESS,
         "diagnosis": Diagnosis.ANSWERED,
@@ -98,6 +106,75 @@ def a_call(number: int = 1, *, received_ms: int = NOW_MS, **fields: Any) -> Call
     for place, stage in enumerate((Stage.RECEIVED, Stage.ROUTED, Stage.WRITTEN, Stage.ANSWERED)):
         call.mark(stage, received_ms / 1000 + place, 1_000.0 + place)
     return call
+
+
+def an_open_call(number: int = 1, **fields: Any) -> Call:
+    """An asynchronous call that was accepted and has not ended; its Alink id is `number` too."""
+    given: dict[str, Any] = {
+        "action": "InvokeThingService",
+        "target": "setMode",
+        "verdict": None,
+        "diagnosis": None,
+        "is_asynchronous": True,
+        "alink_id": number,
+    }
+    return a_call(number, **(given | fields))
+
+
+def a_message(number: int = 1, **fields: Any) -> SavedMessage:
+    """A message for a lamp; what it says and the call it belongs to are made of `number`."""
+    given: dict[str, Any] = {
+        "key": LAMP,
+        "topic": f"/sys/{PRODUCT_KEY}/lamp-0001/thing/service/setMode",
+        "payload": b"message %d" % number,
+        "accepted_ms": NOW_MS,
+        "call_id": a_call(number).request_id,
+    }
+    return SavedMessage(**(given | fields))
+
+
+def a_session(key: DeviceKey = LAMP, **fields: Any) -> SavedSession:
+    given: dict[str, Any] = {"kept_s": 600.0, "kept_until_ms": 0, "subscriptions": {"/sys/#": 1, "/user/灯": 0}}
+    return SavedSession(key, **(given | fields))
+
+
+def a_point(value: str = "1", time_ms: int = NOW_MS, **fields: Any) -> PropertyPoint:
+    given: dict[str, Any] = {"key": LAMP, "identifier": "Brightness"}
+    return PropertyPoint(value=value, time_ms=time_ms, **(given | fields))
+
+
+def an_event(time_ms: int = NOW_MS, **fields: Any) -> EventRecord:
+    given: dict[str, Any] = {
+        "key": LAMP,
+        "identifier": "LampFault",
+        "name": "Störung 灯",
+        "event_type": "alert",
+        "output": '{"FaultCode":1}',
+    }
+    return EventRecord(time_ms=time_ms, **(given | fields))
+
+
+def a_model_version(version: str = "1.0", **fields: Any) -> ThingModelVersion:
+    given: dict[str, Any] = {
+        "product_key": PRODUCT_KEY,
+        "description": "first",
+        "created_ms": NOW_MS,
+        "document": '{"properties":[{"name":"Helligkeit 灯"}]}',
+    }
+    return ThingModelVersion(version=version, **(given | fields))
+
+
+async def add_lamps(store: SqlStore, *names: str) -> None:
+    """Add the account, the product, and lamps: `LAMP` and `OTHER_LAMP` unless others are named."""
+    await store.add_account(an_account())
+    await store.add_product(a_product())
+    await store.add_devices(some_devices(names or ("lamp-0001", "lamp-0002")))
+
+
+def count_of(connection: sa.Connection, table: str) -> int:
+    """How many rows a table has."""
+    count: int = connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
+    return count
 
 
 async def until_written(store: SqlStore) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -16,14 +15,29 @@ from linkstead.store.batches import (
     DROPPED_LOGGED_EVERY_S,
     HISTORY_QUEUE_BYTES_MAX,
     HISTORY_QUEUE_MAX,
+    REPORT_QUEUE_BYTES_MAX,
+    REPORT_QUEUE_MAX,
     RETRY_S_MAX,
     RETRY_S_MIN,
+    Batch,
     Batches,
 )
-from linkstead.store.history import CallRow, decode_call
+from linkstead.store.history import RECORD, decode_call
 from linkstead.store.presence import PresenceNote
+from linkstead.store.sessions import SessionNote
+from linkstead.telemetry import PropertyPoint
 from linkstead.testing.clock import ManualClock
-from tests.store.samples import NOW_MS, PRODUCT_KEY, a_call
+from tests.store.samples import (
+    LAMP,
+    NOW_MS,
+    OTHER_LAMP,
+    PRODUCT_KEY,
+    a_call,
+    a_point,
+    a_session,
+    an_event,
+    an_open_call,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -34,26 +48,34 @@ class Shelf:
     """Where batches go: keeps them, fails while `is_broken`, and stays on the way while `gate` is shut."""
 
     def __init__(self) -> None:
-        self.written: list[tuple[list[Call], list[PresenceNote]]] = []
+        self.batches: list[Batch] = []
         self.tries = 0
         self.is_broken = False
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def write(self, calls: Sequence[CallRow], notes: Sequence[PresenceNote]) -> None:
+    async def write(self, batch: Batch) -> None:
         self.tries += 1
         await self.gate.wait()
         if self.is_broken:
             raise OperationalError("INSERT", None, OSError("disk I/O error"))
-        self.written.append(([decode_call(row[-1]) for row in calls], list(notes)))
+        self.batches.append(batch)
+
+    @property
+    def written(self) -> list[tuple[list[Call], list[PresenceNote]]]:
+        return [([decode_call(row[RECORD]) for row in batch.calls], list(batch.presence)) for batch in self.batches]
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        return [(len(calls), len(notes)) for calls, notes in self.written]
+        return [(len(batch.calls), len(batch.presence)) for batch in self.batches]
 
     @property
     def numbers(self) -> list[int]:
         return [call.message_id for calls, _ in self.written for call in calls]
+
+    @property
+    def report_times(self) -> list[int]:
+        return [report.time_ms - NOW_MS for batch in self.batches for report in batch.reports]
 
 
 class Setting:
@@ -72,6 +94,9 @@ class Setting:
         for number in numbers:
             key = DeviceKey(PRODUCT_KEY, f"lamp-{number:04}")
             self.batches.record_presence(PresenceChange(key, is_online, NOW_MS + number))
+
+    def report(self, *numbers: int, key: DeviceKey = LAMP) -> None:
+        self.batches.record_reports([a_point(str(number), NOW_MS + number, key=key) for number in numbers])
 
     async def turn(self, seconds: float) -> None:
         """Turn the clock, and let what falls due run as far as it can."""
@@ -217,7 +242,7 @@ async def test_what_could_not_be_written_is_tried_again_ever_more_rarely(
     setting.change(1)
     await setting.turn(BATCH_DELAY_S)
     assert setting.shelf.tries == 1
-    assert caplog.messages == ["history and presence cannot be written: disk I/O error"]
+    assert caplog.messages == ["what was recorded cannot be written: disk I/O error"]
     wait_s = RETRY_S_MIN
     for tries in range(2, 12):
         await setting.turn(wait_s * 0.99)
@@ -310,8 +335,8 @@ async def test_a_device_is_known_to_wait_until_it_is_written(setting: Setting) -
 
 async def test_what_waits_for_a_device_can_be_forgotten(setting: Setting) -> None:
     setting.change(1, 2)
-    setting.batches.forget_presence(DeviceKey(PRODUCT_KEY, "lamp-0001"))
-    setting.batches.forget_presence(DeviceKey(PRODUCT_KEY, "none"))
+    setting.batches.forget_device(LAMP)
+    setting.batches.forget_device(DeviceKey(PRODUCT_KEY, "none"))
     await setting.turn(BATCH_DELAY_S)
     assert setting.shelf.sizes == [(0, 1)]
 
@@ -344,10 +369,35 @@ async def test_calls_wait_up_to_the_bound_and_the_oldest_goes_past_it(setting: S
     assert setting.shelf.numbers == list(range(2, HISTORY_QUEUE_MAX + 2))
 
 
-async def test_what_is_being_written_counts_towards_the_bound(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_flood_of_calls_pushes_out_no_asynchronous_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "HISTORY_QUEUE_MAX", 3)
+    setting = Setting()
+    setting.batches.record_call(an_open_call(1))
+    setting.record(2, 3, 4)
+    assert (setting.batches.calls_waiting, setting.batches.calls_dropped) == (4, 0)
+    setting.record(5)
+    for number in (6, 7):
+        setting.batches.record_call(an_open_call(number))
+    assert (setting.batches.calls_waiting, setting.batches.calls_dropped) == (6, 1)
+    setting.batches.record_call(an_open_call(8))
+    assert (setting.batches.calls_waiting, setting.batches.calls_dropped) == (6, 2)
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.shelf.numbers == [6, 7, 8, 3, 4, 5]
+
+
+async def test_asynchronous_calls_wait_like_others(setting: Setting) -> None:
+    setting.batches.record_call(an_open_call(1))
+    await setting.turn(BATCH_DELAY_S)
+    for number in range(2, BATCH_ROWS + 2):
+        setting.batches.record_call(an_open_call(number))
+    await setting.settle()
+    assert setting.shelf.numbers == list(range(1, BATCH_ROWS + 2))
+    assert setting.clock.timer_count == 0
+
+
+async def test_what_is_being_written_counts_towards_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "HISTORY_QUEUE_MAX", 3)
+    setting = Setting()
     setting.shelf.gate.clear()
     setting.record(1, 2)
     await setting.turn(BATCH_DELAY_S)
@@ -376,10 +426,9 @@ async def test_payloads_wait_up_to_the_bound_and_the_oldest_goes_past_it(setting
     assert setting.shelf.numbers == [2, 3, 6]
 
 
-async def test_evidence_that_is_added_counts_towards_the_bound(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_evidence_that_is_added_counts_towards_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "HISTORY_QUEUE_BYTES_MAX", 2 * len(EVIDENCE.payload))
+    setting = Setting()
     first, second = a_call(1), a_call(2)
     setting.batches.record_call(first)
     setting.batches.record_call(second)
@@ -393,9 +442,10 @@ async def test_evidence_that_is_added_counts_towards_the_bound(
 
 
 async def test_dropped_calls_are_told_of_once_a_minute(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(batches, "HISTORY_QUEUE_MAX", 1)
+    setting = Setting()
     setting.shelf.gate.clear()
     setting.record(1, 2, 3)
     assert caplog.messages == ["calls dropped from the history since the start: 1"]
@@ -416,6 +466,12 @@ async def test_a_call_that_cannot_be_written_takes_no_other_with_it(setting: Set
     assert await setting.batches.flush()
     assert setting.shelf.numbers == [1, 4]
     assert (setting.batches.calls_dropped, setting.batches.calls_waiting) == (2, 0)
+
+
+async def test_where_nothing_is_left_to_write_nothing_is_written(setting: Setting) -> None:
+    setting.batches.record_call(a_call(1, action="\ud800"))
+    assert await setting.batches.flush()
+    assert (setting.batches.calls_dropped, setting.batches.calls_waiting, setting.shelf.tries) == (1, 0, 0)
 
 
 async def test_closing_writes_what_waits(setting: Setting) -> None:
@@ -454,7 +510,7 @@ async def test_closing_over_a_database_that_fails_says_what_is_lost(
     setting.record(1, 2)
     setting.change(1)
     await setting.batches.close()
-    assert caplog.record_tuples[-1][1:] == (logging.ERROR, "closing with 2 calls and 1 devices not written")
+    assert caplog.record_tuples[-1][1:] == (logging.ERROR, "closing with 2 calls, 1 devices not written")
     assert setting.clock.timer_count == 0
 
 
@@ -465,3 +521,203 @@ async def test_what_comes_after_closing_is_counted_and_dropped(setting: Setting)
     await setting.turn(RETRY_S_MAX)
     assert setting.shelf.tries == 0
     assert (setting.batches.calls_dropped, setting.batches.calls_waiting) == (1, 0)
+
+
+@pytest.mark.parametrize("call", [a_call(1), an_open_call(1)])
+async def test_a_call_that_waits_is_found(setting: Setting, call: Call) -> None:
+    setting.batches.record_call(call)
+    assert setting.batches.find_call(call.request_id) is call
+    setting.shelf.gate.clear()
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.batches.find_call(call.request_id) is call
+    setting.shelf.gate.set()
+    await setting.settle()
+    assert setting.batches.find_call(call.request_id) is None
+
+
+async def test_batches_written_are_counted(setting: Setting) -> None:
+    setting.shelf.is_broken = True
+    setting.record(1)
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.batches.written_count == 0
+    setting.shelf.is_broken = False
+    await setting.turn(RETRY_S_MIN)
+    assert setting.batches.written_count == 1
+
+
+async def test_reports_wait_like_calls_and_go_with_them(setting: Setting) -> None:
+    setting.report(1, 2)
+    setting.batches.record_reports([an_event(NOW_MS + 3)])
+    setting.record(1)
+    await setting.turn(BATCH_DELAY_S * 0.98)
+    assert setting.shelf.tries == 0
+    await setting.turn(BATCH_DELAY_S * 0.02)
+    assert setting.shelf.tries == 1
+    assert setting.shelf.report_times == [1, 2, 3]
+    setting.report(*range(BATCH_ROWS))
+    await setting.settle()
+    assert [len(batch.reports) for batch in setting.shelf.batches] == [3, BATCH_ROWS]
+    assert setting.clock.timer_count == 0
+
+
+async def test_of_the_values_of_a_property_the_newest_is_the_present_one(setting: Setting) -> None:
+    setting.report(2, 3, 1)
+    setting.batches.record_reports([a_point("later", NOW_MS + 3)])
+    setting.report(5, key=OTHER_LAMP)
+    setting.batches.record_reports([a_point("other", NOW_MS, identifier="Power")])
+    await setting.turn(BATCH_DELAY_S)
+    [batch] = setting.shelf.batches
+    assert batch.present == [
+        a_point("later", NOW_MS + 3),
+        a_point("5", NOW_MS + 5, key=OTHER_LAMP),
+        a_point("other", NOW_MS, identifier="Power"),
+    ]
+    assert len(batch.reports) == 6
+
+
+async def test_a_newer_value_that_could_not_be_written_stays_the_present_one(setting: Setting) -> None:
+    setting.shelf.is_broken = True
+    setting.report(2)
+    await setting.turn(BATCH_DELAY_S)
+    setting.report(1)
+    setting.shelf.is_broken = False
+    await setting.turn(RETRY_S_MIN)
+    [batch] = setting.shelf.batches
+    assert batch.present == [a_point("2", NOW_MS + 2)]
+    assert setting.shelf.report_times == [2, 1]
+
+
+async def test_reports_wait_up_to_the_bound_and_the_oldest_goes_past_it(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting.shelf.is_broken = True
+    setting.report(1)
+    await setting.turn(BATCH_DELAY_S)
+    setting.report(*range(2, REPORT_QUEUE_MAX + 1))
+    assert setting.batches.reports_dropped == 0
+    caplog.clear()
+    setting.report(REPORT_QUEUE_MAX + 1)
+    assert setting.batches.reports_dropped == 1
+    assert caplog.messages == ["reports of devices dropped from the history since the start: 1"]
+    setting.shelf.is_broken = False
+    assert await setting.batches.flush()
+    assert setting.shelf.report_times == list(range(2, REPORT_QUEUE_MAX + 2))
+
+
+async def test_texts_of_reports_wait_up_to_the_bound_and_the_oldest_goes_past_it(setting: Setting) -> None:
+    name_bytes = len("Brightness")
+    half = "x" * (REPORT_QUEUE_BYTES_MAX // 2 - name_bytes)
+    setting.batches.record_reports([a_point(half, NOW_MS + 1), a_point(half, NOW_MS + 2)])
+    assert setting.batches.reports_dropped == 0
+    setting.batches.record_reports([a_point("", NOW_MS + 3, identifier="x")])
+    assert setting.batches.reports_dropped == 1
+    assert await setting.batches.flush()
+    assert setting.shelf.report_times == [2, 3]
+    setting.batches.record_reports([a_point(half, NOW_MS + 4), a_point(half, NOW_MS + 5)])
+    assert setting.batches.reports_dropped == 1
+
+
+async def test_what_is_present_is_not_lost_with_its_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "REPORT_QUEUE_MAX", 1)
+    setting = Setting()
+    setting.batches.record_reports([a_point(identifier=f"p{number}") for number in range(3)])
+    assert setting.batches.reports_dropped == 2
+    await setting.turn(BATCH_DELAY_S)
+    [batch] = setting.shelf.batches
+    assert (len(batch.reports), len(batch.present)) == (1, 3)
+
+
+async def test_a_report_that_cannot_be_written_takes_no_other_with_it(setting: Setting) -> None:
+    setting.report(1)
+    setting.batches.record_reports([a_point("\ud800"), a_point("1", 2**63), a_point("2", -(2**63))])
+    setting.batches.record_reports([an_event(output="\ud800")])
+    setting.report(2)
+    assert await setting.batches.flush()
+    assert setting.shelf.report_times == [1, 2]
+    assert setting.batches.reports_dropped == 4
+
+
+async def test_the_latest_state_of_a_session_is_written(setting: Setting) -> None:
+    for kept_until_ms in (1, 2, 3):
+        setting.batches.record_session(SessionNote.of(a_session(kept_until_ms=kept_until_ms)))
+    setting.batches.record_session(SessionNote.of(a_session(OTHER_LAMP)))
+    await setting.turn(BATCH_DELAY_S)
+    [batch] = setting.shelf.batches
+    assert batch.sessions == [SessionNote.of(a_session(kept_until_ms=3)), SessionNote.of(a_session(OTHER_LAMP))]
+
+
+async def test_what_a_dropped_session_forgets_is_kept_in_mind(setting: Setting) -> None:
+    setting.shelf.is_broken = True
+    setting.batches.record_session(SessionNote(LAMP, None, 7))
+    await setting.turn(BATCH_DELAY_S)
+    setting.batches.record_session(SessionNote.of(a_session()))
+    note = setting.batches.find_session(LAMP)
+    assert note is not None
+    assert (note.row, note.forgotten_id_max) == (SessionNote.of(a_session()).row, 7)
+    setting.shelf.is_broken = False
+    await setting.turn(RETRY_S_MIN)
+    [batch] = setting.shelf.batches
+    assert batch.sessions == [note]
+    assert setting.batches.find_session(LAMP) is None
+
+
+async def test_messages_to_forget_are_never_dropped(setting: Setting) -> None:
+    setting.shelf.is_broken = True
+    for row_id in range(1, REPORT_QUEUE_MAX + 2):
+        setting.batches.drop_message(row_id)
+    setting.batches.drop_message(1)
+    assert not await setting.batches.flush()
+    setting.shelf.is_broken = False
+    assert await setting.batches.flush()
+    dropped = [row_id for batch in setting.shelf.batches for row_id in batch.dropped_messages]
+    assert sorted(dropped) == list(range(1, REPORT_QUEUE_MAX + 2))
+
+
+async def test_nothing_of_a_deleted_device_is_put_back(setting: Setting) -> None:
+    setting.shelf.is_broken = True
+    setting.shelf.gate.clear()
+    for key in (LAMP, OTHER_LAMP):
+        setting.report(1, key=key)
+        setting.batches.record_session(SessionNote.of(a_session(key)))
+        setting.batches.record_presence(PresenceChange(key, True, NOW_MS))
+    await setting.turn(BATCH_DELAY_S)
+    setting.report(2)
+    setting.batches.forget_device(LAMP)
+    setting.shelf.gate.set()
+    await setting.settle()
+    setting.shelf.is_broken = False
+    assert await setting.batches.flush()
+    [batch] = setting.shelf.batches
+    left = [report.key for report in batch.reports], [point.key for point in batch.present]
+    assert left == ([OTHER_LAMP], [OTHER_LAMP])
+    assert [note.key for note in batch.sessions] == [OTHER_LAMP]
+    assert [note.key for note in batch.presence] == [OTHER_LAMP]
+
+
+async def test_what_is_forgotten_does_not_count_towards_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "REPORT_QUEUE_BYTES_MAX", 2 * len("Brightness1"))
+    setting = Setting()
+    setting.report(1, 2)
+    setting.batches.forget_device(LAMP)
+    setting.report(3, 4)
+    assert setting.batches.reports_dropped == 0
+    await setting.turn(BATCH_DELAY_S)
+    setting.report(5, 6)
+    assert setting.batches.reports_dropped == 0
+
+
+async def test_closing_writes_every_kind_and_then_takes_none(setting: Setting) -> None:
+    def record_each() -> None:
+        setting.report(1)
+        setting.batches.record_session(SessionNote.of(a_session()))
+        setting.batches.drop_message(1)
+
+    record_each()
+    await setting.batches.close()
+    record_each()
+    assert await setting.batches.flush()
+    [batch] = setting.shelf.batches
+    assert [isinstance(report, PropertyPoint) for report in batch.reports] == [True]
+    assert (len(batch.present), len(batch.sessions), batch.dropped_messages) == (1, 1, [1])
+    assert setting.batches.reports_dropped == 1
+    assert setting.clock.timer_count == 0

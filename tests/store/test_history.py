@@ -7,23 +7,17 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError
 
 from linkstead.invocation import Call, CallFilter, Diagnosis, Evidence, Moment, Stage, Stray, Verdict
 from linkstead.registry import DeviceKey
-from linkstead.store import history
-from linkstead.store.history import (
-    CALL_HISTORY_DAYS,
-    CALLS_LISTED_MAX,
-    DAY_MS,
-    MESSAGE_ID_MAX,
-    PRUNED_PER_TRANSACTION_MAX,
-    decode_call,
-    encode_call,
-)
+from linkstead.store.history import CALLS_LISTED_MAX, RECORD, SERVICE_ACTIONS, decode_call, encode_call
 from linkstead.store.sql import SqlStore
-from tests.store.samples import ACCOUNT_ID, NOW_MS, PRODUCT_KEY, a_call
+from linkstead.store.tables import INTEGER_MAX, call_history
+from linkstead.telemetry import Span
+from tests.store.samples import ACCOUNT_ID, ALWAYS, LAMP, NOW_MS, OTHER_LAMP, PRODUCT_KEY, a_call, an_open_call
 
-whole_numbers = st.integers(0, MESSAGE_ID_MAX)
+whole_numbers = st.integers(0, INTEGER_MAX)
 moments = st.builds(
     Moment,
     stage=st.sampled_from(Stage),
@@ -64,6 +58,10 @@ call_fields: dict[str, st.SearchStrategy[Any]] = {
     "evidence_dropped": whole_numbers,
     "unknown_parameters": st.lists(st.text(), max_size=3),
     "caller_gone": st.booleans(),
+    "is_asynchronous": st.booleans(),
+    "alink_id": whole_numbers,
+    "result_code": st.integers(-INTEGER_MAX, INTEGER_MAX),
+    "output_faults": st.lists(st.text(), max_size=3),
 }
 calls = st.builds(Call, **call_fields)
 
@@ -85,7 +83,7 @@ async def keep(store: SqlStore, *kept: Call) -> None:
 
 @given(calls)
 def test_a_call_comes_back_as_it_was(call: Call) -> None:
-    decoded = decode_call(encode_call(call)[-1])
+    decoded = decode_call(encode_call(call)[RECORD])
     assert values(decoded) == values(call)
     assert {type(moment.stage) for moment in decoded.timeline} <= {Stage}
     assert type(decoded.key) is type(call.key)
@@ -97,7 +95,7 @@ def test_every_field_of_a_call_is_tried() -> None:
 
 def test_fields_keep_their_places() -> None:
     """What is on disk says nothing but the place: a new field goes to the end, any other change needs a revision."""
-    assert [field.name for field in fields(Call)][:23] == [
+    assert [field.name for field in fields(Call)][:27] == [
         "request_id",
         "node",
         "action",
@@ -121,14 +119,41 @@ def test_fields_keep_their_places() -> None:
         "evidence_dropped",
         "unknown_parameters",
         "caller_gone",
+        "is_asynchronous",
+        "alink_id",
+        "result_code",
+        "output_faults",
     ]
     assert [field.name for field in fields(Moment)][:4] == ["stage", "time_ms", "monotonic_s", "node"]
 
 
 def test_a_record_from_before_a_field_was_added_is_read() -> None:
-    values_now = msgspec.msgpack.decode(encode_call(a_call(caller_gone=True))[-1])
-    decoded = decode_call(msgspec.msgpack.encode(values_now[:-1]))
-    assert values(decoded) == values(a_call(caller_gone=False))
+    """The fields that came with asynchronous calls, and so what is on disk from before them."""
+    values_now = msgspec.msgpack.decode(encode_call(an_open_call(caller_gone=True, output_faults=["x"]))[RECORD])
+    decoded = decode_call(msgspec.msgpack.encode(values_now[:23]))
+    assert values(decoded) == values(an_open_call(is_asynchronous=False, alink_id=0, caller_gone=True))
+
+
+def test_the_columns_of_a_row_are_those_of_the_table() -> None:
+    row = encode_call(an_open_call(7, target="setMode"))
+    names = [column.name for column in call_history.columns if column.name != "id"]
+    shown = dict(zip(names, row, strict=True))
+    record = shown.pop("record")
+    assert isinstance(record, bytes)
+    assert values(decode_call(record)) == values(an_open_call(7, target="setMode"))
+    assert shown == {
+        "request_id": an_open_call(7).request_id,
+        "message_id": 7,
+        "account_id": ACCOUNT_ID,
+        "product_key": LAMP.product_key,
+        "device_name": LAMP.device_name,
+        "action": "InvokeThingService",
+        "verdict": None,
+        "diagnosis": None,
+        "received_ms": NOW_MS,
+        "alink_id": 7,
+        "service": "setMode",
+    }
 
 
 def test_text_that_is_not_utf_8_cannot_be_kept() -> None:
@@ -136,9 +161,10 @@ def test_text_that_is_not_utf_8_cannot_be_kept() -> None:
         encode_call(a_call(action="\ud800"))
 
 
-def test_a_number_past_64_bits_cannot_be_kept() -> None:
+@pytest.mark.parametrize("call", [a_call(timeout_ms=2**64), a_call(INTEGER_MAX + 1), a_call(alink_id=INTEGER_MAX + 1)])
+def test_a_number_past_64_bits_cannot_be_kept(call: Call) -> None:
     with pytest.raises(OverflowError):
-        encode_call(a_call(timeout_ms=2**64))
+        encode_call(call)
 
 
 @pytest.mark.asyncio
@@ -160,7 +186,7 @@ async def test_a_call_of_another_account_is_not_found(store: SqlStore) -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("call_id", ["", "0", "1", "x", "²", str(MESSAGE_ID_MAX), str(MESSAGE_ID_MAX + 1), "9" * 5_000])
+@pytest.mark.parametrize("call_id", ["", "0", "1", "x", "²", str(INTEGER_MAX), str(INTEGER_MAX + 1), "9" * 5_000])
 async def test_an_id_of_no_call_finds_none(store: SqlStore, call_id: str) -> None:
     await keep(store, a_call(0, key=None, verdict=Verdict.REJECTED, diagnosis=Diagnosis.REJECTED))
     assert await store.find_call(ACCOUNT_ID, call_id) is None
@@ -168,8 +194,8 @@ async def test_an_id_of_no_call_finds_none(store: SqlStore, call_id: str) -> Non
 
 @pytest.mark.asyncio
 async def test_the_highest_message_id_is_found(store: SqlStore) -> None:
-    await keep(store, a_call(MESSAGE_ID_MAX))
-    assert values(await store.find_call(ACCOUNT_ID, str(MESSAGE_ID_MAX))) == values(a_call(MESSAGE_ID_MAX))
+    await keep(store, a_call(INTEGER_MAX))
+    assert values(await store.find_call(ACCOUNT_ID, str(INTEGER_MAX))) == values(a_call(INTEGER_MAX))
 
 
 @pytest.mark.asyncio
@@ -241,38 +267,126 @@ async def test_a_call_recorded_again_replaces_what_was_kept(store: SqlStore) -> 
     assert await store.list_calls(CallFilter(ACCOUNT_ID, diagnosis=Diagnosis.WRITTEN_NO_ANSWER)) == []
 
 
-@pytest.mark.asyncio
-async def test_calls_past_their_age_are_deleted(store: SqlStore) -> None:
-    now_ms = NOW_MS + CALL_HISTORY_DAYS * DAY_MS
-    await keep(store, a_call(1, received_ms=NOW_MS - 1), a_call(2, received_ms=NOW_MS), a_call(3, received_ms=now_ms))
-    assert await store.prune(now_ms) == 1
-    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID))) == [3, 2]
-    assert await store.prune(now_ms + 1) == 1
-    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID))) == [3]
+SERVICE_CALLS = [
+    a_call(1, received_ms=NOW_MS + 1, action="InvokeThingService", target="setMode"),
+    a_call(2, received_ms=NOW_MS + 2, action="InvokeThingsService", target="reboot"),
+    a_call(3, received_ms=NOW_MS + 3, action="SetDeviceProperty", target="set"),
+    a_call(4, received_ms=NOW_MS + 3, action="SetDevicesProperty", target="set"),
+    an_open_call(5, received_ms=NOW_MS + 4),
+    a_call(6, received_ms=NOW_MS + 4, action="RRpc", target="/user/get"),
+    a_call(7, received_ms=NOW_MS + 4, action="InvokeThingService", target="setMode", key=OTHER_LAMP),
+    a_call(8, received_ms=NOW_MS + 4, action="InvokeThingService", target="setMode", account_id="1002"),
+    a_call(
+        9,
+        received_ms=NOW_MS + 4,
+        action="InvokeThingService",
+        target="setMode",
+        verdict=Verdict.REJECTED,
+        diagnosis=Diagnosis.REJECTED,
+    ),
+]
 
 
 @pytest.mark.asyncio
-async def test_calls_past_the_number_kept_are_deleted_oldest_first(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("identifier", "span", "expected"),
+    [
+        (None, ALWAYS, [1, 2, 3, 4, 5]),
+        (None, Span(0, 2 * NOW_MS, False, 50), [5, 4, 3, 2, 1]),
+        ("setMode", ALWAYS, [1, 5]),
+        ("set", ALWAYS, [3, 4]),
+        ("none", ALWAYS, []),
+        (None, Span(NOW_MS + 2, NOW_MS + 3, True, 50), [2, 3, 4]),
+        (None, Span(NOW_MS + 3, NOW_MS + 2, True, 50), []),
+        (None, Span(0, 2 * NOW_MS, True, 2), [1, 2]),
+        ("setMode", Span(0, 2 * NOW_MS, False, 1), [5]),
+        (None, Span(0, 2 * NOW_MS, True, 0), []),
+        (None, Span(0, 2 * NOW_MS, True, -1), []),
+    ],
+)
+async def test_service_calls_are_listed_by_identifier_and_time(
+    store: SqlStore, identifier: str | None, span: Span, expected: list[int]
 ) -> None:
-    monkeypatch.setattr(history, "CALL_HISTORY_ROWS_MAX", 3)
-    await keep(store, *(a_call(number) for number in range(1, 4)))
-    assert await store.prune(NOW_MS) == 0
-    await keep(store, a_call(4), a_call(5))
-    assert await store.prune(NOW_MS) == 2
-    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID))) == [5, 4, 3]
+    await keep(store, *SERVICE_CALLS)
+    assert numbers(await store.list_service_calls(ACCOUNT_ID, LAMP, identifier, span)) == expected
+
+
+def test_every_action_of_services_is_tried() -> None:
+    assert {call.action for call in SERVICE_CALLS} == SERVICE_ACTIONS | {"RRpc"}
 
 
 @pytest.mark.asyncio
-async def test_more_are_deleted_than_one_transaction_takes(store: SqlStore) -> None:
-    await keep(store, *(a_call(number) for number in range(1, PRUNED_PER_TRANSACTION_MAX + 2)))
-    assert await store.prune(NOW_MS + CALL_HISTORY_DAYS * DAY_MS + 1) == PRUNED_PER_TRANSACTION_MAX + 1
-    assert await store.list_calls(CallFilter(ACCOUNT_ID)) == []
+async def test_a_listing_of_service_calls_has_an_end(store: SqlStore) -> None:
+    await keep(store, *(an_open_call(number) for number in range(1, CALLS_LISTED_MAX + 2)))
+    span = Span(0, 2 * NOW_MS, True, CALLS_LISTED_MAX + 1)
+    assert len(await store.list_service_calls(ACCOUNT_ID, LAMP, None, span)) == CALLS_LISTED_MAX
 
 
 @pytest.mark.asyncio
-async def test_calls_of_a_clock_that_was_ahead_do_not_stop_the_deletion_of_others(store: SqlStore) -> None:
-    now_ms = NOW_MS + CALL_HISTORY_DAYS * DAY_MS
-    await keep(store, a_call(1, received_ms=now_ms * 2), a_call(2, received_ms=NOW_MS - 1), a_call(3))
-    assert await store.prune(now_ms) == 1
-    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID))) == [1, 3]
+async def test_a_kept_call_is_found_as_it_was_whosever_it_is(store: SqlStore) -> None:
+    await store.keep_calls([an_open_call(1), an_open_call(2, account_id="1002")], [])
+    assert values(await store.find_kept_call(an_open_call(1).request_id)) == values(an_open_call(1))
+    assert values(await store.find_kept_call(an_open_call(2).request_id)) == values(an_open_call(2, account_id="1002"))
+    assert await store.find_kept_call("none") is None
+
+
+@pytest.mark.asyncio
+async def test_an_open_call_is_found_by_device_and_alink_id(store: SqlStore) -> None:
+    await store.keep_calls([an_open_call(1), an_open_call(2), an_open_call(3, alink_id=1, key=OTHER_LAMP)], [])
+    assert values(await store.find_open_call(LAMP, 1)) == values(an_open_call(1))
+    assert values(await store.find_open_call(OTHER_LAMP, 1)) == values(an_open_call(3, alink_id=1, key=OTHER_LAMP))
+    for key, alink_id in ((LAMP, 3), (OTHER_LAMP, 2), (LAMP, 0), (LAMP, -1), (LAMP, INTEGER_MAX + 1)):
+        assert await store.find_open_call(key, alink_id) is None
+
+
+@pytest.mark.asyncio
+async def test_the_highest_alink_id_is_found(store: SqlStore) -> None:
+    await store.keep_calls([an_open_call(1, alink_id=INTEGER_MAX)], [])
+    assert values(await store.find_open_call(LAMP, INTEGER_MAX)) == values(an_open_call(1, alink_id=INTEGER_MAX))
+
+
+@pytest.mark.asyncio
+async def test_of_open_calls_with_one_alink_id_the_latest_is_found(store: SqlStore) -> None:
+    await store.keep_calls([an_open_call(1, alink_id=9)], [])
+    await store.keep_calls([an_open_call(2, alink_id=9)], [])
+    assert values(await store.find_open_call(LAMP, 9)) == values(an_open_call(2, alink_id=9))
+    store.record_call(ended(an_open_call(2, alink_id=9)))
+    assert values(await store.find_open_call(LAMP, 9)) == values(an_open_call(1, alink_id=9))
+
+
+def ended(call: Call) -> Call:
+    call.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+    return call
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("is_written", [False, True])
+async def test_a_call_that_ended_is_no_longer_open(store: SqlStore, is_written: bool) -> None:
+    await store.keep_calls([an_open_call(1), an_open_call(2)], [])
+    store.record_call(ended(an_open_call(1)))
+    if is_written:
+        assert await store.flush()
+    assert await store.find_open_call(LAMP, 1) is None
+    assert values(await store.find_kept_call(an_open_call(1).request_id)) == values(ended(an_open_call(1)))
+    assert await store.find_open_call(LAMP, 2) is not None
+    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID, verdict=Verdict.SUCCESS))) == [1]
+    assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID))) == [2, 1]
+
+
+@pytest.mark.asyncio
+async def test_news_of_an_open_call_show_while_they_wait(store: SqlStore) -> None:
+    await store.keep_calls([an_open_call(1)], [])
+    call = an_open_call(1, answer_bytes=5)
+    store.record_call(call)
+    assert await store.find_open_call(LAMP, 1) is call
+    assert await store.find_kept_call(call.request_id) is call
+    assert await store.flush()
+    assert values(await store.find_open_call(LAMP, 1)) == values(call)
+
+
+@pytest.mark.asyncio
+async def test_a_request_id_is_kept_once(store: SqlStore) -> None:
+    await store.keep_calls([an_open_call(1)], [])
+    with pytest.raises(IntegrityError):
+        await store.keep_calls([an_open_call(1, target="other")], [])
+    assert values(await store.find_open_call(LAMP, 1)) == values(an_open_call(1))

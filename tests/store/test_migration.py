@@ -1,23 +1,28 @@
 """Tables brought up to date: from nothing, from what is current, from what is too new."""
 
+import re
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from linkstead.invocation import CallFilter
 from linkstead.store import SqliteStore, StoreUnusable, migration
+from linkstead.store.history import RECORD, encode_call
 from linkstead.store.migration import REVISIONS
 from linkstead.store.tables import metadata
 from linkstead.testing.clock import ManualClock
-from tests.store.samples import an_account
+from tests.store.samples import ACCOUNT_ID, ALWAYS, LAMP, NOW_MS, a_call, an_account
 
 
 async def open_and_close(path: Path) -> None:
@@ -31,10 +36,30 @@ def run_sql(path: Path, statement: str) -> list[tuple[object, ...]]:
         return connection.execute(statement).fetchall()
 
 
-def test_the_list_of_revisions_is_that_of_the_files() -> None:
+def make_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(migration.__file__).parent / "migrations"))
-    script = ScriptDirectory.from_config(config)
+    return config
+
+
+def make_old(path: Path, revision: str) -> None:
+    """Make a file as the version of Linkstead left it that had this revision."""
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)))
+    config = make_config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def words(path: Path) -> dict[object, list[str]]:
+    """What every table and index is made of, its words sorted: constraints may stand in any order."""
+    made = run_sql(path, "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'")
+    return {name: sorted(re.split(r"[\s,()]+", str(sql))) for name, sql in made}
+
+
+def test_the_list_of_revisions_is_that_of_the_files() -> None:
+    script = ScriptDirectory.from_config(make_config())
     assert [revision.revision for revision in script.walk_revisions()] == list(reversed(REVISIONS))
     assert script.get_heads() == [REVISIONS[-1]]
 
@@ -47,6 +72,11 @@ async def test_an_empty_file_gets_the_tables_the_code_asks_for(tmp_path: Path) -
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+    other = tmp_path / "other.db"
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(other)))
+    metadata.create_all(engine)
+    engine.dispose()
+    assert words(path) == words(other)
     assert run_sql(path, "SELECT version_num FROM alembic_version") == [(REVISIONS[-1],)]
     assert run_sql(path, "SELECT id, version FROM registry_version") == [(1, 0)]
 
@@ -61,6 +91,46 @@ async def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
         assert await store.list_accounts() == [an_account()]
         assert await store.registry_version() == 1
         await store.close()
+
+
+@pytest.mark.asyncio
+async def test_what_an_earlier_version_wrote_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "linkstead.db"
+    make_old(path, "0001")
+    call = a_call(1, action="InvokeThingService", target="setMode")
+    columns = "request_id, message_id, account_id, product_key, device_name, action, verdict, diagnosis, received_ms"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO account VALUES (?, ?, ?)", (ACCOUNT_ID, "first", NOW_MS))
+        connection.execute(
+            f"INSERT INTO call_history ({columns}, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            encode_call(call)[: RECORD + 1],
+        )
+    store = SqliteStore(path, ManualClock())
+    await store.open()
+    assert await store.list_accounts() == [an_account()]
+    [kept] = await store.list_calls(CallFilter(ACCOUNT_ID))
+    assert asdict(kept) == asdict(call)
+    assert await store.list_service_calls(ACCOUNT_ID, LAMP, None, ALWAYS) == []
+    store.record_call(call)
+    [kept] = await store.list_service_calls(ACCOUNT_ID, LAMP, None, ALWAYS)
+    assert asdict(kept) == asdict(call)
+    assert len(await store.list_calls(CallFilter(ACCOUNT_ID))) == 1
+    await store.close()
+    assert run_sql(path, "SELECT version_num FROM alembic_version") == [(REVISIONS[-1],)]
+
+
+@pytest.mark.asyncio
+async def test_a_later_revision_that_fails_leaves_the_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "linkstead.db"
+    make_old(path, "0001")
+    before = run_sql(path, "SELECT name, sql FROM sqlite_master ORDER BY name")
+    run_sql(path, "CREATE TABLE message (something TEXT)")
+    with pytest.raises(StoreUnusable, match="table message already exists"):
+        await open_and_close(path)
+    run_sql(path, "DROP TABLE message")
+    assert run_sql(path, "SELECT name, sql FROM sqlite_master ORDER BY name") == before
+    assert run_sql(path, "SELECT version_num FROM alembic_version") == [("0001",)]
+    await open_and_close(path)
 
 
 def test_alembic_is_imported_only_to_migrate(tmp_path: Path) -> None:

@@ -6,11 +6,9 @@ import pytest
 
 from linkstead.registry import Device, DeviceKey, PresenceChange
 from linkstead.store.sql import SqlStore
-from tests.store.samples import NOW_MS, PRODUCT_KEY, a_device, a_product, an_account, some_devices
+from tests.store.samples import LAMP, NOW_MS, PRODUCT_KEY, a_device, a_product, an_account, some_devices
 
 pytestmark = pytest.mark.asyncio
-
-LAMP = DeviceKey(PRODUCT_KEY, "lamp-0001")
 
 
 def online(at_ms: int, ip_address: str = "192.0.2.1") -> PresenceChange:

@@ -4,26 +4,31 @@ import asyncio
 
 import pytest
 
-from linkstead.invocation import CallFilter
-from linkstead.registry import DeviceKey, PresenceChange, Registry
+from linkstead.invocation import CallFilter, Diagnosis, Verdict
+from linkstead.registry import PresenceChange, Registry
 from linkstead.store.batches import BATCH_DELAY_S
 from linkstead.store.sql import SqlStore
 from linkstead.testing.clock import ManualClock
 from tests.store.samples import (
     ACCOUNT_ID,
+    LAMP,
     NOW_MS,
     PRODUCT_KEY,
     a_call,
     a_device,
+    a_message,
+    a_point,
     a_product,
+    a_session,
     an_access_key,
     an_account,
+    an_event,
+    an_open_call,
+    count_of,
     until_written,
 )
 
 pytestmark = pytest.mark.asyncio
-
-LAMP = DeviceKey(PRODUCT_KEY, "lamp-0001")
 
 
 async def fill(store: SqlStore) -> None:
@@ -60,6 +65,40 @@ async def test_calls_are_written_when_the_clock_says_so(store: SqlStore, clock: 
     await until_written(store)
     assert store.history_dropped == 0
     assert [call.message_id for call in await store.list_calls(CallFilter(ACCOUNT_ID))] == [1]
+
+
+async def test_all_that_waits_is_written_when_the_clock_says_so(store: SqlStore, clock: ManualClock) -> None:
+    await fill(store)
+    [row_id] = await store.add_messages([a_message()])
+
+    async def written() -> list[int]:
+        tables = ("property_history", "property_present", "event_history", "session", "message")
+        return await store._read(lambda connection: [count_of(connection, table) for table in tables])
+
+    store.record_properties([a_point(), a_point("2")])
+    store.record_event(an_event())
+    store.record_session(a_session())
+    store.drop_message(row_id)
+    store.record_call(a_call(1))
+    clock.advance(BATCH_DELAY_S * 0.98)
+    await asyncio.sleep(0)
+    assert await written() == [0, 0, 0, 0, 1]
+    clock.advance(BATCH_DELAY_S * 0.02)
+    await until_written(store)
+    assert await written() == [2, 1, 1, 1, 0]
+
+
+async def test_a_call_that_ends_while_it_is_looked_for_is_not_found_open(store: SqlStore, clock: ManualClock) -> None:
+    await fill(store)
+    for number in range(1, 41):
+        call = an_open_call(number)
+        await store.keep_calls([call], [])
+        call.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+        store.record_call(call)
+        if number % 2:
+            clock.advance(BATCH_DELAY_S)
+            await asyncio.sleep(0)
+        assert await store.find_open_call(LAMP, number) is None
 
 
 async def test_a_call_just_recorded_is_found_and_listed(store: SqlStore) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import traceback
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -19,19 +20,25 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from linkstead.store import SqliteStore, StoreUnusable, sqlite, statements
 from linkstead.store.batches import RETRY_S_MIN
 from linkstead.testing.clock import ManualClock
-from tests.store.child import DEVICES_TOGETHER
+from tests.store.child import CALLERS, CALLS_TOGETHER, DEVICES_TOGETHER, KEEPS_OF_A_CALLER
 from tests.store.samples import (
     ACCOUNT_ID,
+    LAMP,
     PRODUCT_KEY,
     SECRET,
     a_call,
+    a_message,
+    a_model_version,
     a_product,
+    add_lamps,
     an_access_key,
     an_account,
+    an_open_call,
     until_written,
 )
 
 CHECKOUT = Path(__file__).parents[2]
+CHANCE = random.Random(8686)
 
 
 @pytest.fixture
@@ -149,7 +156,7 @@ async def test_while_history_cannot_be_written_the_rest_goes_on(
         other.execute("ALTER TABLE call_history RENAME TO away")
         store.record_call(a_call(1))
         assert not await store.flush()
-        assert caplog.messages == ["history and presence cannot be written: no such table: call_history"]
+        assert caplog.messages == ["what was recorded cannot be written: no such table: call_history"]
         await store.add_account(an_account())
         store.record_call(a_call(2))
         assert store.history_waiting == 2
@@ -219,18 +226,21 @@ def read_all(path: Path, statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
+def said_until_killed(program: str, path: Path, argument: str, lines_max: int) -> list[list[str]]:
+    """The words of each line that a program said before it was killed, at a random moment."""
+    with running(program, path, argument) as process:
+        lines = [line_from(process) for _ in range(CHANCE.randrange(1, lines_max))]
+        process.kill()
+        rest, _ = process.communicate()
+    # What comes after the last line end was cut off, so it was not told.
+    return [line.split() for line in [*lines, *rest.split("\n")[:-1]]]
+
+
 def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
-    """Six rounds on one file; in each the process is killed at a random moment."""
-    chance = random.Random(8686)
+    """Six rounds on one file."""
     acknowledged: dict[str, set[str]] = {"product": set(), "devices": set()}
     for number in range(6):
-        with running("register_until_killed", path, f"r{number}") as process:
-            lines = [line_from(process) for _ in range(chance.randrange(1, 120))]
-            process.kill()
-            rest, _ = process.communicate()
-        # What comes after the last line end was cut off, so it was not told.
-        for line in [*lines, *rest.split("\n")[:-1]]:
-            kind, product_key = line.split()
+        for kind, product_key in said_until_killed("register_until_killed", path, f"r{number}", 120):
             acknowledged[kind].add(product_key)
     products = {product_key for (product_key,) in read_all(path, "SELECT product_key FROM product")}
     devices = dict(read_all(path, "SELECT product_key, count(*) FROM device GROUP BY product_key"))
@@ -241,6 +251,87 @@ def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
     changes = 1 + len(products) + len(devices)
     assert read_all(path, "SELECT version FROM registry_version") == [(changes,)]
     assert read_all(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def add_lamp(path: Path) -> None:
+    store = SqliteStore(path, ManualClock())
+    await store.open()
+    await add_lamps(store)
+    await store.close()
+
+
+def test_kept_calls_and_their_messages_survive_kill_9(path: Path) -> None:
+    """What one caller brought is there wholly or not at all, and a session where a message waits for it."""
+    asyncio.run(add_lamp(path))
+    acknowledged: dict[int, int] = {}
+    for round_number in range(4):
+        first = round_number * 1_000_000 + CALLS_TOGETHER
+        said = said_until_killed("keep_until_killed", path, str(first), 400)
+        acknowledged |= {int(number): int(row_id) for _, number, row_id in said}
+    calls = {number for (number,) in read_all(path, "SELECT alink_id FROM call_history WHERE verdict IS NULL")}
+    messages = dict(read_all(path, "SELECT id, call_id FROM message"))
+    assert len(acknowledged) > 6
+    assert acknowledged.keys() <= calls
+    for number, row_id in acknowledged.items():
+        assert messages[row_id] == an_open_call(number).request_id
+    assert sorted(messages.values()) == sorted(an_open_call(number).request_id for number in calls)
+    together = Counter(number // CALLS_TOGETHER for number in calls)
+    assert set(together.values()) == {CALLS_TOGETHER}
+    assert read_all(path, "SELECT count(*) FROM session") == [(1,)]
+    assert read_all(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_published_models_survive_kill_9(path: Path) -> None:
+    asyncio.run(add_lamp(path))
+    [(version_before,)] = read_all(path, "SELECT version FROM registry_version")
+    acknowledged = [
+        label for number in range(3) for _, label in said_until_killed("publish_until_killed", path, f"r{number}", 120)
+    ]
+    kept = [label for (label,) in read_all(path, "SELECT version FROM thing_model_version ORDER BY id")]
+    assert len(acknowledged) > 6
+    assert [label for label in kept if label in acknowledged] == acknowledged
+    assert read_all(path, "SELECT version FROM registry_version") == [(version_before + len(kept),)]
+
+
+@pytest.mark.asyncio
+async def test_processes_that_keep_calls_at_once_lose_nothing(store: SqliteStore, path: Path) -> None:
+    await add_lamps(store)
+    with running("keep_some", path, "1000") as one, running("keep_some", path, "2000") as two:
+        both = (one, two)
+        assert [line_from(process) for process in both] == ["ready", "ready"]
+        for process in both:
+            line_to(process)
+        printed = [process.communicate()[0].splitlines() for process in both]
+    kept = {int(number): int(row_id) for lines in printed for _, number, row_id in map(str.split, lines)}
+    count = CALLERS * CALLS_TOGETHER * KEEPS_OF_A_CALLER
+    assert sorted(kept) == [*range(1000, 1000 + count), *range(2000, 2000 + count)]
+    messages = {message.row_id: message.call_id for message in await store.list_messages(LAMP)}
+    assert messages == {row_id: an_open_call(number).request_id for number, row_id in kept.items()}
+
+
+@pytest.mark.asyncio
+async def test_another_process_sees_that_a_model_was_published(store: SqliteStore, path: Path) -> None:
+    await add_lamps(store)
+    other = SqliteStore(path, ManualClock())
+    await other.open()
+    version = await store.registry_version()
+    await other.publish_thing_model(a_model_version(), 10)
+    assert await store.registry_version() == version + 1
+    assert await store.find_thing_model_version(PRODUCT_KEY, None) == a_model_version()
+    await other.close()
+
+
+@pytest.mark.asyncio
+async def test_messages_of_an_earlier_process_go_with_their_session(path: Path) -> None:
+    for payloads in ([b"message 1"], []):
+        store = SqliteStore(path, ManualClock())
+        await store.open()
+        if payloads:
+            await store.add_messages([a_message(1)])
+        else:
+            store.drop_session(LAMP)
+        assert [message.payload for message in await store.list_messages(LAMP)] == payloads
+        await store.close()
 
 
 @pytest.mark.asyncio
@@ -271,10 +362,14 @@ def test_processes_may_make_the_file_together(path: Path) -> None:
 def test_a_full_disk_stops_history_only_for_a_while(path: Path) -> None:
     with running("fill_the_disk", path) as process:
         printed, _ = process.communicate()
+    reason = printed.splitlines()[2].removeprefix("refused ")
+    assert reason in {"disk I/O error", "database or disk is full"}
     assert printed.splitlines() == [
         "before True 0",
         "full False True",
+        f"refused {reason}",
         "read True",
         "listed True",
-        "after 999 0",
+        "after 1000 0",
+        "present ['999'] 0",
     ]

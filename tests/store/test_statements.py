@@ -10,6 +10,7 @@ from linkstead.store.sql import SqlStore
 from linkstead.store.statements import NAMES_PER_STATEMENT_MAX
 from tests.store.samples import (
     ACCOUNT_ID,
+    LAMP,
     NOW_MS,
     PRODUCT_KEY,
     a_device,
@@ -21,8 +22,6 @@ from tests.store.samples import (
 )
 
 pytestmark = pytest.mark.asyncio
-
-LAMP = DeviceKey(PRODUCT_KEY, "lamp-0001")
 
 
 async def test_accounts_come_back_as_they_went_in(store: SqlStore) -> None:

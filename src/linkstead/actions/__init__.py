@@ -1,9 +1,17 @@
 """The actions of the OpenAPI, one module a chapter of the vendor's reference; here is their list."""
 
 from linkstead.action import AnyAction
-from linkstead.actions import device, messaging, product
+from linkstead.actions import device, device_data, messaging, product, thing_model, thing_service
 
 ACTIONS: dict[str, AnyAction] = {
-    action.name: action for action in (*messaging.ACTIONS, *product.ACTIONS, *device.ACTIONS)
+    action.name: action
+    for action in (
+        *messaging.ACTIONS,
+        *thing_service.ACTIONS,
+        *product.ACTIONS,
+        *device.ACTIONS,
+        *device_data.ACTIONS,
+        *thing_model.ACTIONS,
+    )
 }
 """Every action served, by its name on the wire."""

@@ -23,9 +23,12 @@ DEVELOPMENT_STATUS = "DEVELOPMENT_STATUS"
 class CreateProductRequest(Request):
     """Source: CreateProduct reference, request parameters.
 
-    Without effect: `PublishAuto`, as a new product has no thing model to publish; `JoinPermissionId` and `CategoryId`;
-    `ResourceGroupId`, as there are no resource groups. `AuthType` and `Id2` are kept and shown, yet devices
-    authenticate with their secret whatever they say.
+    `PublishAuto` publishes the thing model that a product with one begins with, which is empty: there is no list of
+    categories to take another from. What is put into the model later has to be published by PublishThingModel
+    whatever it says.
+
+    Without effect: `JoinPermissionId` and `CategoryId`; `ResourceGroupId`, as there are no resource groups. `AuthType`
+    and `Id2` are kept and shown, yet devices authenticate with their secret whatever they say.
     """
 
     product_name: str
@@ -71,16 +74,19 @@ class CreateProductAnswer(Answer):
 async def create_product(context: ActionContext, request: CreateProductRequest) -> CreateProductAnswer:
     """Make a product in the caller's account and instance; its key and secret are drawn.
 
+    With a thing model, its empty first version is published unless PublishAuto is false. Source: `cloud-api.md` 9.2.
+
     Raises:
         ApiError: a value breaks its rule, the name is taken, or there are `PRODUCTS_PER_ACCOUNT_MAX` already.
     """
+    now_ms = milliseconds(context.clock.time_s())
     product = creation.new_product(
         context.ids,
         account_id=context.scope.account_id,
         instance_id=context.instance_id,
         product_name=request.product_name,
         node_type=request.node_type,
-        created_ms=milliseconds(context.clock.time_s()),
+        created_ms=now_ms,
         aliyun_commodity_code=request.aliyun_commodity_code,
         data_format=request.data_format,
         net_type=request.net_type,
@@ -93,6 +99,8 @@ async def create_product(context: ActionContext, request: CreateProductRequest) 
         dynamic_registration=context.behaviour.dynamic_registration,
     )
     product = await creation.add_product(context.registry, context.ids, product, key_given=False)
+    if request.publish_auto and product.aliyun_commodity_code == creation.WITH_THING_MODEL:
+        await context.models.publish_draft(product.product_key, "", "", now_ms)
     return CreateProductAnswer(
         product_key=product.product_key,
         data=CreateProductData(

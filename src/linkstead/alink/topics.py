@@ -4,6 +4,7 @@ Source: `device-protocol.md` 2 (access control), 3 and 4; topic tables of the de
 """
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from linkstead.registry import DeviceKey
@@ -11,6 +12,7 @@ from linkstead.registry import DeviceKey
 CUSTOM_TOPIC_BYTES_MAX = 128
 CUSTOM_TOPIC_SLASHES_MAX = 7
 MESSAGE_ID_DIGITS_MAX = 19
+PUBLISHABLE_RULE = f"<= {CUSTOM_TOPIC_BYTES_MAX} B, <= {CUSTOM_TOPIC_SLASHES_MAX} /, no empty level, no + # ?"
 
 _MESSAGE_ID = re.compile(rf"[0-9]{{1,{MESSAGE_ID_DIGITS_MAX}}}")
 
@@ -25,9 +27,24 @@ def rrpc_response(key: DeviceKey, message_id: int) -> str:
     return f"/sys/{key.product_key}/{key.device_name}/rrpc/response/{message_id}"
 
 
+def service(key: DeviceKey, identifier: str) -> str:
+    """The topic of an asynchronous service; `identifier` with its module's prefix. Source: `device-protocol.md` 5.5."""
+    return f"/sys/{key.product_key}/{key.device_name}/thing/service/{identifier}"
+
+
+def property_set(key: DeviceKey) -> str:
+    """The topic of a property set. Source: `device-protocol.md` 5.4."""
+    return f"/sys/{key.product_key}/{key.device_name}/thing/service/property/set"
+
+
 def ext_rrpc(message_id: int, topic: str) -> str:
     """The topic, both ways, of an RRPC with a custom topic, which begins with `/`. Source: `device-protocol.md` 4.2."""
     return f"/ext/rrpc/{message_id}{topic}"
+
+
+def broadcast_request(key: DeviceKey, message_id: int) -> str:
+    """The topic of a broadcast to all connected devices of a product. Source: `device-protocol.md` 3.1."""
+    return f"/sys/{key.product_key}/{key.device_name}/broadcast/request/{message_id}"
 
 
 class RrpcAnswer(NamedTuple):
@@ -66,6 +83,16 @@ def is_custom_rrpc_topic(topic: str) -> bool:
     An answer's topic is cut at `?`, so none could come on a topic that has one.
     """
     return len(topic.encode()) <= CUSTOM_TOPIC_BYTES_MAX and not any(char in topic for char in "+#?\0")
+
+
+def is_publishable(topic: str) -> bool:
+    """True for the name of a custom or a broadcast topic that a message may go to, as far as its form tells.
+
+    At most 128 bytes and 7 slashes, no level empty, and none of the characters that `is_custom_rrpc_topic` refuses.
+    Source: `device-protocol.md` 2.
+    """
+    root, *levels = topic.split("/")
+    return not root and 0 < len(levels) <= CUSTOM_TOPIC_SLASHES_MAX and all(levels) and is_custom_rrpc_topic(topic)
 
 
 def split_query(topic: str) -> tuple[str, str]:
@@ -138,3 +165,8 @@ def matches(topic_filter: str, topic: str) -> bool:
         if index >= len(levels) or (level != "+" and level != levels[index]):
             return False
     return len(levels) == len(filter_levels)
+
+
+def matches_any(topic_filters: Iterable[str], topic: str) -> bool:
+    """True when a topic name matches one of the filters at least."""
+    return any(matches(topic_filter, topic) for topic_filter in topic_filters)

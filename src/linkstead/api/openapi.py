@@ -18,9 +18,21 @@ from linkstead.api.quotas import Quotas
 from linkstead.clock import Clock
 from linkstead.errors import ApiError, codes, invalid_parameter, missing_parameter
 from linkstead.ids import Ids
-from linkstead.invocation import Call, CallJournal, Diagnosis, Router, Stage, Verdict
+from linkstead.invocation import (
+    Call,
+    CallHistory,
+    CallJournal,
+    Delivery,
+    Diagnosis,
+    Router,
+    ServiceCallStore,
+    Stage,
+    Verdict,
+)
+from linkstead.models import ModelShelf
 from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Registry, Scope
 from linkstead.sessions import SessionTable
+from linkstead.telemetry import TelemetryStore
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +81,8 @@ class OpenApi:
 
     Args:
         actions: every action served, by name.
-        registry, sessions, router, journal, clock, ids: what actions reach.
+        registry, models, telemetry, service_calls, sessions, router, delivery, journal, history, clock, ids: what
+            actions reach.
         nonces: replay protection.
         quotas: requests per second.
         behaviour: the switches that change answers.
@@ -82,9 +95,14 @@ class OpenApi:
         *,
         actions: Mapping[str, AnyAction],
         registry: Registry,
+        models: ModelShelf,
+        telemetry: TelemetryStore,
+        service_calls: ServiceCallStore,
         sessions: SessionTable,
         router: Router,
+        delivery: Delivery,
         journal: CallJournal,
+        history: CallHistory,
         clock: Clock,
         ids: Ids,
         nonces: NonceWindow,
@@ -95,9 +113,14 @@ class OpenApi:
     ) -> None:
         self._actions = actions
         self._registry = registry
+        self._models = models
+        self._telemetry = telemetry
+        self._service_calls = service_calls
         self._sessions = sessions
         self._router = router
+        self._delivery = delivery
         self._journal = journal
+        self._history = history
         self._clock = clock
         self._ids = ids
         self._nonces = nonces
@@ -136,10 +159,7 @@ class OpenApi:
         Raises:
             ApiError: as for an action.
         """
-        authorization = request.header("authorization") or ""
-        if not authorization.startswith(V3_PREFIX):
-            raise missing_parameter("Authorization")
-        signed = await self._check_v3(request, authorization)
+        signed = await self._check_v3(request, request.header("authorization") or "")
         return signed.caller
 
     async def check_secret(self, access_key_id: str, secret: str) -> AccessKey | None:
@@ -191,8 +211,15 @@ class OpenApi:
             scope=scope,
             request_id=exchange.request_id,
             registry=self._registry,
+            models=self._models,
+            telemetry=self._telemetry,
+            service_calls=self._service_calls,
             sessions=self._sessions,
             router=self._router,
+            delivery=self._delivery,
+            journal=self._journal,
+            history=self._history,
+            node=self._node,
             clock=self._clock,
             ids=self._ids,
             behaviour=self._behaviour,
@@ -336,7 +363,8 @@ class _Exchange:
         except api_parameters.UnreadableParameters as error:
             raise ApiError(codes.INVALID_PARAMETER_FORMAT, rule=str(error)) from None
         text = self.parameters.get("Format")
-        if text:
+        # A program of the old Python SDK that sets no format sends this word, signed.
+        if text and text != "None":
             if text.upper() not in ("JSON", "XML"):
                 raise ApiError(codes.INVALID_PARAMETER_FORMAT, Format=text, rule="JSON | XML")
             self.as_xml = text.upper() == "XML"

@@ -4,17 +4,21 @@ import asyncio
 
 import click
 
-from linkstead.cli.installation import open_installation, with_storage
-from linkstead.cli.options import ACCESS_KEY_ID, ACCESS_KEY_SECRET, config_option, storage_options
+from linkstead.cli.installation import open_installation
+from linkstead.cli.options import ACCESS_KEY_ID, ACCESS_KEY_SECRET, Command, add_options, with_storage
 from linkstead.cli.tables import JSON_OPTION, print_record, print_records
 from linkstead.config import Settings
 from linkstead.registry import AccessKey
 
-_STORAGE = [config_option(), *storage_options()]
-_KEY = [
-    click.Option(["--access-key-id"], type=ACCESS_KEY_ID, help="Drawn when it is not given."),
-    click.Option(["--access-key-secret"], type=ACCESS_KEY_SECRET, help="Drawn when it is not given."),
-]
+
+def _with_key_options(command: Command) -> Command:
+    return add_options(
+        command,
+        [
+            click.option("--access-key-id", type=ACCESS_KEY_ID, help="Drawn when it is not given."),
+            click.option("--access-key-secret", type=ACCESS_KEY_SECRET, help="Drawn when it is not given."),
+        ],
+    )
 
 
 @click.group()
@@ -22,8 +26,10 @@ def account() -> None:
     """Accounts, their keys and instances. A running server notices a change within a second."""
 
 
-@account.command(params=[*_KEY, *_STORAGE, JSON_OPTION])
+@account.command()
 @click.argument("name")
+@_with_key_options
+@JSON_OPTION
 @with_storage
 def create(
     settings: Settings, name: str, access_key_id: str | None, access_key_secret: str | None, as_json: bool
@@ -38,7 +44,8 @@ def create(
     print_record({"account_id": key.account_id, "name": name, **describe_key(key)}, as_json)
 
 
-@account.command("list", params=[*_STORAGE, JSON_OPTION])
+@account.command("list")
+@JSON_OPTION
 @with_storage
 def list_accounts(settings: Settings, as_json: bool) -> None:
     """List accounts with their keys and instances; no secrets."""
@@ -59,9 +66,11 @@ def list_accounts(settings: Settings, as_json: bool) -> None:
     print_records(["account_id", "name", "access_keys", "instances"], asyncio.run(run()), as_json)
 
 
-@account.command("add-key", params=[*_KEY, *_STORAGE, JSON_OPTION])
+@account.command("add-key")
 @click.argument("name_or_id", metavar="ACCOUNT")
 @click.option("--user", "user_name", default="", metavar="NAME", help="The key is this RAM user's.")
+@_with_key_options
+@JSON_OPTION
 @with_storage
 def add_key(
     settings: Settings,
@@ -82,7 +91,7 @@ def add_key(
     print_record({"account_id": key.account_id, **describe_key(key)}, as_json)
 
 
-@account.command("disable-key", params=_STORAGE)
+@account.command("disable-key")
 @click.argument("access_key_id", metavar="ID")
 @with_storage
 def disable_key(settings: Settings, access_key_id: str) -> None:
@@ -97,7 +106,7 @@ def disable_key(settings: Settings, access_key_id: str) -> None:
     click.echo(f"{access_key_id} is disabled")
 
 
-@account.command("add-instance", params=_STORAGE)
+@account.command("add-instance")
 @click.argument("name_or_id", metavar="ACCOUNT")
 @click.argument("instance_id")
 @with_storage

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import click
 
 from linkstead.actions.messaging import PAYLOAD_BYTES_MAX, TIMEOUT_MS_MAX, TIMEOUT_MS_MIN
-from linkstead.cli.endpoint import Endpoint, connection_options, with_endpoint
+from linkstead.cli.endpoint import Endpoint, with_endpoint
 from linkstead.cli.options import option
 from linkstead.cli.text import show_bytes
 from linkstead.cli.timeline import draw_call, draw_list
@@ -30,13 +30,14 @@ def call() -> None:
     """Call a device through a running server."""
 
 
-@call.command(params=[*connection_options(), _LANGUAGE])
+@call.command()
 @click.argument("product_key")
 @click.argument("device_name")
 @click.argument("payload", default=DEFAULT_PAYLOAD)
 @click.option(
     "--timeout-ms",
     type=click.IntRange(TIMEOUT_MS_MIN, TIMEOUT_MS_MAX),
+    metavar="MS",
     default=DEFAULT_TIMEOUT_MS,
     show_default=True,
     help="How long the device may take.",
@@ -45,6 +46,7 @@ def call() -> None:
 @click.option("--hex", "encoding", flag_value="hex", help="PAYLOAD is hex.")
 @click.option("--base64", "encoding", flag_value="base64", help="PAYLOAD is Base64.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer and the call's record as JSON.")
+@_LANGUAGE
 @with_endpoint
 @click.pass_context
 def rrpc(
@@ -123,7 +125,7 @@ def describe_answer(answer: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@click.command(params=[*connection_options(), _LANGUAGE])
+@click.command()
 @click.argument("call_id", metavar="[ID]", default="")
 @click.option("--device", metavar="PRODUCT_KEY/DEVICE_NAME", help="Calls of this device only.")
 @click.option("--action", help="Calls of this action only.")
@@ -134,11 +136,13 @@ def describe_answer(answer: dict[str, Any]) -> str:
 @click.option(
     "--limit",
     type=click.IntRange(1, CALLS_LISTED_MAX),
+    metavar="N",
     default=CALLS_LISTED_DEFAULT,
     show_default=True,
     help="How many at most.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what the server keeps, as JSON.")
+@_LANGUAGE
 @with_endpoint
 def calls(
     endpoint: Endpoint,

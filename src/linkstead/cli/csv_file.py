@@ -22,19 +22,20 @@ class Row:
     cells: dict[str, str]
 
 
-def read_csv(path: Path, columns: Sequence[str], required: Sequence[str]) -> list[Row]:
+def read_csv(path: Path, columns: Sequence[str], required: Sequence[str], rows_max: int = ROWS_MAX) -> list[Row]:
     """Read a file of comma-separated values in UTF-8, whose first line names its columns.
 
     Args:
         columns: those it may have, in any order.
         required: those that it must have, and that must not be empty in any row.
+        rows_max: how many rows it may have.
 
     Raises:
         click.ClickException: it cannot be read, or some rows are at fault: one line for each, with its number.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return _read(file, columns, required)
+            return _read(file, columns, required, rows_max)
     except OSError as error:
         raise click.ClickException(f"--csv {path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -53,7 +54,7 @@ def check_faults(faults: Sequence[tuple[int, str]]) -> None:
     raise click.ClickException("nothing was written; the file has faults\n" + "\n".join(lines))
 
 
-def _read(file: TextIO, columns: Sequence[str], required: Sequence[str]) -> list[Row]:
+def _read(file: TextIO, columns: Sequence[str], required: Sequence[str], rows_max: int) -> list[Row]:
     reader = csv.reader(file, strict=True)
     heading = [name.strip() for name in next(reader, [])]
     unknown = [name for name in heading if name not in columns]
@@ -68,8 +69,8 @@ def _read(file: TextIO, columns: Sequence[str], required: Sequence[str]) -> list
     for cells in reader:
         if not any(cells):
             continue
-        if len(rows) >= ROWS_MAX:
-            raise click.ClickException(f"line {reader.line_num}: more than {ROWS_MAX} rows; cut the file in parts")
+        if len(rows) >= rows_max:
+            raise click.ClickException(f"line {reader.line_num}: more than {rows_max} rows; cut the file in parts")
         if len(cells) != len(heading):
             faults.append((reader.line_num, f"{len(cells)} cells, the first line has {len(heading)}"))
             continue

@@ -7,10 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 import msgspec
@@ -35,7 +35,13 @@ END_WAIT_S = 10.0
 POLL_S = 0.05
 CALL_TIMEOUT_MS = 5_000
 LOG_LINES_SHOWN = 20
-CUSTOM_TOPIC = f"/{demo_data.PRODUCT_KEY}/{demo_data.OWN.device_name}/user/get"
+DEVICE_PATH = f"{demo_data.PRODUCT_KEY}/{demo_data.OWN.device_name}"
+CUSTOM_TOPIC = f"/{DEVICE_PATH}/user/get"
+SERVICES = (
+    ("Blink", '{"Times": 3, "IntervalSec": 0.5}'),
+    ("RunScene", '{"SceneId": "evening", "Steps": [{"Level": 20, "HoldMs": 500}]}'),
+)
+"""A synchronous and an asynchronous service of the demo product's thing model, with arguments."""
 
 
 @click.command()
@@ -49,12 +55,13 @@ def demo(ctx: click.Context) -> None:
         raise click.UsageError(INSTALL_HINT)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="linkstead-demo-")))
-        ready = stack.enter_context(_run_server(folder))
+        ready = _start_server(stack, folder)
         click.echo(f"server    OpenAPI http://{ready['http']}   MQTT {ready['mqtt']}")
         endpoint = _open_endpoint(f"http://{ready['http']}")
-        stack.enter_context(_run_device(folder, ready["mqtt"], endpoint))
-        click.echo(f"device    {demo_data.PRODUCT_KEY}/{demo_data.OWN.device_name}, built with the vendor's Link SDK")
+        _start_device(stack, folder, ready["mqtt"], endpoint)
+        click.echo(f"device    {DEVICE_PATH}, built with the vendor's Link SDK")
         answered = [_call(endpoint, ready["http"], topic) for topic in ("", CUSTOM_TOPIC)]
+        answered += [_invoke(endpoint, ready["http"], *service) for service in SERVICES]
     ctx.exit(0 if all(answered) else 1)
 
 
@@ -63,95 +70,81 @@ def _open_endpoint(url: str) -> Endpoint:
     return Endpoint(url, DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, None, clock, SystemIds(clock))
 
 
-@contextmanager
-def _run_server(folder: Path) -> Iterator[dict[str, Any]]:
-    """A `linkstead dev` on free ports; gives its ready file. What it logs is shown if it does not start."""
-    ready_file = folder / "ready.json"
-    ports = ["--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"]
-    files = ["--data", str(folder / "data"), "--ready-file", str(ready_file)]
-    with _run_child(folder, "server", ["linkstead", "dev", *ports, *files], {}) as (child, fail):
-        _wait(child, fail, ready_file.is_file)
-        yield msgspec.json.decode(ready_file.read_bytes())
-
-
-@contextmanager
-def _run_device(folder: Path, mqtt: str, endpoint: Endpoint) -> Iterator[None]:
-    """The device of the user's, online and subscribed to its custom topic."""
-    own = demo_data.OWN
-    host, port = parse_address(mqtt)
-    arguments = [host, str(port), demo_data.PRODUCT_KEY, own.device_name, CUSTOM_TOPIC]
-    secret = {DEVICE_SECRET_VARIABLE: own.device_secret}
-    with _run_child(folder, "device", ["linkstead.cli.link_device", *arguments], secret) as (child, fail):
-        _wait(child, fail, lambda: bool(endpoint.inspect(f"devices/{DEVICE_PATH}")["subscriptions"]))
-        yield
-
-
-DEVICE_PATH = f"{demo_data.PRODUCT_KEY}/{demo_data.OWN.device_name}"
-
-
-@contextmanager
-def _run_child(
-    folder: Path, name: str, arguments: list[str], secrets: dict[str, str]
-) -> Iterator[tuple["subprocess.Popen[bytes]", Callable[[str], click.ClickException]]]:
-    """A module of Python as a child process, ended with this; what it says goes to a file in the folder.
+class Child:
+    """A module of Python as a child process, to be used as a context; what it says goes to a file in the folder.
 
     The user's own settings are kept from it: it starts in the folder, without variables of ours.
     """
-    log_path = folder / f"{name}.log"
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(VARIABLE_PREFIX)}
 
-    def fail(reason: str) -> click.ClickException:
-        tail = log_path.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-        return click.ClickException("\n".join([f"the {name} {reason}", *tail]))
+    def __init__(self, folder: Path, name: str, arguments: list[str], secrets: Mapping[str, str]) -> None:
+        self._name = name
+        self._log_path = folder / f"{name}.log"
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(VARIABLE_PREFIX)}
+        with self._log_path.open("wb") as log_file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=folder,
+                env={**environment, **secrets},
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=subprocess.STDOUT,
+            )
 
-    with log_path.open("wb") as log_file:
-        child = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            cwd=folder,
-            env={**environment, **secrets},
-            stdin=subprocess.DEVNULL,
-            stdout=log_file,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield child, fail
-    finally:
-        child.terminate()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
         try:
-            child.wait(END_WAIT_S)
+            self._process.wait(END_WAIT_S)
         except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            self._process.kill()
+            self._process.wait()
+
+    def wait_until(self, is_done: Callable[[], bool]) -> None:
+        """Wait for what the child is to bring about.
+
+        Raises:
+            click.ClickException: it ended, or took more than `START_WAIT_S`; with the end of what it said.
+        """
+        deadline_s = time.monotonic() + START_WAIT_S
+        while not is_done():
+            if self._process.poll() is not None:
+                raise self._failure(f"ended with {self._process.returncode}")
+            if time.monotonic() > deadline_s:
+                raise self._failure(f"was not ready within {START_WAIT_S:.0f} s")
+            time.sleep(POLL_S)
+
+    def _failure(self, reason: str) -> click.ClickException:
+        tail = self._log_path.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+        return click.ClickException("\n".join([f"the {self._name} {reason}", *tail]))
 
 
-def _wait(
-    child: "subprocess.Popen[bytes]", fail: Callable[[str], click.ClickException], is_done: Callable[[], bool]
-) -> None:
-    deadline_s = time.monotonic() + START_WAIT_S
-    while not is_done():
-        if child.poll() is not None:
-            raise fail(f"ended with {child.returncode}")
-        if time.monotonic() > deadline_s:
-            raise fail(f"was not ready within {START_WAIT_S:.0f} s")
-        time.sleep(POLL_S)
+def _start_server(stack: ExitStack, folder: Path) -> dict[str, Any]:
+    """A `linkstead dev` on free ports; returns what its ready file says."""
+    ready_file = folder / "ready.json"
+    ports = ["--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"]
+    files = ["--data", str(folder / "data"), "--ready-file", str(ready_file)]
+    server = stack.enter_context(Child(folder, "server", ["linkstead", "dev", *ports, *files], {}))
+    server.wait_until(ready_file.is_file)
+    ready: dict[str, Any] = msgspec.json.decode(ready_file.read_bytes())
+    return ready
+
+
+def _start_device(stack: ExitStack, folder: Path, mqtt: str, endpoint: Endpoint) -> None:
+    """The device that is left for the user's own; returns when it is online and has subscribed to its custom topic."""
+    host, port = parse_address(mqtt)
+    arguments = [host, str(port), demo_data.PRODUCT_KEY, demo_data.OWN.device_name, CUSTOM_TOPIC]
+    secret = {DEVICE_SECRET_VARIABLE: demo_data.OWN.device_secret}
+    device = stack.enter_context(Child(folder, "device", ["linkstead.cli.link_device", *arguments], secret))
+    device.wait_until(lambda: bool(endpoint.inspect(f"devices/{DEVICE_PATH}")["subscriptions"]))
 
 
 def _call(endpoint: Endpoint, http: str, topic: str) -> bool:
     """One RRpc with the official SDK, its answer and timeline printed; True when the device answered."""
     # The SDK takes over a second to import, and is an extra.
-    from alibabacloud_iot20180120.client import Client  # noqa: PLC0415
     from alibabacloud_iot20180120.models import RRpcRequest  # noqa: PLC0415
-    from alibabacloud_tea_openapi.models import Config  # noqa: PLC0415
-    from Tea.exceptions import TeaException  # noqa: PLC0415
 
-    client = Client(
-        Config(
-            access_key_id=DEMO_ACCESS_KEY_ID,
-            access_key_secret=DEMO_ACCESS_KEY_SECRET,
-            endpoint=http,
-            protocol="http",
-        )
-    )
     request = RRpcRequest(
         product_key=demo_data.PRODUCT_KEY,
         device_name=demo_data.OWN.device_name,
@@ -160,11 +153,55 @@ def _call(endpoint: Endpoint, http: str, topic: str) -> bool:
         topic=topic or None,
     )
     click.echo(f"\nRRpc on the topic {topic}" if topic else "\nRRpc on the system topic")
-    try:
-        answer = client.r_rpc(request).body.to_map()
-    except TeaException as error:
-        click.echo(f"refused: {error.code}: {error.message}", err=True)
+    answer = _ask(lambda client: client.r_rpc(request), http)
+    if answer is None:
         return False
     click.echo(describe_answer(answer) + "\n")
     click.echo(draw_call(endpoint.inspect(f"calls/{answer['RequestId']}"), "en"))
     return bool(answer.get("RrpcCode") == Verdict.SUCCESS)
+
+
+def _invoke(endpoint: Endpoint, http: str, identifier: str, arguments: str) -> bool:
+    """One InvokeThingService with the official SDK, its answer and timeline printed; True when the device answered.
+
+    The result of an asynchronous service comes after the answer: it is waited for.
+    """
+    from alibabacloud_iot20180120.models import InvokeThingServiceRequest  # noqa: PLC0415
+
+    request = InvokeThingServiceRequest(
+        product_key=demo_data.PRODUCT_KEY,
+        device_name=demo_data.OWN.device_name,
+        identifier=identifier,
+        args=arguments,
+    )
+    click.echo(f"\nInvokeThingService {identifier} {arguments}")
+    answer = _ask(lambda client: client.invoke_thing_service(request), http)
+    if answer is None:
+        return False
+    data = answer.get("Data") or {}
+    said = answer.get("ErrorMessage") or data.get("Result") or f"accepted as {data.get('MessageId')}"
+    click.echo(f"Success {answer.get('Success')}\n{said}\n")
+    deadline_s = time.monotonic() + END_WAIT_S
+    record = endpoint.inspect(f"calls/{answer['RequestId']}")
+    while record["verdict"] is None and time.monotonic() < deadline_s:
+        time.sleep(POLL_S)
+        record = endpoint.inspect(f"calls/{answer['RequestId']}")
+    click.echo(draw_call(record, "en"))
+    return bool(answer.get("Success") and record["verdict"] == Verdict.SUCCESS)
+
+
+def _ask(call: Callable[[Any], Any], http: str) -> dict[str, Any] | None:
+    """What the official SDK gives back; None when it raised, which is printed."""
+    from alibabacloud_iot20180120.client import Client  # noqa: PLC0415
+    from alibabacloud_tea_openapi.models import Config  # noqa: PLC0415
+    from Tea.exceptions import TeaException  # noqa: PLC0415
+
+    config = Config(
+        access_key_id=DEMO_ACCESS_KEY_ID, access_key_secret=DEMO_ACCESS_KEY_SECRET, endpoint=http, protocol="http"
+    )
+    try:
+        answer: dict[str, Any] = call(Client(config)).body.to_map()
+    except TeaException as error:
+        click.echo(f"the SDK raised {type(error).__name__}: {error}", err=True)
+        return None
+    return answer

@@ -1,14 +1,27 @@
 """What `dev` has ready: a product and a few devices, their names and secrets known to everybody."""
 
+import importlib.resources
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from linkstead.clock import milliseconds
 from linkstead.registry import PUBLIC_INSTANCE, Device, DeviceKey, creation
 from linkstead.server import Server, StartError
+from linkstead.tsl import ThingModel, read_tsl
 
 PRODUCT_KEY = "a1LinkDemo0"
 PRODUCT_NAME = "Demo-lamp"
 PRODUCT_SECRET = "LinksteadDemo000"
+
+
+MODEL_PATH = Path(str(importlib.resources.files(__package__).joinpath("lamp.tsl.json")))
+"""The thing model of the demo product: services Blink and SelfTest (synchronous), RunScene (asynchronous)."""
+
+
+def read_model() -> ThingModel:
+    """The thing model of the demo product."""
+    return ThingModel(PRODUCT_KEY, (replace(read_tsl(MODEL_PATH.read_bytes()).module, module_id=""),))
 
 
 class DemoDevice(NamedTuple):
@@ -51,12 +64,14 @@ async def add_demo_data(server: Server, *, dynamic_registration: bool) -> list[D
             instance_id=PUBLIC_INSTANCE,
             product_name=PRODUCT_NAME,
             node_type=0,
+            aliyun_commodity_code="iothub_senior",
             created_ms=now_ms,
             dynamic_registration=dynamic_registration,
             product_key=PRODUCT_KEY,
             product_secret=PRODUCT_SECRET,
         )
         await creation.add_product(registry, ids, product, key_given=True)
+        await server.models.publish(read_model(), "1.0", "", now_ms)
     devices = []
     for name, secret, _ in DEVICES:
         device = await registry.find_device(DeviceKey(PRODUCT_KEY, name))

@@ -1,26 +1,31 @@
 """`device`: devices, straight in the database, and one that is simulated."""
 
 import asyncio
+import codecs
 import csv
 import json
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from linkstead.cli.csv_file import Row, check_faults, read_csv
-from linkstead.cli.installation import Installation, open_installation, with_storage
+from linkstead.cli.installation import Installation, open_installation
 from linkstead.cli.logs import set_up_logs
-from linkstead.cli.options import ADDRESS, config_option, storage_options
+from linkstead.cli.options import ADDRESS, option, with_storage
 from linkstead.cli.tables import JSON_OPTION, print_record
 from linkstead.config import Address, Settings
 from linkstead.errors import ApiError
 from linkstead.registry import AlreadyExists, Device, DeviceKey, DeviceStatus, creation, names
 from linkstead.server import SystemClock
-from linkstead.simulator import SimulatedDevice
-from linkstead.simulator.device import RefusedError
+from linkstead.simulator import Behaviour, BehaviourError, SimulatedDevice, read_behaviour
+from linkstead.simulator.behaviour import EVERY_S_MAX, EVERY_S_MIN
+from linkstead.simulator.device import POST_EVERY_S, Carrier, RefusedError
+from linkstead.tsl import ModelError, Module, ThingModel, read_tsl
+from linkstead.tsl.reading import check_modules
 
 CSV_COLUMNS = ("product_key", "device_name", "device_secret", "nickname")
 BATCH_ROWS = 1_000
@@ -29,21 +34,20 @@ BATCH_ROWS = 1_000
 DEVICE_SECRET_VARIABLE = "LINKSTEAD_DEVICE_SECRET"
 """The environment variable for a device's secret: other users of the machine do not see it."""
 
-_STORAGE = [config_option(), *storage_options()]
-
 
 @click.group()
 def device() -> None:
     """Devices. A running server can call a new one at once."""
 
 
-@device.command(params=[*_STORAGE, JSON_OPTION])
+@device.command()
 @click.argument("product_key", metavar="[PRODUCT_KEY]", default="")
 @click.argument("device_name", metavar="[NAME]", default="")
 @click.option("--device-secret", default="", help="Carried over from elsewhere; drawn when it is not given.")
 @click.option("--nickname", default="", help="4 to 64 letters, digits and _; a Chinese character counts 2.")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), metavar="FILE", help="Make all that a file lists.")
 @click.option("--skip-existing", is_flag=True, help="With --csv: pass over devices that are there already.")
+@JSON_OPTION
 @with_storage
 def create(
     settings: Settings,
@@ -166,8 +170,9 @@ async def _write(installation: Installation, devices: Sequence[Device]) -> None:
             bar.update(len(batch))
 
 
-@device.command("list", params=[*_STORAGE, JSON_OPTION])
+@device.command("list")
 @click.argument("product_key")
+@JSON_OPTION
 @with_storage
 def list_devices(settings: Settings, product_key: str, as_json: bool) -> None:
     """List the devices of a product, newest first; no secrets. With --json, one object a line."""
@@ -207,30 +212,115 @@ def _status(each: Device) -> DeviceStatus:
     return DeviceStatus.ONLINE if each.is_online else DeviceStatus.OFFLINE
 
 
-@device.command(params=_STORAGE)
+@device.command()
 @click.argument("product_key")
 @click.argument("device_name")
-@click.option("--mqtt", type=ADDRESS, default=str(Settings().mqtt), show_default=True, help="The server's MQTT port.")
+@option("--mqtt", type=ADDRESS, default=str(Settings().mqtt), help="The server's MQTT port.")
 @click.option("--device-secret", envvar=DEVICE_SECRET_VARIABLE, show_envvar=True, help="The device's secret.")
 @click.option("--from-store", is_flag=True, help="Take the secret from the database in --data or --database.")
+@click.option(
+    "--model",
+    "model_paths",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Be what this thing model says, a TSL document; once for each of its modules.",
+)
+@click.option(
+    "--behaviour",
+    "behaviour_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.py",
+    help="Do what the functions of this file say. The file is run, so it should be one you trust.",
+)
+@click.option(
+    "--post-every-s",
+    type=float,
+    metavar="N",
+    show_default=f"what --behaviour says, or {POST_EVERY_S:.0f}",
+    help=f"Seconds between posts of all properties, {EVERY_S_MIN} to {EVERY_S_MAX:.0f}; 0: only when it connects.",
+)
+@click.option(
+    "--carrier",
+    type=click.Choice(get_args(Carrier)),
+    default="ext",
+    show_default=True,
+    help="Ask for synchronous services on /ext/rrpc/…, or on the system topic.",
+)
 @with_storage
 def run(
-    settings: Settings, product_key: str, device_name: str, mqtt: Address, device_secret: str | None, from_store: bool
+    settings: Settings,
+    product_key: str,
+    device_name: str,
+    mqtt: Address,
+    device_secret: str | None,
+    from_store: bool,
+    model_paths: tuple[Path, ...],
+    behaviour_path: Path | None,
+    post_every_s: float | None,
+    carrier: Carrier,
 ) -> None:
-    """Be a device until Ctrl-C: connect, stay connected, and answer every call with its own payload."""
+    """Be a device until Ctrl-C: connect, stay connected, and answer every call.
+
+    Without --model each call is answered with its own payload.
+    """
+    if not model_paths and (behaviour_path is not None or post_every_s is not None):
+        raise click.UsageError("--behaviour and --post-every-s need --model FILE")
+    if post_every_s and not EVERY_S_MIN <= post_every_s <= EVERY_S_MAX:
+        raise click.UsageError(f"--post-every-s takes {EVERY_S_MIN} to {EVERY_S_MAX:.0f}, or 0")
     key = DeviceKey(product_key, device_name)
+    model = _read_model(product_key, model_paths) if model_paths else None
+    behaviour = _read_behaviour(behaviour_path, model) if behaviour_path and model else Behaviour()
     if from_store:
         device_secret = asyncio.run(_find_secret(settings, key))
     elif device_secret is None:
         raise click.UsageError("give --device-secret or --from-store")
     set_up_logs("text")
-    simulated = SimulatedDevice(mqtt.host, mqtt.port, key, device_secret, SystemClock())
+    simulated = SimulatedDevice(
+        mqtt.host,
+        mqtt.port,
+        key,
+        device_secret,
+        SystemClock(),
+        model=model,
+        behaviour=behaviour,
+        post_every_s=post_every_s,
+        carrier=carrier,
+    )
     try:
         asyncio.run(_run_until_signalled(simulated, f"{key} is connected to {mqtt} and answers calls; Ctrl-C ends it"))
     except RefusedError as error:
         raise click.ClickException(
             f"{mqtt} refused {key} (CONNACK {error.args[0]}): is it registered there, enabled, and this its secret?"
         ) from None
+
+
+def _read_model(product_key: str, paths: Sequence[Path]) -> ThingModel:
+    """The model that some documents make, in any order. The product that they name does not matter.
+
+    Raises:
+        click.ClickException: one of them is at fault, or two are of the same module.
+    """
+    modules: list[Module] = []
+    for path in paths:
+        try:
+            modules.append(read_tsl(path.read_bytes().removeprefix(codecs.BOM_UTF8)).module)
+        except ModelError as error:
+            raise click.ClickException(f"{path}: {error}") from None
+    modules.sort(key=lambda module: module.module_id)
+    model = ThingModel(product_key, tuple(modules if not modules[0].module_id else (Module(), *modules)))
+    try:
+        check_modules(model)
+    except ModelError as error:
+        raise click.ClickException(f"--model: {error}") from None
+    return model
+
+
+def _read_behaviour(path: Path, model: ThingModel) -> Behaviour:
+    try:
+        return read_behaviour(path.read_bytes(), str(path), model)
+    except BehaviourError as error:
+        raise click.ClickException(str(error)) from None
 
 
 async def _find_secret(settings: Settings, key: DeviceKey) -> str:

@@ -3,7 +3,7 @@
 import http.client
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import wraps
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -12,7 +12,7 @@ import click
 
 from linkstead.api.openapi import VERSION
 from linkstead.api.signatures import encode_parameters, format_timestamp, signed_headers_v3
-from linkstead.cli.options import ACCESS_KEY_ID, ACCESS_KEY_SECRET, FILE, option, pair_secret
+from linkstead.cli.options import ACCESS_KEY_ID, ACCESS_KEY_SECRET, FILE, Command, add_options, option, pair_secret
 from linkstead.clock import Clock
 from linkstead.config import DEMO_ACCESS_KEY_ID
 from linkstead.errors import codes
@@ -162,25 +162,23 @@ def parse_endpoint(url: str) -> tuple[str, str, int]:
     return parts.scheme, host, port or DEFAULT_PORTS[parts.scheme]
 
 
-def connection_options() -> list[click.Option]:
-    """What leads to a running server: `--endpoint`, the key, `--ca`."""
-    return [
-        option("--endpoint", default=DEFAULT_ENDPOINT, metavar="URL", help="The running server."),
-        option("--access-key-id", type=ACCESS_KEY_ID, default=DEMO_ACCESS_KEY_ID, help="The key to call with."),
-        option("--access-key-secret", type=ACCESS_KEY_SECRET, show_default="the demo key's", help="Its secret."),
-        option("--ca", type=FILE, help="Certificates to trust for https, PEM."),
-    ]
-
-
-def with_endpoint(function: Callable[..., None]) -> Callable[..., None]:
-    """Hand a command its `endpoint` in place of `connection_options`."""
+def with_endpoint(function: Command) -> Command:
+    """Give a command the options that lead to a running server, and hand it the `endpoint` that they make."""
 
     @wraps(function)
     def wrapper(
         *, endpoint: str, access_key_id: str, access_key_secret: str | None, ca: str | None, **others: Any
-    ) -> None:
+    ) -> Any:
         secret = pair_secret(access_key_id, access_key_secret) or ""
         clock = SystemClock()
-        function(endpoint=Endpoint(endpoint, access_key_id, secret, ca, clock, SystemIds(clock)), **others)
+        return function(endpoint=Endpoint(endpoint, access_key_id, secret, ca, clock, SystemIds(clock)), **others)
 
-    return wrapper
+    return add_options(
+        wrapper,
+        [
+            option("--endpoint", default=DEFAULT_ENDPOINT, metavar="URL", help="The running server."),
+            option("--access-key-id", type=ACCESS_KEY_ID, default=DEMO_ACCESS_KEY_ID, help="The key to call with."),
+            option("--access-key-secret", type=ACCESS_KEY_SECRET, show_default="the demo key's", help="Its secret."),
+            option("--ca", type=FILE, help="Certificates to trust for https, PEM."),
+        ],
+    )

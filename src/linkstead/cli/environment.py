@@ -21,31 +21,27 @@ from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings, parse_addres
 
 
 class _Ready(msgspec.Struct):
-    """What is read of a ready file."""
+    """What is read of a ready file; the addresses are HOST:PORT."""
 
     http: str
     mqtt: str
     access_key_id: str | None
 
 
-@click.command(
-    params=[
-        click.Option(["--ready-file"], type=FILE, help="Take ports and key from the ready file of a running server."),
-        option("--endpoint", default=DEFAULT_ENDPOINT, metavar="URL", help="The server."),
-        option("--mqtt", type=ADDRESS, default=str(Settings().mqtt), help="Its MQTT port."),
-        option("--access-key-id", type=ACCESS_KEY_ID, show_default=DEMO_ACCESS_KEY_ID, help="The key."),
-        option("--access-key-secret", type=ACCESS_KEY_SECRET, show_default="the demo key's", help="Its secret."),
-    ]
-)
+@click.command()
+@click.option("--ready-file", type=FILE, help="Take ports and key from the ready file of a running server.")
+@option("--endpoint", default=DEFAULT_ENDPOINT, metavar="URL", help="The server.")
+@option("--mqtt", type=ADDRESS, default=str(Settings().mqtt), help="Its MQTT port.")
+@option("--access-key-id", type=ACCESS_KEY_ID, show_default=DEMO_ACCESS_KEY_ID, help="The key.")
+@option("--access-key-secret", type=ACCESS_KEY_SECRET, show_default="the demo key's", help="Its secret.")
 def env(
     ready_file: str | None, endpoint: str, mqtt: Address, access_key_id: str | None, access_key_secret: str | None
 ) -> None:
     """Print shell exports that lead SDKs, programs and these commands to the server: eval "$(linkstead env)"."""
     if ready_file is not None:
-        ready = _read_ready_file(Path(ready_file))
-        endpoint = f"http://{reachable(parse_address(ready.http))}"
-        mqtt = reachable(parse_address(ready.mqtt))
-        access_key_id = access_key_id or ready.access_key_id
+        http, mqtt, key_of_file = _read_ready_file(Path(ready_file))
+        endpoint = f"http://{http}"
+        access_key_id = access_key_id or key_of_file
     parse_endpoint(endpoint)
     access_key_id = access_key_id or DEMO_ACCESS_KEY_ID
     secret = pair_secret(access_key_id, access_key_secret) or ""
@@ -62,10 +58,12 @@ def env(
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
-def _read_ready_file(path: Path) -> _Ready:
+def _read_ready_file(path: Path) -> tuple[Address, Address, str | None]:
+    """Where HTTP and MQTT are reached from this machine, and the id of the key."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Ready)
+        ready = msgspec.json.decode(path.read_bytes(), type=_Ready)
+        return reachable(parse_address(ready.http)), reachable(parse_address(ready.mqtt)), ready.access_key_id
     except OSError as error:
         raise click.UsageError(f"--ready-file {path}: {error.strerror}") from None
-    except msgspec.DecodeError:
+    except ValueError:
         raise click.UsageError(f"--ready-file {path}: it is not a ready file") from None

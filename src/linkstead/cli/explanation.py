@@ -24,6 +24,12 @@ EXPLANATIONS = {
         "设备按时应答。",
         "",
     ),
+    Diagnosis.DELIVERED: Explanation(
+        "The message was delivered: written to the connection at QoS 0, acknowledged by the device at QoS 1.",
+        "",
+        "消息已送达：QoS 0 表示已写入连接，QoS 1 表示设备已确认收到。",
+        "",
+    ),
     Diagnosis.NEVER_ACTIVATED: Explanation(
         "The device is registered, but has never connected.",
         "Connect it: do its host and port lead to this server, are its ProductKey, DeviceName and DeviceSecret right?",
@@ -41,6 +47,12 @@ EXPLANATIONS = {
         "Look at its power and network; the server's log says when and why its last connection ended.",
         "收到调用时设备未连接。",
         "请检查设备的电源和网络；服务器日志中有其上次连接断开的时间和原因。",
+    ),
+    Diagnosis.NOT_SUBSCRIBED: Explanation(
+        "The device was within reach, but had not subscribed to the topic of the message.",
+        "Have the device subscribe to the topic when it connects, and check that the two are spelled alike.",
+        "设备可达，但没有订阅该消息的 Topic。",
+        "请让设备在连接后订阅该 Topic，并检查两边的 Topic 是否一致。",
     ),
     Diagnosis.HALF_CONNECTED: Explanation(
         "The device's connection had broken, less than one keep-alive period before the call.",

@@ -4,20 +4,18 @@ A server that runs on the same database notices within a second what they change
 """
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import click
 from sqlalchemy.exc import DBAPIError
 
-from linkstead.cli.options import check_database
 from linkstead.clock import Clock, milliseconds
 from linkstead.config import DEMO_ACCESS_KEY_ID, Settings
 from linkstead.ids import LETTERS_AND_DIGITS, Ids
+from linkstead.models import ModelShelf
 from linkstead.registry import AccessKey, Account, AlreadyExists, Device, DeviceKey, Instance, Product, Registry, Store
 from linkstead.server import ACCOUNT_ID_DIGITS, SystemClock, SystemIds, database_path
 from linkstead.store import SqliteStore
@@ -37,6 +35,7 @@ class Installation:
 
     store: Store
     registry: Registry
+    models: ModelShelf
     clock: Clock
     ids: Ids
 
@@ -45,24 +44,19 @@ class Installation:
         """Milliseconds since 1970 UTC."""
         return milliseconds(self.clock.time_s())
 
-    async def find_account(self, name_or_id: str | None) -> Account:
-        """The account of this name or id; None: the only one there is.
+    async def find_account(self, name_or_id: str) -> Account:
+        """The account of this name or id. Raises click.ClickException where there is none."""
+        for account in await self.store.list_accounts():
+            if name_or_id in (account.account_id, account.name):
+                return account
+        raise click.ClickException(f"there is no account {name_or_id!r}; see `linkstead account list`")
 
-        Raises:
-            click.ClickException: there is none.
-            click.UsageError: there are several and none was named.
-        """
+    async def find_only_account(self) -> Account | None:
+        """The only account, or None where there is none yet. Raises click.UsageError where there are several."""
         accounts = await self.store.list_accounts()
-        if name_or_id is not None:
-            for account in accounts:
-                if name_or_id in (account.account_id, account.name):
-                    return account
-            raise click.ClickException(f"there is no account {name_or_id!r}; see `linkstead account list`")
-        if not accounts:
-            raise click.ClickException("there is no account yet; make one with `linkstead account create NAME`")
         if len(accounts) > 1:
             raise click.UsageError(f"there are {len(accounts)} accounts: name one with --account")
-        return accounts[0]
+        return accounts[0] if accounts else None
 
     async def add_account(self, name: str, access_key_id: str | None = None, secret: str | None = None) -> AccessKey:
         """Make an account and its first key; id and secret of the key that are not given are drawn.
@@ -159,7 +153,7 @@ async def open_installation(settings: Settings, *, is_new_allowed: bool = False)
     store = SqliteStore(path, clock)
     await store.open()
     try:
-        yield Installation(store, Registry(store, clock.monotonic_s), clock, SystemIds(clock))
+        yield Installation(store, Registry(store, clock.monotonic_s), ModelShelf(store), clock, SystemIds(clock))
     except DBAPIError as error:
         raise click.ClickException(f"the database {path} failed: {error.orig}") from None
     finally:
@@ -182,14 +176,3 @@ def check_name(what: str, text: str) -> None:
     """Raises click.UsageError for a name of an account or a user that is empty, too long or not printable."""
     if not 1 <= len(text) <= NAME_CHARS_MAX or not text.isprintable():
         raise click.UsageError(f"{what} takes 1-{NAME_CHARS_MAX} printable characters")
-
-
-def with_storage(function: Callable[..., None]) -> Callable[..., None]:
-    """Hand a command the `settings` that `storage_options` make, in place of these."""
-
-    @wraps(function)
-    def wrapper(*, data: str, database: str | None, **others: Any) -> None:
-        check_database(database)
-        function(settings=Settings(data=data, database=database), **others)
-
-    return wrapper

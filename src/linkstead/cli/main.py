@@ -60,7 +60,9 @@ def _place(error: click.ClickException) -> str:
     return f"{error.ctx.meta[CONFIG_META]}: "
 
 
-@click.group(cls=_Linkstead, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(
+    "linkstead", cls=_Linkstead, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+)
 @click.version_option(__version__, prog_name="linkstead", message="%(prog)s %(version)s")
 def main() -> None:
     """A self-hosted server that calls devices through the protocol of Alibaba Cloud IoT Platform."""

@@ -5,7 +5,8 @@ What is given on the command line wins over the environment, that over the file,
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,6 +33,9 @@ WORKERS_MAX = 256
 _ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9._@\-]{1,64}")
 _ACCESS_KEY_SECRET = re.compile(r"[\x21-\x7e]{1,128}")
 
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
+
 LATER = {
     "amqp": "server-side subscription over AMQP is to come",
     "amqps": "server-side subscription over AMQP is to come",
@@ -49,8 +53,6 @@ class AddressType(click.ParamType[Address]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
         """See `parse_address`."""
-        if isinstance(value, Address):
-            return value
         try:
             return parse_address(str(value))
         except ValueError as error:
@@ -97,38 +99,41 @@ def variable(flag: str) -> str:
     return VARIABLE_PREFIX + flag.removeprefix("--").partition("/")[0].replace("-", "_").upper()
 
 
-def option(flag: str, **attributes: Any) -> click.Option:
+def option(flag: str, **attributes: Any) -> Decorator:
     """An option that is also an environment variable."""
     attributes.setdefault("show_default", attributes.get("default") is not None)
-    return click.Option([flag], envvar=variable(flag), show_envvar=True, **attributes)
+    return click.option(flag, envvar=variable(flag), show_envvar=True, **attributes)
 
 
-def config_option() -> click.Option:
-    """`--config`: the file whose keys are the options of `dev` and `serve`."""
-    return option(
-        "--config",
-        type=FILE,
-        is_eager=True,
-        expose_value=False,
-        callback=_read_config,
-        show_default=f"{CONFIG_FILE}, when it is there",
-        help="File with options, one `name = value` a line (TOML).",
-    )
+def add_options(command: Command, options: Sequence[Decorator]) -> Command:
+    """Give a command these options, in this order, after those that stand above it."""
+    for each in reversed(options):
+        command = each(command)
+    return command
 
 
-def storage_options() -> list[click.Option]:
-    """`--data` and `--database`."""
+def storage_options() -> list[Decorator]:
+    """`--config`, `--data` and `--database`."""
     return [
+        option(
+            "--config",
+            type=FILE,
+            is_eager=True,
+            expose_value=False,
+            callback=_read_config,
+            show_default=f"{CONFIG_FILE}, when it is there",
+            help="File with options, one `name = value` a line (TOML).",
+        ),
         option("--data", default=Settings().data, metavar="DIR", help="Directory of the database; made when missing."),
         option("--database", metavar="URL", help="sqlite:///PATH in place of the file in --data."),
     ]
 
 
-def server_options(*, is_production: bool) -> list[click.Option]:
+def server_options(*, is_production: bool) -> list[Decorator]:
     """Every option of `serve`, or of `dev` with its defaults."""
     plain = Settings()
     return [
-        config_option(),
+        *storage_options(),
         option("--http", type=ADDRESS, default=str(plain.http), help="Where the OpenAPI listens; port 0: a free one."),
         option(
             "--mqtt", type=ADDRESS, default=str(plain.mqtt), help="Where devices connect; with a certificate, TLS too."
@@ -139,11 +144,11 @@ def server_options(*, is_production: bool) -> list[click.Option]:
         option("--amqps", type=ADDRESS, show_default="off", help="Not in this version yet."),
         option("--tls-cert", type=FILE, help="Certificate chain, PEM; given together with --tls-key."),
         option("--tls-key", type=FILE, help="Its private key, PEM."),
-        *storage_options(),
         option("--nats", metavar="URL", help="Not in this version yet."),
         option(
             "--workers",
             type=click.IntRange(1, WORKERS_MAX),
+            metavar="N",
             default=1,
             help="Processes; more than 1 not in this version yet.",
         ),
@@ -187,6 +192,7 @@ def server_options(*, is_production: bool) -> list[click.Option]:
         option(
             "--service-timeout-ms",
             type=click.IntRange(SERVICE_TIMEOUT_MS_MIN, SERVICE_TIMEOUT_MS_MAX),
+            metavar="MS",
             default=plain.service_timeout_ms,
             help="How long a synchronous service waits; takes effect with thing services.",
         ),
@@ -208,6 +214,30 @@ def server_options(*, is_production: bool) -> list[click.Option]:
         ),
         option("--ready-file", type=FILE, help="Written, as JSON, when everything listens; removed at the end."),
     ]
+
+
+def with_settings(*, is_production: bool) -> Decorator:
+    """Give a command the options of `serve`, or of `dev`, and hand it the `settings` that they make."""
+
+    def decorate(function: Command) -> Command:
+        @wraps(function)
+        def wrapper(**options: Any) -> Any:
+            return function(settings=read_settings(options, is_production=is_production))
+
+        return add_options(wrapper, server_options(is_production=is_production))
+
+    return decorate
+
+
+def with_storage(function: Command) -> Command:
+    """Give a command the options that say where the database is, and hand it the `settings` that they make."""
+
+    @wraps(function)
+    def wrapper(*, data: str, database: str | None, **others: Any) -> Any:
+        check_database(database)
+        return function(settings=Settings(data=data, database=database), **others)
+
+    return add_options(wrapper, storage_options())
 
 
 def read_settings(options: Mapping[str, Any], *, is_production: bool) -> Settings:
@@ -304,7 +334,10 @@ def _read_value(path: Path, key: str, value: object) -> object:
     return value
 
 
-CONFIG_KEYS = sorted(
-    str(known.name).replace("_", "-") for known in server_options(is_production=True) if known.name != "config"
-)
+@click.command()
+@partial(add_options, options=server_options(is_production=True))
+def _every_option(**_: Any) -> None: ...
+
+
+CONFIG_KEYS = sorted(str(each.name).replace("_", "-") for each in _every_option.params if each.name != "config")
 """The keys that a configuration file may have: the options' names without dashes in front."""

@@ -10,9 +10,13 @@ import click
 
 from linkstead.cli.account import describe_key
 from linkstead.cli.csv_file import Row, check_faults, read_csv
-from linkstead.cli.installation import DEFAULT_ACCOUNT_NAME, Installation, open_installation, with_storage
-from linkstead.cli.options import config_option, storage_options
+from linkstead.cli.endpoint import DEFAULT_ENDPOINT
+from linkstead.cli.installation import DEFAULT_ACCOUNT_NAME, Installation, open_installation
+from linkstead.cli.options import option, with_storage
+from linkstead.cli.service_call import write_program
+from linkstead.cli.snippets import LANGUAGES, SECRET_VARIABLE
 from linkstead.cli.tables import JSON_OPTION, print_record, print_records
+from linkstead.cli.thing_model import describe_model, export_model, import_model
 from linkstead.config import Settings
 from linkstead.errors import ApiError, codes
 from linkstead.registry import PUBLIC_INSTANCE, Account, AlreadyExists, Product, creation
@@ -30,15 +34,13 @@ CSV_COLUMNS = (
 )
 """Of the file that `create --csv` reads. An empty cell means what the option left out means; the last is 0 or 1."""
 
-_STORAGE = [config_option(), *storage_options()]
-
 
 @click.group()
 def product() -> None:
     """Products. A running server notices a change within a second."""
 
 
-@product.command(params=[*_STORAGE, JSON_OPTION])
+@product.command()
 @click.argument("product_name", metavar="[NAME]", default="")
 @click.option("--product-key", default="", help="Carried over from elsewhere; drawn when it is not given.")
 @click.option("--product-secret", default="", help="Carried over from elsewhere; drawn when it is not given.")
@@ -58,6 +60,7 @@ def product() -> None:
     "--instance", "instance_id", default=PUBLIC_INSTANCE, metavar="ID", help="A named instance of the account."
 )
 @click.option("--account", "name_or_id", metavar="NAME_OR_ID", help="Whose; needed where there are several accounts.")
+@JSON_OPTION
 @with_storage
 def create(
     settings: Settings, csv_path: Path | None, instance_id: str, name_or_id: str | None, as_json: bool, **values: Any
@@ -93,14 +96,14 @@ async def _create(
 ) -> tuple[list[Product], dict[str, str]]:
     """The products made, and the first key of the account when that had to be made too."""
     registry, ids = installation.registry, installation.ids
-    accounts = await installation.store.list_accounts()
-    account = await installation.find_account(name_or_id) if accounts or name_or_id else None
+    find_account, find_only_account = installation.find_account, installation.find_only_account
+    account = await (find_account(name_or_id) if name_or_id else find_only_account())
     # All that can be wrong is found before the account is made: its key must not be lost to an error.
     new = await _build(installation, account, rows, instance_id)
     first_key: dict[str, str] = {}
     if account is None:
         first_key = describe_key(await installation.add_account(DEFAULT_ACCOUNT_NAME))
-        account = await installation.find_account(None)
+        account = await find_account(DEFAULT_ACCOUNT_NAME)
     made = []
     for row, each in zip(rows, new, strict=True):
         key_given = bool(row.cells["product_key"])
@@ -115,11 +118,15 @@ async def _build(
     """The products of some rows, without an account yet.
 
     Raises:
-        ApiError: the only row, of no file, is at fault.
+        ApiError: the only row, of no file, is at fault, or there would be more products than an account may have.
         click.ClickException: rows of a file are at fault, or the account has no such instance.
     """
     await _check_instance(installation, account, instance_id)
-    names, keys = await _find_names(installation, account, instance_id), set[str]()
+    there = await _list(installation, account) if account is not None else []
+    if len(there) + len(rows) > creation.PRODUCTS_PER_ACCOUNT_MAX:
+        raise ApiError(codes.PRODUCT_COUNT_EXCEED_MAX)
+    names = {product.product_name for product in there if product.instance_id == instance_id}
+    keys: set[str] = set()
     products: list[Product] = []
     faults: list[tuple[int, str]] = []
     for row in rows:
@@ -176,20 +183,15 @@ async def _check_instance(installation: Installation, account: Account | None, i
         )
 
 
-async def _find_names(installation: Installation, account: Account | None, instance_id: str) -> set[str]:
-    if account is None:
-        return set()
-    return {each.product_name for each in await _list(installation, account) if each.instance_id == instance_id}
-
-
 async def _list(installation: Installation, account: Account) -> list[Product]:
     """An account's products, newest first: at most as many as it may have."""
     page = await installation.store.list_products(account.account_id, None, None, 0, creation.PRODUCTS_PER_ACCOUNT_MAX)
     return page.records
 
 
-@product.command("list", params=[*_STORAGE, JSON_OPTION])
+@product.command("list")
 @click.option("--account", "name_or_id", metavar="NAME_OR_ID", help="Those of one account only.")
+@JSON_OPTION
 @with_storage
 def list_products(settings: Settings, name_or_id: str | None, as_json: bool) -> None:
     """List products, each account's newest first; no secrets."""
@@ -214,16 +216,44 @@ def list_products(settings: Settings, name_or_id: str | None, as_json: bool) -> 
     print_records(columns, asyncio.run(run()), as_json)
 
 
-@product.command(params=[*_STORAGE, JSON_OPTION])
+@product.command()
 @click.argument("product_key", metavar="KEY")
 @click.option("--secret", "with_secret", is_flag=True, help="Show the ProductSecret too.")
+@click.option(
+    "--code",
+    type=(click.Choice(LANGUAGES), str),
+    metavar=f"[{'|'.join(LANGUAGES)}] SERVICE",
+    help="Print a program that calls this service with example arguments. "
+    f"The secret of its key it takes from {SECRET_VARIABLE}, unless that is the demo key.",
+)
+@click.option(
+    "--device", "device_name", default="", metavar="NAME", help="Whom the program calls; else one that is online."
+)
+@option("--endpoint", default=DEFAULT_ENDPOINT, metavar="URL", help="The server that the program calls.")
+@JSON_OPTION
 @with_storage
-def show(settings: Settings, product_key: str, with_secret: bool, as_json: bool) -> None:
-    """Show a product."""
+def show(
+    settings: Settings,
+    product_key: str,
+    with_secret: bool,
+    code: tuple[str, str] | None,
+    device_name: str,
+    endpoint: str,
+    as_json: bool,
+) -> None:
+    """Show a product and the services that can be called."""
+    if code is not None:
+        if as_json or with_secret:
+            raise click.UsageError("--code prints a program, so not with --json or --secret")
+        click.echo(asyncio.run(write_program(settings, product_key, *code, device_name, endpoint)), nl=False)
+        return
+    if device_name:
+        raise click.UsageError("--device is for --code")
 
-    async def run() -> dict[str, object]:
+    async def run() -> tuple[dict[str, object], list[dict[str, str]]]:
         async with open_installation(settings) as installation:
             found = await installation.find_product(product_key)
+            model_version, services = await describe_model(installation.models, product_key)
             fields: dict[str, object] = {
                 "product_key": found.product_key,
                 "product_name": found.product_name,
@@ -236,13 +266,22 @@ def show(settings: Settings, product_key: str, with_secret: bool, as_json: bool)
                 "description": found.description,
                 "dynamic_registration": found.dynamic_registration,
                 "devices": await installation.store.count_devices(product_key),
+                "model_version": model_version,
             }
-            return {**fields, "product_secret": found.product_secret} if with_secret else fields
+            return ({**fields, "product_secret": found.product_secret} if with_secret else fields), services
 
-    print_record(asyncio.run(run()), as_json)
+    fields, services = asyncio.run(run())
+    print_record({**fields, "services": services} if as_json else fields, as_json)
+    if services and not as_json:
+        click.echo()
+        print_records(["identifier", "name", "call_type"], services, as_json)
 
 
-@product.command(params=_STORAGE)
+product.add_command(import_model)
+product.add_command(export_model)
+
+
+@product.command()
 @click.argument("product_key", metavar="KEY")
 @click.option("--name", "product_name", help="Another name.")
 @click.option("--description", help="Another description; empty takes it away.")

@@ -10,21 +10,21 @@ from pathlib import Path
 import click
 
 from linkstead.cli.main import main
-from linkstead.cli.options import server_options
+from linkstead.cli.serving import dev, serve
 
 CLI_HEAD = """\
 # Command line
 
 <!-- Made by `python -m linkstead.cli.reference docs`; do not edit. -->
 
-Every command says what it takes with `--help`. An option with an environment variable takes its value from there when the
-command line has none.
+Every command says what it takes with `--help`. An option with an environment variable takes its value from there when
+the command line has none.
 
 A failure is told in one line on stderr. Exit status: 0 done; 1 it could not be done, or a call was not answered; 2 the
 command was not used rightly; 130 interrupted.
 
-`product`, `device` and `account` open the database themselves, whether a server runs or not; `call` and `calls` talk to a
-running server over HTTP.
+`product`, `device` and `account` open the database themselves, whether a server runs or not; `call` and `calls` talk to
+a running server over HTTP.
 """
 
 CONFIGURATION_HEAD = """\
@@ -39,8 +39,8 @@ environment, that over the file, and that over the default.
     LINKSTEAD_HTTP=0.0.0.0:8686 linkstead serve             environment
     http = "0.0.0.0:8686"                                   linkstead.toml
 
-The file is `./linkstead.toml` when it is there, or what `--config` names. Its keys are the options without the dashes in
-front; a key that is no option is an error. An example:
+The file is `./linkstead.toml` when it is there, or what `--config` names. Its keys are the options without the dashes
+in front; a key that is no option is an error. An example:
 
 ```toml
 http = "0.0.0.0:8686"
@@ -72,11 +72,11 @@ When everything listens, the ready file is written, at once and whole, as JSON:
     {"pid":4711,"http":"127.0.0.1:41001","https":null,"mqtt":"127.0.0.1:41002","mqtts":null,"amqp":null,"amqps":null,
      "access_key_id":"…","version":"…"}
 
-Port 0 asks for a free port; the ready file says which it became. `linkstead env --ready-file PATH` turns it into exports
-for a shell. The file is removed when the server stops.
+Port 0 asks for a free port; the ready file says which it became. `linkstead env --ready-file PATH` turns it into
+exports for a shell. The file is removed when the server stops.
 
-SIGTERM and Ctrl-C end the server: it takes no more calls, finishes those under way up to their deadlines, writes what it
-has to write, and exits with 0. A second signal ends it there and then.
+SIGTERM and Ctrl-C end the server: it takes no more calls, finishes those under way up to their deadlines, writes what
+it has to write, and exits with 0. A second signal ends it there and then.
 
 The log goes to stderr, as lines for people or, with `--log-format json`, as one JSON object a line: `time`, `level`,
 `logger`, `message`, the fields given with it, and `exception`. No secret, password or signature is ever in it.
@@ -109,22 +109,31 @@ def _describe_group(group: click.Group, name: str) -> Iterator[str]:
 def _describe_command(command: click.Command, path: str) -> Iterator[str]:
     ctx = click.Context(command, info_name=path)
     yield f"\n## {path}\n\n    {path} {' '.join(command.collect_usage_pieces(ctx))}\n\n{_unwrap(command.help or '')}\n"
-    options = [param for param in command.params if isinstance(param, click.Option)]
-    if any(param.name == "workers" for param in options):
+    options = _options(command)
+    if command in (dev, serve):
         yield "\nIts options: [configuration](configuration.md).\n"
     elif options:
-        rows = [[_spell(ctx, param), param.help or "", _code(param.envvar), _default(param)] for param in options]
+        rows = [[_spell(ctx, param), _explain(param), _code(param.envvar), _default(param)] for param in options]
         yield "\n" + _table(["option", "", "environment", "default"], rows)
 
 
 def _list_settings() -> Iterator[str]:
-    ctx = click.Context(click.Command("serve"))
+    ctx = click.Context(serve)
     rows = []
-    for param, in_dev in zip(server_options(is_production=True), server_options(is_production=False), strict=True):
+    for param, in_dev in zip(_options(serve), _options(dev), strict=True):
         default, default_in_dev = _default(param), _default(in_dev)
         both = default if default == default_in_dev else f"{default or 'none'}; in `dev` {default_in_dev}"
-        rows.append([_spell(ctx, param), param.help or "", _code(param.envvar), both])
+        rows.append([_spell(ctx, param), _explain(param), _code(param.envvar), both])
     yield "\n" + _table(["option", "", "environment", "default"], rows)
+
+
+def _options(command: click.Command) -> list[click.Option]:
+    return [param for param in command.params if isinstance(param, click.Option)]
+
+
+def _explain(param: click.Option) -> str:
+    text = param.help or ""
+    return f"{text} {param.type.min} to {param.type.max}." if isinstance(param.type, click.IntRange) else text
 
 
 def _spell(ctx: click.Context, param: click.Option) -> str:

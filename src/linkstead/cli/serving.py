@@ -7,7 +7,6 @@ import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -15,7 +14,7 @@ import msgspec
 from linkstead import __version__
 from linkstead.cli import demo_data
 from linkstead.cli.logs import set_up_logs
-from linkstead.cli.options import reachable, read_settings, server_options
+from linkstead.cli.options import reachable, with_settings
 from linkstead.cli.snippets import bash_snippet, python_snippet
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Address, Settings
 from linkstead.registry import Device, DeviceKey
@@ -34,26 +33,26 @@ SIMULATED_WAIT_S = 5.0
 """For the simulated devices of `dev` to come online before it says that it is ready."""
 
 
-@click.command(params=server_options(is_production=True))
-def serve(**options: Any) -> None:
+@click.command()
+@with_settings(is_production=True)
+def serve(settings: Settings) -> None:
     """Run the server: durable, quotas on, no demo data.
 
     SIGTERM and Ctrl-C end it: it takes no more calls, finishes those under way, and exits with 0.
     """
-    settings = read_settings(options, is_production=True)
     set_up_logs(settings.log_format)
     _raise_file_limit()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_serve(settings))
 
 
-@click.command(params=server_options(is_production=False))
-def dev(**options: Any) -> None:
+@click.command()
+@with_settings(is_production=False)
+def dev(settings: Settings) -> None:
     """Run a server to develop against: demo keys, a demo product, simulated devices that answer every call.
 
     It prints where it listens, and two snippets that call a device when they are pasted.
     """
-    settings = read_settings(options, is_production=False)
     set_up_logs(settings.log_format)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_develop(settings))
@@ -148,12 +147,20 @@ async def _simulate(server: Server, mqtt: Address, devices: list[Device]) -> lis
     tasks, waits = [], []
     for device in devices:
         if device.device_name in names:
-            simulated = SimulatedDevice(mqtt.host, mqtt.port, device.key, device.device_secret, server.clock)
+            simulated = SimulatedDevice(
+                mqtt.host, mqtt.port, device.key, device.device_secret, server.clock, model=demo_data.read_model()
+            )
             tasks.append(asyncio.ensure_future(_run_simulated(simulated, device)))
-            waits.append(asyncio.ensure_future(simulated.connected.wait()))
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.gather(*waits), SIMULATED_WAIT_S)
+            waits.append(_come_online(simulated, tasks[-1]))
+    await asyncio.gather(*waits)
     return tasks
+
+
+async def _come_online(simulated: SimulatedDevice, task: asyncio.Task[None]) -> None:
+    connected = asyncio.ensure_future(simulated.connected.wait())
+    # A device that is refused ends.
+    await asyncio.wait([task, connected], timeout=SIMULATED_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+    connected.cancel()
 
 
 async def _run_simulated(simulated: SimulatedDevice, device: Device) -> None:
@@ -187,7 +194,7 @@ def describe(settings: Settings, endpoints: Endpoints) -> str:
         f"  {'key':<8}{access_key_id}" + (f"  secret {DEMO_ACCESS_KEY_SECRET}" if is_demo else ""),
         f"  {'data':<8}{settings.database or settings.data}",
         "",
-        f"  Devices of product {demo_data.PRODUCT_KEY}, simulated, answering every call with its payload: {simulated}",
+        f"  Devices of product {demo_data.PRODUCT_KEY}, simulated, answering every call: {simulated}",
         f"  For a device of yours: ProductKey {own_key.product_key}  DeviceName {own_key.device_name}",
         f"                         DeviceSecret {demo_data.OWN.device_secret}",
         "",

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-JSON_OPTION = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON.")
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 Fields = Mapping[str, Any]
 

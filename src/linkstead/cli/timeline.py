@@ -76,11 +76,11 @@ def draw_call(view: View, language: Language) -> str:
 
 def draw_list(views: list[View]) -> Iterator[str]:
     """Calls as lines of a table, the heading first."""
-    yield f"{'time':<24}  {'message':<19}  {'action':<18}  {'verdict':<8}  {'diagnosis':<25}  {'ms':>9}  device"
+    yield f"{'time':<24}  {'message':<19}  {'action':<18}  {'verdict':<8}  {'diagnosis':<26}  {'ms':>9}  device"
     for view in views:
         yield (
             f"{format_time(view['received_ms'])}  {view['message_id'] or '-':<19}  {view['action']:<18}  "
-            f"{view['verdict'] or '-':<8}  {view['diagnosis'] or '-':<25}  {_span(view):>9.1f}  {_device(view)}"
+            f"{view['verdict'] or '-':<8}  {view['diagnosis'] or '-':<26}  {_span(view):>9.1f}  {_device(view)}"
         )
 
 
@@ -94,9 +94,12 @@ def _head(view: View, words: dict[str, str]) -> Iterator[str]:
     yield f"{view['action']} {_device(view)}  {verdict}" + (f" · {view['diagnosis']}" if view["diagnosis"] else "")
     yield f"{words['message']} {view['message_id'] or '-'}  {words['request']} {view['request_id']}"
     at = format_time(view["received_ms"])
-    yield f"{words['account key']} {view['access_key_id']}  {words['at']} {at}  Timeout {view['timeout_ms']} ms"
+    # An asynchronous call has no deadline, and what a service call names is no topic.
+    timeout = f"  Timeout {view['timeout_ms']} ms" if view["timeout_ms"] else ""
+    yield f"{words['account key']} {view['access_key_id']}  {words['at']} {at}{timeout}"
     if view["target"]:
-        yield f"Topic {escape_text(view['target'])}"
+        kind = "Topic" if view["target"].startswith("/") else "Identifier"
+        yield f"{kind} {escape_text(view['target'])}"
 
 
 def _timeline(view: View) -> Iterator[str]:

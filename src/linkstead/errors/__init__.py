@@ -57,12 +57,16 @@ class ApiError(Exception):
         row: the code's row of the catalogue.
         rule: what a good value looks like, in signs rather than words to read in every language ("1000..8000").
         fills: replaces `<Name>` in the row's message.
+        text: takes the place of the row's message, where the vendor sends one that depends on the case.
         values: the parameters at fault with the values they had; never a secret.
     """
 
-    def __init__(self, row: ErrorRow, *, rule: str = "", fills: dict[str, str] | None = None, **values: object) -> None:
+    def __init__(
+        self, row: ErrorRow, *, rule: str = "", fills: dict[str, str] | None = None, text: str = "", **values: object
+    ) -> None:
         super().__init__(row.code)
         self.row = row
+        self.text = text
         self.rule = rule
         self.fills = fills or {}
         self.values = values
@@ -74,7 +78,7 @@ class ApiError(Exception):
 
     def message(self, language: Language) -> str:
         """The text as sent: the catalogue's words, then the parameter, its value and the rule where they are known."""
-        text = self._fill((self.row.message_zh if language == "zh" else "") or self.row.message_en)
+        text = self.text or self._fill((self.row.message_zh if language == "zh" else "") or self.row.message_en)
         parts = [f"{name}={_shorten(str(value))}" for name, value in self.values.items()]
         if self.rule:
             parts.append(self.rule)

@@ -48,6 +48,11 @@ PRODUCT_COUNT_EXCEED_MAX = _row("iot.prod.ProductCountExceedMax")
 INVALID_FORMATTED_CAT_ID = _row("iot.prod.InvalidFormattedCatId")
 CREATE_PRODUCT_FAILED = _row("iot.prod.CreateProductFailed")
 
+# thing models
+BATCH_CREATE_THING_MODEL_FAILED = _row("iot.prod.BatchCreateThingModelFailed")
+THING_MODEL_NAME_DUPLICATED = _row("iot.prod.ThingModelNameDuplicated")
+QUERY_PRODUCT_ABILITIES_FAILED = _row("iot.prod.QueryProductAbilitiesFailed")
+
 # devices
 NULL_DEVICE_NAME = _row("iot.device.NullDeviceName")
 INVALID_FORMATTED_DEVICE_NAME = _row("iot.device.InvalidFormattedDeviceName")
@@ -58,6 +63,11 @@ NONE_DEVICE_NAME_ELEMENT = _row("iot.device.NoneDeviceNameElement")
 INVALID_DEVICE_NICKNAME = _row("iot.device.InvalidDeviceNickNameExisted")
 CREATE_DEVICE_FAILED = _row("iot.device.CreateDeviceFailed")
 
+# device data
+INVALID_TIME_BUCKET = _row("iot.device.InvalidTimeBucket")
+NONE_DEVICE_PROPERTIES = _row("iot.device.NoneDeviceProperties")
+TOO_MANY_DEVICE_PROPERTIES_PER_TIME = _row("iot.device.TooManyDevicePropertiesPerTime")
+
 # groups
 NOT_EXISTED_GROUP = _row("iot.group.NotExistedGroup")
 
@@ -65,6 +75,18 @@ NOT_EXISTED_GROUP = _row("iot.group.NotExistedGroup")
 NULL_MESSAGE_CONTENT = _row("iot.messagebroker.NullMessageContent")
 MESSAGE_CONTENT_NOT_BASE64 = _row("iot.messagebroker.MessageContentIsNotBase64Encode")
 INVALID_TIMEOUT_VALUE = _row("iot.messagebroker.InvalidTimeoutValue")
+NULL_TOPIC_NAME = _row("iot.messagebroker.NullTopicName")
 INVALID_FORMATTED_TOPIC_NAME = _row("iot.messagebroker.InvalidFormattedTopicName")
+PUBLISH_MESSAGE_FAILED = _row("iot.messagebroker.PublishMessageFailed")
 MESSAGE_RATE_LIMIT = _row("iot.messagebroker.RateLimit")
 RRPC_FAILED = _row("iot.messagebroker.RrpcFailed")
+MESSAGE_OFFLINE = _row("iot.messagebroker.OFFLINE")
+MESSAGE_HALFCONN = _row("iot.messagebroker.HALFCONN")
+MESSAGE_TIMEOUT = _row("iot.messagebroker.TIMEOUT")
+
+# thing services
+CHECK_INVALID_FORMATTED_PARAMETER = _row("iot.check.InvalidFormattedParameter")
+NOT_SENIOR_PRODUCT = _row("iot.prod.NotSeniorProduct")
+INACTIVE_DEVICE = _row("iot.device.InactiveDevice")
+INVOKE_THING_SERVICE_FAILED = _row("iot.device.InvokeThingServiceFailed")
+SET_DEVICE_PROPERTY_FAILED = _row("iot.device.SetDevicePropertyFailed")

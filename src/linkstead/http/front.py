@@ -1,20 +1,21 @@
-"""What is served at which path: the OpenAPI at `/`, health, and the inspection API."""
+"""What is served at which path: the OpenAPI at `/`, registration of devices, health, and the inspection API."""
 
 import base64
 import binascii
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import msgspec
 
 from linkstead.api.exchange import HttpReply, HttpRequest
-from linkstead.api.openapi import OpenApi
+from linkstead.api.openapi import V3_PREFIX, OpenApi
 from linkstead.errors import ApiError
 from linkstead.http.call_view import view_call
-from linkstead.invocation import Call, CallFilter, CallJournal, Diagnosis, Verdict
+from linkstead.http.registration import REGISTRATION_PATH, answer_registration
+from linkstead.invocation import CallFilter, CallHistory, CallJournal, Diagnosis, Verdict
 from linkstead.registry import AccessKey, DeviceKey, Registry, Scope, find_device
 from linkstead.sessions import SessionTable
 
@@ -23,24 +24,12 @@ log = logging.getLogger(__name__)
 INSPECTION_PREFIX = "/_linkstead/"
 CALLS_LISTED_MAX = 500
 CALLS_LISTED_DEFAULT = 50
-CALL_ID_CHARS_MAX = 36
-"""A request id is a UUID; a message id is shorter."""
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Linkstead</title>
 <h1>Linkstead</h1>
 <p>This port speaks the OpenAPI (version 2018-01-20, product Iot). Point an SDK here as its endpoint.</p>
 <p>Health: <a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a>. Calls: <code>/_linkstead/calls</code>.</p>
 """
-
-
-class CallHistory(Protocol):
-    """Ended calls that are no longer in memory."""
-
-    async def find_call(self, account_id: str, call_id: str) -> Call | None:
-        """The account's call of this message id or request id."""
-
-    async def list_calls(self, calls: CallFilter) -> list[Call]:
-        """Calls that match, newest first."""
 
 
 class _Unauthorized(Exception):
@@ -52,7 +41,7 @@ class HttpFront:
 
     Args:
         openapi: what `/` is.
-        registry, sessions, journal, history: what the inspection API shows.
+        registry, sessions, journal, history: what the inspection API shows; devices register at the first.
         is_ready: True while the server takes calls.
     """
 
@@ -83,6 +72,8 @@ class HttpFront:
         if path == "/readyz":
             ready = self._is_ready()
             return _text(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, "ready" if ready else "not ready")
+        if path == REGISTRATION_PATH:
+            return await answer_registration(self._registry, request)
         if path.startswith(INSPECTION_PREFIX):
             return await self._inspect(request)
         return await self._openapi.answer(request)
@@ -109,12 +100,12 @@ class HttpFront:
             return _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": error_text})
 
     async def _check_key(self, request: HttpRequest) -> AccessKey:
-        value = request.header("authorization")
-        if value is None:
-            raise _Unauthorized("send an access key: HTTP Basic (id and secret), or an ACS3-HMAC-SHA256 signature")
+        value = request.header("authorization") or ""
+        if value.startswith(V3_PREFIX):
+            return await self._openapi.authenticate(request)
         scheme, _, credentials = value.partition(" ")
         if scheme.lower() != "basic":
-            return await self._openapi.authenticate(request)
+            raise _Unauthorized("send an access key: HTTP Basic (id and secret), or an ACS3-HMAC-SHA256 signature")
         if not request.is_private:
             raise _Unauthorized("HTTP Basic is taken over TLS or from this machine only; sign with ACS3-HMAC-SHA256")
         try:
@@ -142,8 +133,6 @@ class HttpFront:
 
     async def _show_calls(self, key: AccessKey, call_id: str, fields: dict[str, str]) -> HttpReply:
         if call_id:
-            if len(call_id) > CALL_ID_CHARS_MAX:
-                return _json(HTTPStatus.BAD_REQUEST, {"error": "a call is named by its message id or its request id"})
             call = self._journal.find(key.account_id, call_id)
             call = call or await self._history.find_call(key.account_id, call_id)
             if call is None:

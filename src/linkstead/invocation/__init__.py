@@ -1,14 +1,19 @@
 """A call from acceptance to verdict: its record, its routing to the device, and the matching of answers."""
 
 from linkstead.invocation.call import Call, Diagnosis, Evidence, Moment, Stage, Stray, Verdict
-from linkstead.invocation.journal import CallFilter, CallJournal, CallSink
+from linkstead.invocation.delivery import Delivery, DeliveryStore
+from linkstead.invocation.journal import CallFilter, CallHistory, CallJournal, CallSink, CallStore, ServiceCallStore
 from linkstead.invocation.router import LocalRouter, Message, Outcome, Router, RouterOverloaded
 
 __all__ = [
     "Call",
     "CallFilter",
+    "CallHistory",
     "CallJournal",
     "CallSink",
+    "CallStore",
+    "Delivery",
+    "DeliveryStore",
     "Diagnosis",
     "Evidence",
     "LocalRouter",
@@ -17,6 +22,7 @@ __all__ = [
     "Outcome",
     "Router",
     "RouterOverloaded",
+    "ServiceCallStore",
     "Stage",
     "Stray",
     "Verdict",

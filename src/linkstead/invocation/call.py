@@ -34,7 +34,8 @@ class Stage(StrEnum):
 class Verdict(StrEnum):
     """How a call ended, in the vendor's words. Source: RRpc reference, field RrpcCode.
 
-    REJECTED is ours: the call never became one, its error code says why.
+    Three are ours. REJECTED: the request never became a call, its error code says why. FAILED: the device answered, and
+    its answer could not be taken. EXPIRED: an asynchronous call whose message cannot be delivered any more.
     """
 
     SUCCESS = "SUCCESS"
@@ -42,6 +43,8 @@ class Verdict(StrEnum):
     OFFLINE = "OFFLINE"
     HALFCONN = "HALFCONN"
     UNKNOWN = "UNKNOWN"
+    FAILED = "FAILED"
+    EXPIRED = "EXPIRED"
     REJECTED = "REJECTED"
 
 
@@ -49,9 +52,11 @@ class Diagnosis(StrEnum):
     """What really happened: the closed list."""
 
     ANSWERED = "answered"
+    DELIVERED = "delivered"
     NEVER_ACTIVATED = "never-activated"
     DISABLED = "disabled"
     NOT_CONNECTED = "not-connected"
+    NOT_SUBSCRIBED = "not-subscribed"
     HALF_CONNECTED = "half-connected"
     SUPERSEDED_CONNECTION = "superseded-connection"
     WRITTEN_NO_ANSWER = "written-no-answer"
@@ -132,6 +137,10 @@ class Call:
     evidence_dropped: int = 0
     unknown_parameters: list[str] = field(default_factory=list)
     caller_gone: bool = False
+    is_asynchronous: bool = False
+    alink_id: int = 0
+    result_code: int = 0
+    output_faults: list[str] = field(default_factory=list)
 
     def mark(self, stage: Stage, time_s: float, monotonic_s: float) -> None:
         """Add a moment to the timeline."""
@@ -163,15 +172,15 @@ class Call:
         self.diagnosis = diagnosis
         self.code = code
 
-    def set_request(self, payload: bytes) -> None:
-        """Keep what was sent to the device, up to `CALL_PAYLOAD_KEPT_BYTES_MAX`."""
+    def set_request(self, payload: bytes, *, is_whole: bool = False) -> None:
+        """Keep what was sent to the device, up to `CALL_PAYLOAD_KEPT_BYTES_MAX`, or the whole of it."""
         self.request_bytes = len(payload)
-        self.request_payload = payload[:CALL_PAYLOAD_KEPT_BYTES_MAX]
+        self.request_payload = payload if is_whole else payload[:CALL_PAYLOAD_KEPT_BYTES_MAX]
 
     def set_answer(self, payload: bytes) -> None:
-        """Keep what the device answered, up to `CALL_PAYLOAD_KEPT_BYTES_MAX`."""
+        """Keep what the device answered, up to `CALL_PAYLOAD_KEPT_BYTES_MAX`; to a service call the whole of it."""
         self.answer_bytes = len(payload)
-        self.answer_payload = payload[:CALL_PAYLOAD_KEPT_BYTES_MAX]
+        self.answer_payload = payload if self.alink_id else payload[:CALL_PAYLOAD_KEPT_BYTES_MAX]
 
     def add_evidence(self, evidence: Evidence) -> None:
         """Keep something that was not the answer; past `EVIDENCE_MAX` it is only counted."""

@@ -2,13 +2,15 @@
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from linkstead.alink.topics import MESSAGE_ID_DIGITS_MAX
 from linkstead.invocation.call import Call, Diagnosis, Evidence, Verdict
 from linkstead.registry import DeviceKey
+from linkstead.sessions import SavedMessage
+from linkstead.telemetry import Span
 
 CALLS_KEPT_MAX = 10_000
 """Ended calls kept in memory."""
@@ -50,6 +52,42 @@ class CallSink(Protocol):
         """Take a call that ended, or one taken before that has new evidence; returns at once."""
 
 
+class CallStore(CallSink, Protocol):
+    """Where asynchronous calls are kept before they are acknowledged, and found when their answer comes."""
+
+    async def keep_calls(self, calls: Sequence[Call], messages: Sequence[SavedMessage]) -> list[int]:
+        """Keep calls and the messages that carry them, all or none; on the disk when this returns.
+
+        Returns the row ids of the messages. Several callers at once share one transaction. Raises RouterOverloaded: too
+        many wait for the disk already.
+        """
+
+    async def find_open_call(self, key: DeviceKey, alink_id: int) -> Call | None:
+        """An asynchronous call to a device that has not ended, by the id its message carries."""
+
+    async def find_kept_call(self, request_id: str) -> Call | None:
+        """A call of any account by request id."""
+
+
+class CallHistory(Protocol):
+    """Where every call is found again, those under way that were kept among them."""
+
+    async def find_call(self, account_id: str, call_id: str) -> Call | None:
+        """The account's call of this message id or request id."""
+
+    async def list_calls(self, calls: CallFilter) -> list[Call]:
+        """Calls that match, newest first."""
+
+
+class ServiceCallStore(Protocol):
+    """Where the calls of services and property sets are found again."""
+
+    async def list_service_calls(
+        self, account_id: str, key: DeviceKey, identifier: str | None, span: Span
+    ) -> list[Call]:
+        """Calls to a device that were not rejected, of one service or of all; the moment is when one was received."""
+
+
 class CallJournal:
     """The calls of this node.
 
@@ -81,11 +119,16 @@ class CallJournal:
         self._open.pop(call.request_id, None)
         self._ended[call.request_id] = call
         self._kept_bytes += call.kept_bytes
-        if call.key is not None and call.message_id:
+        if call.key is not None and call.message_id and not call.is_asynchronous:
             self._last_of_device[call.key] = call
             self._last_of_device.move_to_end(call.key)
         self._drop_beyond_bounds()
         self._sink.record_call(call)
+
+    def update(self, call: Call) -> None:
+        """Have a call written that is another than before: an asynchronous one that moved on or ended."""
+        if call.request_id not in self._open:
+            self._sink.record_call(call)
 
     def add_evidence(self, call: Call, evidence: Evidence) -> None:
         """Keep something with a call that was not its answer; an ended call is handed to the store once more."""

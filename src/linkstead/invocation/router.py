@@ -6,8 +6,9 @@ product on one node.
 
 import asyncio
 import logging
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
 
 from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.invocation.call import (
@@ -43,17 +44,23 @@ class RouterOverloaded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What goes to the device, and the topic its answer has to come on."""
+    """What goes to the device, and the topic its answer has to come on.
+
+    `ext_topic` takes the place of both for a device that connected with `ext` bit 0 set. `needs_ext`: other devices do
+    not understand the topic. `is_acceptable` judges an answer by its form; without it any bytes are one.
+    """
 
     topic: str
     answer_topic: str
     payload: bytes
     needs_ext: bool = False
+    ext_topic: str = ""
+    is_acceptable: Callable[[bytes], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The verdict of a call; `payload` is the device's answer, empty unless SUCCESS."""
+    """The verdict of a call; `payload` is the device's answer, empty unless SUCCESS or FAILED."""
 
     verdict: Verdict
     diagnosis: Diagnosis
@@ -125,6 +132,15 @@ class _Pending:
         self.router.fail_write(self)
 
 
+class _Publish(NamedTuple):
+    """What a device sent that is no answer; `payload` may be a part of it."""
+
+    origin: Origin
+    topic: str
+    payload: bytes
+    payload_bytes: int
+
+
 class LocalRouter:
     """Calls the devices connected to this node.
 
@@ -161,7 +177,10 @@ class LocalRouter:
         if len(self._pending) >= PENDING_CALLS_MAX:
             raise RouterOverloaded
         timeout_s = call.timeout_ms / 1000
-        ext_not_set = message.needs_ext and not session.link.ext & 1
+        has_ext = bool(session.link.ext & 1)
+        ext_not_set = message.needs_ext and not has_ext
+        if message.ext_topic and has_ext:
+            message = replace(message, topic=message.ext_topic, answer_topic=message.ext_topic)
         pending = _Pending(self, call, key, message, now_s + timeout_s, session, ext_not_set)
         self._attach(pending)
         try:
@@ -253,11 +272,11 @@ class LocalRouter:
         """
         pending = self._pending.get(message_id)
         if pending is None or pending.key != origin.key:
-            self._keep_stray(origin, message_id, topic, payload)
+            self._keep_stray(message_id, _Publish(origin, topic, payload, len(payload)))
             return False
         call = pending.call
         if topic != pending.message.answer_topic:
-            self._add_evidence(call, Stray.WRONG_TOPIC, origin, topic, payload)
+            self._add_evidence(call, Stray.WRONG_TOPIC, _Publish(origin, topic, payload, len(payload)))
             return False
         if call.moment(Stage.WRITTEN) is None:
             # The device has it, so its bytes have left, whatever the receipt will say.
@@ -266,54 +285,71 @@ class LocalRouter:
         if now_s >= pending.deadline_s:
             # The timer is due but has not run yet: the deadline rules, not the order of callbacks.
             self._expire(pending)
-            self._keep_stray(origin, message_id, topic, payload)
+            self._keep_stray(message_id, _Publish(origin, topic, payload, len(payload)))
             return False
         call.mark(Stage.ANSWERED, self._clock.time_s(), now_s)
         call.set_answer(payload)
-        self._complete(pending, Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, payload))
+        is_acceptable = pending.message.is_acceptable
+        if is_acceptable is None or is_acceptable(payload):
+            self._complete(pending, Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, payload))
+        else:
+            self._complete(pending, Outcome(Verdict.FAILED, Diagnosis.ANSWER_MALFORMED, payload))
         return True
 
-    def refuse_answer(self, origin: Origin, message_id: int, topic: str, payload: bytes, reason: Stray) -> None:
+    def refuse_answer(
+        self,
+        origin: Origin,
+        message_id: int,
+        topic: str,
+        payload: bytes,
+        reason: Stray,
+        payload_bytes: int | None = None,
+    ) -> None:
         """Keep an answer that may not be taken, whatever it says: too large, or on a topic of another device.
 
-        `reason` is why, if it comes from the device that was called.
+        Args:
+            reason: why, if it comes from the device that was called.
+            payload_bytes: how much it was, where `payload` is not all of it.
         """
+        publish = _Publish(origin, topic, payload, len(payload) if payload_bytes is None else payload_bytes)
         call = self._journal.find_by_message_id(message_id)
         if call is None or call.key != origin.key:
-            self._keep_stray(origin, message_id, topic, payload)
+            self._keep_stray(message_id, publish)
         else:
-            self._add_evidence(call, reason, origin, topic, payload)
+            self._add_evidence(call, reason, publish)
 
-    def _keep_stray(self, origin: Origin, message_id: int, topic: str, payload: bytes) -> None:
+    def _keep_stray(self, message_id: int, publish: _Publish) -> None:
+        key = publish.origin.key
         call = self._journal.find_by_message_id(message_id)
-        if call is not None and call.key == origin.key:
-            self._keep_with_ended(call, origin, topic, payload)
+        if call is not None and call.key == key:
+            self._keep_with_ended(call, publish)
             return
         if call is not None:
-            self._add_evidence(call, Stray.OTHER_DEVICE, origin, topic, payload)
+            self._add_evidence(call, Stray.OTHER_DEVICE, publish)
         # For the sender it is an answer with a message id that is none of its own.
-        log.warning("answer without a call (1904)", extra={"device": str(origin.key), "topic": topic})
-        waiting = self._by_device.get(origin.key)
+        log.warning("answer without a call (1904)", extra={"device": str(key), "topic": publish.topic})
+        waiting = self._by_device.get(key)
         if waiting:
             for pending in waiting.values():
-                self._add_evidence(pending.call, Stray.WRONG_MESSAGE_ID, origin, topic, payload)
+                self._add_evidence(pending.call, Stray.WRONG_MESSAGE_ID, publish)
             return
-        last = self._journal.last_call_of(origin.key)
+        last = self._journal.last_call_of(key)
         if last is not None:
-            self._add_evidence(last, Stray.WRONG_MESSAGE_ID, origin, topic, payload)
+            self._add_evidence(last, Stray.WRONG_MESSAGE_ID, publish)
 
-    def _keep_with_ended(self, call: Call, origin: Origin, topic: str, payload: bytes) -> None:
+    def _keep_with_ended(self, call: Call, publish: _Publish) -> None:
         if call.verdict is Verdict.SUCCESS:
-            self._add_evidence(call, Stray.DUPLICATE, origin, topic, payload)
+            self._add_evidence(call, Stray.DUPLICATE, publish)
         else:
             routed = call.moment(Stage.ROUTED)
             if call.verdict is Verdict.TIMEOUT and routed is not None and not call.late_by_ms:
                 late_s = self._clock.monotonic_s() - routed.monotonic_s - call.timeout_ms / 1000
                 call.late_by_ms = max(1, round(late_s * 1000))
                 call.diagnosis = Diagnosis.ANSWERED_LATE
-            self._add_evidence(call, Stray.LATE, origin, topic, payload)
+            self._add_evidence(call, Stray.LATE, publish)
 
-    def _add_evidence(self, call: Call, reason: Stray, origin: Origin, topic: str, payload: bytes) -> None:
+    def _add_evidence(self, call: Call, reason: Stray, publish: _Publish) -> None:
+        origin, topic, payload, payload_bytes = publish
         # Another account's device is nobody's business here: that it sent something is all that is kept.
         shown = call.account_id == origin.account_id
         evidence = Evidence(
@@ -322,6 +358,6 @@ class LocalRouter:
             sender=str(origin.key) if shown else "",
             topic=topic[:EVIDENCE_TOPIC_CHARS_MAX] if shown else "",
             payload=payload[:EVIDENCE_PAYLOAD_BYTES_MAX] if shown else b"",
-            payload_bytes=len(payload) if shown else 0,
+            payload_bytes=payload_bytes if shown else 0,
         )
         self._journal.add_evidence(call, evidence)

@@ -50,7 +50,7 @@ class SniffingAcceptor:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[socket.socket, Timer] = {}
         self._retry: Timer | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], socket.socket] = {}
 
     def start(self) -> None:
         """Listen."""
@@ -106,8 +106,8 @@ class SniffingAcceptor:
         self._waiting.pop(connection).cancel()
         tls = self._tls if first[0] == TLS_HANDSHAKE_FIRST_BYTE else None
         task = self._loop.create_task(self._connect(connection, tls))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = connection
+        task.add_done_callback(self._end)
 
     async def _connect(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
         shutdown_wait_s = self._tls_shutdown_wait_s if tls else None
@@ -119,6 +119,12 @@ class SniffingAcceptor:
             log.info("a connection ended in its TLS handshake: %s", error)
             with contextlib.suppress(OSError):
                 connection.close()
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        connection = self._tasks.pop(task)
+        # A task that is cancelled before its first step has closed nothing.
+        if task.cancelled():
+            connection.close()
 
     def _drop(self, connection: socket.socket) -> None:
         timer = self._waiting.pop(connection, None)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from typing import cast
 
-from linkstead.alink import credentials, topics
+from linkstead.alink import credentials, registration, topics
 from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.ids import LETTERS_AND_DIGITS, Ids
 from linkstead.mqtt import protocol
@@ -45,6 +45,9 @@ CLOSE_WAIT_S = 5.0
 SESSION_KEPT_S = 7 * 24 * 3600.0
 """A persistent session of MQTT 3.x. Source: `device-protocol.md` 1.6."""
 
+REGISTRATION_WAIT_S = 15.0
+"""For a device that was given what it registered for to leave. Source: `device-protocol.md` 1.7."""
+
 ASSIGNED_CLIENT_ID_CHARS = 23
 
 HTTP_ANSWER = (
@@ -60,6 +63,12 @@ DISCONNECT_REASONS = {
     Ending.KEEP_ALIVE_EXPIRED: ReasonCode.KEEP_ALIVE_TIMEOUT,
 }
 """What MQTT 5.0 is told when the server ends a connection."""
+
+REGISTRATION_REFUSALS = {
+    registration.Failure.PARAMETER: Refusal.CLIENT_ID_REJECTED,
+    registration.Failure.WRONG_SIGN: Refusal.BAD_USER_NAME_OR_PASSWORD,
+}
+"""Where it is not NOT_AUTHORIZED. Source: `device-protocol.md` 1.4."""
 
 
 class DeviceGateway:
@@ -117,9 +126,11 @@ class DeviceConnection(asyncio.Protocol):
         "_ending",
         "_ext",
         "_gateway",
+        "_handout",
         "_in_flight",
         "_is_fresh",
         "_is_open",
+        "_is_secured",
         "_machine",
         "_peer",
         "_receipts",
@@ -138,6 +149,8 @@ class DeviceConnection(asyncio.Protocol):
         self._ending: Ending | None = None
         self._is_fresh = True
         self._is_open = False
+        self._is_secured = False
+        self._handout: registration.Handout | None = None
         self._in_flight: dict[int, QueuedMessage] = {}
         self._receipts: list[Receipt] | None = None
         self._peer = ""
@@ -150,8 +163,8 @@ class DeviceConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         # With no buffer allowed, resume_writing means that every byte has left: the proof of `written`. A transport
         # over TLS pauses at its mark, not past it: 0 would stop it when nothing waits.
-        is_secured = transport.get_extra_info("sslcontext") is not None
-        self._transport.set_write_buffer_limits(high=1 if is_secured else 0, low=0)
+        self._is_secured = transport.get_extra_info("sslcontext") is not None
+        self._transport.set_write_buffer_limits(high=1 if self._is_secured else 0, low=0)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
         self._gateway.connections.add(self)
@@ -219,7 +232,7 @@ class DeviceConnection(asyncio.Protocol):
     def send(self, topic: str, payload: bytes, receipt: Receipt | None = None) -> None:
         """See `Link.send`."""
         transport = self._transport
-        if transport is None or not self._is_open or self._machine.closing:
+        if transport is None or not self._is_open:
             raise LinkBroken
         if transport.get_write_buffer_size() > WRITE_BUFFER_BYTES_MAX:
             raise LinkBlocked
@@ -241,9 +254,10 @@ class DeviceConnection(asyncio.Protocol):
     def pump(self) -> None:
         """See `Link.pump`."""
         session, transport = self._session, self._transport
-        if session is None or not session.queue or transport is None or not self._is_open or self._machine.closing:
+        if session is None or not session.queue or transport is None or not self._is_open:
             return
-        session.drop_expired(self._gateway.clock.monotonic_s())
+        sessions = self._gateway.sessions
+        sessions.drop_expired(session, self._gateway.clock.monotonic_s())
         for message in list(session.queue):
             if message.packet_id:
                 continue
@@ -255,13 +269,13 @@ class DeviceConnection(asyncio.Protocol):
                 break
             except protocol.PacketTooLarge:
                 log.warning("message larger than the device takes dropped", extra=self._fields(topic=message.topic))
-                session.queue.remove(message)
+                sessions.drop_message(session, message)
                 continue
             if packet_id is not None:
                 message.packet_id = packet_id
-                message.was_sent = True
                 self._in_flight[packet_id] = message
             self._flush()
+            sessions.note_sent(message)
 
     def close(self, ending: Ending) -> None:
         """See `Link.close`."""
@@ -277,6 +291,8 @@ class DeviceConnection(asyncio.Protocol):
     # events of the protocol
 
     def _handle(self, events: list[protocol.Event]) -> None:
+        if self._handout is not None:
+            events = self._refuse_traffic(events)
         for event in events:
             match event:
                 case protocol.PublishReceived():
@@ -322,8 +338,10 @@ class DeviceConnection(asyncio.Protocol):
         if refusal is not None:
             self._machine.refuse(refusal)
             self._end(Ending.VIOLATED)
-            return
-        self._attach(connect)
+        elif self._handout is not None:
+            self._hand_out(self._handout, connect)
+        else:
+            self._attach(connect)
 
     async def _check(self, connect: Connect) -> Refusal | None:
         """Check the device that a CONNECT names. None when it may come in. Source: `device-protocol.md` 1.4."""
@@ -339,20 +357,39 @@ class DeviceConnection(asyncio.Protocol):
             key = credentials.parse_user_name(connect.user_name)
         except credentials.BadUserName as error:
             return self._refuse(Refusal.BAD_USER_NAME_OR_PASSWORD, str(error))
-        if client_id.auth_type:
-            return self._refuse(Refusal.NOT_AUTHORIZED, "dynamic registration is not served", key)
+        if client_id.auth_type and not self._is_secured:
+            return self._refuse(Refusal.CLIENT_ID_REJECTED, "registration, and what follows from it, needs TLS", key)
+        if client_id.auth_type in registration.TOPICS:
+            return await self._register(key, client_id, connect.password)
+        if client_id.auth_type not in ("", registration.CONNWL):
+            return self._refuse(Refusal.CLIENT_ID_REJECTED, "authType must be register, regnwl or connwl", key)
         if not KEEP_ALIVE_S_MIN <= connect.keep_alive_s <= KEEP_ALIVE_S_MAX:
             rule = f"keep-alive {connect.keep_alive_s} s is outside {KEEP_ALIVE_S_MIN}..{KEEP_ALIVE_S_MAX}"
             return self._refuse(Refusal.KEEP_ALIVE_OUT_OF_RANGE, rule, key)
         device = await self._gateway.registry.find_device(key)
         if device is None:
             return self._refuse(Refusal.NOT_AUTHORIZED, "no such device", key)
-        if not credentials.check_password(key, client_id, device.device_secret, connect.password):
+        check = registration.check_token if client_id.auth_type else credentials.check_password
+        if not check(key, client_id, device.device_secret, connect.password):
             return self._refuse(Refusal.NOT_AUTHORIZED, "the password does not match the device's secret", key)
         if not device.enabled:
             return self._refuse(Refusal.NOT_AUTHORIZED, "the device is disabled", key)
         self._device = device
         self._ext = client_id.ext
+        return None
+
+    async def _register(self, key: DeviceKey, client_id: credentials.ClientId, password: bytes) -> Refusal | None:
+        gateway = self._gateway
+        now_ms = milliseconds(gateway.clock.time_s())
+        try:
+            request = registration.read_connect(key, client_id, password)
+            handout = await registration.answer_connect(
+                gateway.registry, gateway.ids, request, client_id.auth_type, now_ms
+            )
+        except registration.Refused as refused:
+            refusal = REGISTRATION_REFUSALS.get(refused.failure, Refusal.NOT_AUTHORIZED)
+            return self._refuse(refusal, refused.text, key)
+        self._device, self._handout = handout.device, handout
         return None
 
     def _refuse(self, refusal: Refusal, reason: str, key: DeviceKey | None = None) -> Refusal:
@@ -377,16 +414,67 @@ class DeviceConnection(asyncio.Protocol):
             message.packet_id = 0
         if attachment.superseded is not None:
             attachment.superseded.close(Ending.SUPERSEDED)
-        assigned = None
-        if not connect.client_id or connect.client_id.startswith("|"):
-            assigned = gateway.ids.token(LETTERS_AND_DIGITS, ASSIGNED_CLIENT_ID_CHARS)
         log.info("device connected", extra={**self._fields(), "ext": self._ext, "mqtt_level": connect.level})
-        events = self._machine.accept(attachment.session_present, now_s, assigned_client_id=assigned)
+        events = self._machine.accept(
+            attachment.session_present, now_s, assigned_client_id=self._assigned_client_id(connect)
+        )
         self._flush()
         self._set_timer()
         self.pump()
         self._handle(events)
         self._flush()
+
+    def _assigned_client_id(self, connect: Connect) -> str | None:
+        if connect.client_id and not connect.client_id.startswith("|"):
+            return None
+        return self._gateway.ids.token(LETTERS_AND_DIGITS, ASSIGNED_CLIENT_ID_CHARS)
+
+    def _hand_out(self, handout: registration.Handout, connect: Connect) -> None:
+        """Give a device what it registered for. It is not online by that, and this connection carries nothing else."""
+        clock = self._gateway.clock
+        self._is_open = True
+        events = self._machine.accept(False, clock.monotonic_s(), assigned_client_id=self._assigned_client_id(connect))
+        try:
+            self._machine.publish(handout.topic.encode(), handout.payload, 0)
+            log.info("device registered", extra=self._fields(topic=handout.topic))
+        except protocol.PacketTooLarge:
+            log.warning("registration larger than the device takes", extra=self._fields(topic=handout.topic))
+            self._machine.disconnect(ReasonCode.PACKET_TOO_LARGE)
+            self._end(Ending.VIOLATED)
+            return
+        except protocol.ConnectionOver:
+            # What came behind the CONNECT has ended it: the events say how.
+            pass
+        self._flush()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = clock.call_later(REGISTRATION_WAIT_S, self._end_registration)
+        self._handle(events)
+        self._flush()
+
+    def _end_registration(self) -> None:
+        self._timer = None
+        log.info("device registered and did not leave", extra=self._fields())
+        self._machine.disconnect(ReasonCode.MAXIMUM_CONNECT_TIME)
+        self._end(Ending.VIOLATED)
+
+    def _refuse_traffic(self, events: list[protocol.Event]) -> list[protocol.Event]:
+        """Answer what the connection of a registration does not carry, and return what else happened."""
+        others: list[protocol.Event] = []
+        for event in events:
+            match event:
+                case protocol.PublishReceived() | protocol.PublishTooLarge():
+                    if event.qos == 1:
+                        self._machine.puback(event.packet_id, ReasonCode.NOT_AUTHORIZED)
+                case protocol.SubscribeReceived(packet):
+                    self._machine.suback(packet, [ReasonCode.NOT_AUTHORIZED] * len(packet.subscriptions))
+                case protocol.UnsubscribeReceived(packet):
+                    self._machine.unsuback(packet, [ReasonCode.NOT_AUTHORIZED] * len(packet.topic_filters))
+                case _:
+                    others.append(event)
+                    continue
+            log.warning("traffic on the connection of a registration refused", extra=self._fields())
+        return others
 
     def _take_publish(self, event: protocol.PublishReceived) -> None:
         allowed = self._gateway.uplink.receive(self, event.topic, event.payload, event.qos)
@@ -400,10 +488,8 @@ class DeviceConnection(asyncio.Protocol):
 
     def _take_acknowledgement(self, event: protocol.PublishAcknowledged) -> None:
         message = self._in_flight.pop(event.packet_id, None)
-        queue = self._session.queue if self._session is not None else None
-        # One that grew too old while it was under way is not in the queue any more.
-        if message is not None and queue is not None and message in queue:
-            queue.remove(message)
+        if message is not None and self._session is not None:
+            self._gateway.sessions.acknowledge(self._session, message)
         self.pump()
 
     def _take_subscribe(self, packet: Subscribe) -> None:
@@ -429,6 +515,7 @@ class DeviceConnection(asyncio.Protocol):
                 session.subscriptions[name] = min(subscription.qos, 1)
                 granted.append(session.subscriptions[name])
         self._machine.suback(packet, granted)
+        self._gateway.sessions.note_change(session)
 
     def _take_unsubscribe(self, packet: Unsubscribe) -> None:
         session = self._session
@@ -441,6 +528,7 @@ class DeviceConnection(asyncio.Protocol):
             for name in packet.topic_filters
         ]
         self._machine.unsuback(packet, [int(code) for code in codes])
+        self._gateway.sessions.note_change(session)
 
     def _take_disconnect(self, event: protocol.DisconnectReceived) -> None:
         if self._session is not None and event.session_expiry_interval_s is not None:

@@ -1,6 +1,6 @@
 """Who may call and what may be called: accounts, keys, instances, products and devices."""
 
-from linkstead.registry.addressing import Scope, find_device, find_product
+from linkstead.registry.addressing import Scope, find_device, find_product, find_senior_product
 from linkstead.registry.records import (
     PUBLIC_INSTANCE,
     AccessKey,
@@ -38,4 +38,5 @@ __all__ = [
     "Store",
     "find_device",
     "find_product",
+    "find_senior_product",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from linkstead.errors import ApiError, codes
 from linkstead.registry import names
+from linkstead.registry.creation import WITH_THING_MODEL
 from linkstead.registry.records import Device, DeviceKey, Product
 from linkstead.registry.registry import Registry
 
@@ -37,6 +38,20 @@ async def find_product(registry: Registry, scope: Scope, product_key: str) -> Pr
     product = await registry.find_product(product_key)
     if product is None or not scope.covers(product):
         raise ApiError(codes.NOT_EXISTED_PRODUCT, ProductKey=product_key)
+    return product
+
+
+async def find_senior_product(registry: Registry, scope: Scope, product_key: str) -> Product:
+    """The product of this key, which has to have a thing model.
+
+    Raises:
+        ApiError(NOT_SENIOR_PRODUCT): it has none; else see `find_product`.
+    """
+    product = await find_product(registry, scope, product_key)
+    if product.aliyun_commodity_code != WITH_THING_MODEL:
+        raise ApiError(
+            codes.NOT_SENIOR_PRODUCT, ProductKey=product_key, rule=f"AliyunCommodityCode == {WITH_THING_MODEL}"
+        )
     return product
 
 

@@ -30,9 +30,6 @@ class _Cache(Generic[Name, Value]):
         self._entries: OrderedDict[Name, tuple[float, Value]] = OrderedDict()
         self._size_max = size_max
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def get(self, name: Name, now_s: float) -> Value | None:
         entry = self._entries.get(name)
         if entry is None or now_s - entry[0] > CACHED_AGE_S_MAX:
@@ -45,6 +42,14 @@ class _Cache(Generic[Name, Value]):
         self._entries.move_to_end(name)
         if len(self._entries) > self._size_max:
             self._entries.popitem(last=False)
+
+    def add(self, name: Name, value: Value, now_s: float) -> Value:
+        """Keep a value unless there is one already; returns the one that is kept."""
+        known = self.get(name, now_s)
+        if known is None:
+            self.put(name, value, now_s)
+            return value
+        return known
 
     def drop(self, name: Name) -> None:
         self._entries.pop(name, None)
@@ -89,6 +94,10 @@ class Registry:
         """The product, whosever it is, or None."""
         return await self._find(self._products, product_key, self.store.find_product)
 
+    def recall_product(self, product_key: str) -> Product | None:
+        """The product as far as it is at hand: None says nothing about the store."""
+        return self._products.get(product_key, self._monotonic_s())
+
     async def find_device(self, key: DeviceKey) -> Device | None:
         """The device, whosever it is, or None."""
         return await self._find(self._devices, key, self.store.find_device)
@@ -115,7 +124,8 @@ class Registry:
             value = await read(name)
             if epoch == self._epoch:
                 if value is not None:
-                    cache.put(name, value, self._monotonic_s())
+                    # What another read brought meanwhile has seen the device come and go since.
+                    value = cache.add(name, value, self._monotonic_s())
                 break
             # Something changed while we read: what was read may be the older record.
         return value

@@ -1,6 +1,7 @@
 """Devices connected to this node: the live connection of each, and what stays of it afterwards."""
 
 from linkstead.sessions.link import Ending, Link, LinkBlocked, LinkBroken, LinkTooSmall, Receipt
+from linkstead.sessions.store import SavedMessage, SavedSession, SessionStore
 from linkstead.sessions.table import (
     QUEUED_MESSAGES_MAX,
     SUBSCRIPTIONS_MAX,
@@ -10,6 +11,7 @@ from linkstead.sessions.table import (
     QueueFull,
     Reach,
     Session,
+    SessionObserver,
     SessionTable,
 )
 
@@ -27,6 +29,10 @@ __all__ = [
     "QueuedMessage",
     "Reach",
     "Receipt",
+    "SavedMessage",
+    "SavedSession",
     "Session",
+    "SessionObserver",
+    "SessionStore",
     "SessionTable",
 ]

@@ -6,6 +6,7 @@ DISCONNECT (the HALFCONN window), and for a persistent session its subscriptions
 """
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -21,6 +22,10 @@ QUEUED_MESSAGES_MAX = 1_000
 
 QUEUED_AGE_S_MAX = 7 * 24 * 3600.0
 """How long a QoS 1 message, and a persistent session without a connection, is kept. `device-protocol.md` 2."""
+
+
+QUEUED_BYTES_MAX = 256 * 1024 * 1024
+"""Payload bytes of all waiting messages on one node; at the bound the new one is refused."""
 
 
 class Reach(Enum):
@@ -47,7 +52,8 @@ class QueuedMessage:
     """A QoS 1 message waiting to be acknowledged by a device. `queued_s` is monotonic.
 
     `packet_id` is what it travels under on the present connection, 0 while it was not sent on it; `was_sent` says that
-    it was on some connection.
+    it was on some connection. `row_id` is its row in the store, 0 for one that is not kept there; `call_id` the request
+    id of the call it carries, or empty.
     """
 
     topic: str
@@ -55,6 +61,27 @@ class QueuedMessage:
     queued_s: float
     packet_id: int = 0
     was_sent: bool = False
+    row_id: int = 0
+    call_id: str = ""
+
+
+class SessionObserver(Protocol):
+    """Told what becomes of persistent sessions and of the messages that wait. Every method returns at once."""
+
+    def session_changed(self, session: "Session") -> None:
+        """Its connection, its subscriptions or how long it is kept is another than before."""
+
+    def session_forgotten(self, key: DeviceKey) -> None:
+        """It is over; what waited was told of as dropped before."""
+
+    def message_sent(self, message: QueuedMessage) -> None:
+        """It was handed to its device's connection."""
+
+    def message_acknowledged(self, message: QueuedMessage) -> None:
+        """The device has it; it is not sent again."""
+
+    def message_dropped(self, message: QueuedMessage) -> None:
+        """It cannot be delivered any more: too old, too large for the device, or its session was dropped."""
 
 
 class Session:
@@ -69,6 +96,7 @@ class Session:
         "key",
         "link",
         "queue",
+        "reserved",
         "subscriptions",
     )
 
@@ -82,6 +110,7 @@ class Session:
         self.connections = 0
         self.subscriptions: dict[str, int] = {}
         self.queue: deque[QueuedMessage] | None = None
+        self.reserved = 0
 
     @property
     def is_persistent(self) -> bool:
@@ -92,6 +121,10 @@ class Session:
         """True while a connection made now would carry the session on."""
         return self.is_persistent and (self.link is not None or now_s - self.detached_s < self.kept_s)
 
+    def takes(self, qos: int, now_s: float) -> bool:
+        """True when a message would reach the device: now, or at QoS 1 when it comes back to its persistent session."""
+        return self.link is not None or (qos == 1 and self.is_kept(now_s))
+
     def is_half_connected(self, now_s: float) -> bool:
         """True within one keep-alive period after a break without DISCONNECT."""
         return self.link is None and self.broken_s is not None and now_s < self.broken_s + self.keep_alive_s
@@ -100,21 +133,10 @@ class Session:
         """True when nothing of the session has to be remembered any longer."""
         return self.link is None and not self.is_half_connected(now_s) and not self.is_kept(now_s)
 
-    def enqueue(self, message: QueuedMessage) -> None:
-        """Let a QoS 1 message wait for the device. Raises QueueFull."""
-        if self.queue is None:
-            self.queue = deque()
-        if len(self.queue) >= QUEUED_MESSAGES_MAX:
-            raise QueueFull
-        self.queue.append(message)
-
-    def drop_expired(self, now_s: float) -> int:
-        """Forget waiting messages older than `QUEUED_AGE_S_MAX`; returns how many."""
-        dropped = 0
-        while self.queue and now_s - self.queue[0].queued_s > QUEUED_AGE_S_MAX:
-            self.queue.popleft()
-            dropped += 1
-        return dropped
+    @property
+    def waiting_count(self) -> int:
+        """Messages that wait, and places taken for those on their way to the disk."""
+        return (len(self.queue) if self.queue else 0) + self.reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +158,13 @@ class SessionTable:
     def __init__(self, presence: PresenceSink) -> None:
         self._sessions: dict[DeviceKey, Session] = {}
         self._presence = presence
+        self._observer: SessionObserver | None = None
         self._live = 0
+        self._queued_bytes = 0
+
+    def observe(self, observer: SessionObserver) -> None:
+        """Have an observer told from now on."""
+        self._observer = observer
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -154,6 +182,12 @@ class SessionTable:
         """The live connection of a device."""
         session = self._sessions.get(key)
         return session.link if session is not None else None
+
+    def list_live(self, product_key: str) -> list[Session]:
+        """The sessions of a product's devices that are connected, as of now."""
+        return [
+            session for key, session in self._sessions.items() if key[0] == product_key and session.link is not None
+        ]
 
     def reach(self, key: DeviceKey, now_s: float) -> Reach:
         """How the device can be reached now. Source: `device-protocol.md` 9.3."""
@@ -197,8 +231,7 @@ class SessionTable:
             session = self._sessions[link.key] = Session(link.key)
         session_present = session.is_kept(now_s) and not clean_start
         if not session_present:
-            session.subscriptions.clear()
-            session.queue = None
+            self._clear(session)
         superseded = session.link
         if superseded is None:
             self._live += 1
@@ -210,6 +243,7 @@ class SessionTable:
         session.broken_s = None
         session.connections += 1
         self._presence.record_presence(PresenceChange(link.key, True, now_ms, ip_address))
+        self.note_change(session)
         return Attachment(session, session_present, superseded)
 
     def detach(self, link: Link, ending: Ending, *, now_s: float, now_ms: int) -> bool:
@@ -222,12 +256,45 @@ class SessionTable:
         session.broken_s = now_s if ending is Ending.LOST else None
         self._live -= 1
         if not session.is_persistent:
-            session.subscriptions.clear()
-            session.queue = None
+            self._clear(session)
         if session.is_forgettable(now_s) or ending is Ending.DELETED:
-            del self._sessions[link.key]
+            self._drop(session)
+        else:
+            self.note_change(session)
         self._presence.record_presence(PresenceChange(link.key, False, now_ms))
         return True
+
+    def restore(
+        self,
+        key: DeviceKey,
+        subscriptions: Mapping[str, int],
+        queue: Sequence[QueuedMessage],
+        *,
+        kept_s: float,
+        detached_s: float,
+    ) -> None:
+        """Bring back a persistent session that an earlier process kept; its device is away."""
+        session = self._sessions[key] = Session(key)
+        session.kept_s = kept_s
+        session.detached_s = detached_s
+        session.subscriptions = dict(subscriptions)
+        session.queue = deque(queue)
+        self._queued_bytes += sum(len(message.payload) for message in queue)
+
+    def reserve(self, session: Session, payload_bytes: int) -> None:
+        """Take a place in the queue for a message that goes to the disk first. Raises QueueFull."""
+        self._check_room(session, payload_bytes)
+        session.reserved += 1
+        self._queued_bytes += payload_bytes
+
+    def release(self, session: Session, payload_bytes: int) -> None:
+        """Give a place back that was taken by `reserve`."""
+        session.reserved -= 1
+        self._queued_bytes -= payload_bytes
+
+    def _check_room(self, session: Session, payload_bytes: int) -> None:
+        if session.waiting_count >= QUEUED_MESSAGES_MAX or self._queued_bytes + payload_bytes > QUEUED_BYTES_MAX:
+            raise QueueFull
 
     def deliver(self, key: DeviceKey, message: QueuedMessage) -> bool:
         """Let a QoS 1 message reach the device: now, or when it comes back to its persistent session.
@@ -238,10 +305,59 @@ class SessionTable:
         session = self._sessions.get(key)
         if session is None or (session.link is None and not session.is_kept(message.queued_s)):
             return False
-        session.enqueue(message)
+        self._check_room(session, len(message.payload))
+        if session.queue is None:
+            session.queue = deque()
+        session.queue.append(message)
+        self._queued_bytes += len(message.payload)
         if session.link is not None:
             session.link.pump()
         return True
+
+    def note_sent(self, message: QueuedMessage) -> None:
+        """A waiting message was handed to its device's connection."""
+        message.was_sent = True
+        if self._observer is not None:
+            self._observer.message_sent(message)
+
+    def acknowledge(self, session: Session, message: QueuedMessage) -> None:
+        """A device acknowledged a message. One that was dropped meanwhile is passed over."""
+        if self._take_out(session, message) and self._observer is not None:
+            self._observer.message_acknowledged(message)
+
+    def drop_message(self, session: Session, message: QueuedMessage) -> None:
+        """Give a waiting message up."""
+        if self._take_out(session, message) and self._observer is not None:
+            self._observer.message_dropped(message)
+
+    def drop_expired(self, session: Session, now_s: float) -> None:
+        """Give up waiting messages older than `QUEUED_AGE_S_MAX`."""
+        while session.queue and now_s - session.queue[0].queued_s > QUEUED_AGE_S_MAX:
+            self.drop_message(session, session.queue[0])
+
+    def note_change(self, session: Session) -> None:
+        """A session is another than before; said by whoever changes its subscriptions or how long it is kept."""
+        if self._observer is not None:
+            self._observer.session_changed(session)
+
+    def _take_out(self, session: Session, message: QueuedMessage) -> bool:
+        if session.queue is None or message not in session.queue:
+            return False
+        session.queue.remove(message)
+        self._queued_bytes -= len(message.payload)
+        return True
+
+    def _clear(self, session: Session) -> None:
+        session.subscriptions.clear()
+        for message in list(session.queue or ()):
+            self.drop_message(session, message)
+        session.queue = None
+
+    def _drop(self, session: Session) -> None:
+        self._clear(session)
+        del self._sessions[session.key]
+        if self._observer is not None:
+            self._observer.session_forgotten(session.key)
 
     def forget(self, key: DeviceKey) -> Link | None:
         """Drop what is remembered of a device that was deleted; returns a live connection for the caller to close."""
@@ -249,12 +365,12 @@ class SessionTable:
         if session is None:
             return None
         if session.link is None:
-            del self._sessions[key]
+            self._drop(session)
         return session.link
 
     def expire(self, now_s: float) -> None:
         """Forget tombstones, old persistent sessions and old queued messages. Called every few minutes."""
         for session in list(self._sessions.values()):
-            session.drop_expired(now_s)
+            self.drop_expired(session, now_s)
             if session.is_forgettable(now_s):
-                del self._sessions[session.key]
+                self._drop(session)

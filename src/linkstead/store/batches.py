@@ -1,4 +1,4 @@
-"""What may be written a moment later: calls that ended, and devices that came and went.
+"""What may be written a moment later: calls that ended, devices that came and went, and what they reported.
 
 Nothing here makes a call or a connection wait. What is recorded is written in batches; while the database cannot, it
 waits, within bounds, and the writing is tried again.
@@ -6,40 +6,87 @@ waits, within bounds, and the writing is tried again.
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import islice
+from dataclasses import dataclass, fields
+from itertools import count
+from typing import Any
+
+import sqlalchemy as sa
 
 from linkstead.clock import Clock, Timer
 from linkstead.invocation import Call
 from linkstead.registry import DeviceKey, PresenceChange
-from linkstead.store.history import CallRow, encode_call
-from linkstead.store.presence import PresenceNote
+from linkstead.store.history import CallRow, encode_call, write_calls
+from linkstead.store.presence import PresenceNote, write_presence
+from linkstead.store.sessions import SessionNote, drop_messages, write_sessions
+from linkstead.store.telemetry import measure_report, newest, write_events, write_points, write_present
+from linkstead.store.waiting import Notes, Queue, Waiting
+from linkstead.telemetry import EventRecord, PropertyPoint
 
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 500
-"""Calls, and devices, in one transaction; where as many wait they are written at once."""
+"""Rows of a kind in one transaction; where as many wait they are written at once."""
 
 BATCH_DELAY_S = 0.05
 """How long what is recorded waits for company."""
 
 HISTORY_QUEUE_MAX = 50_000
-"""Calls not written yet; beyond it the one that waits longest is dropped and counted."""
+"""Calls not written yet, of each kind; beyond it the one that waits longest is dropped and counted.
+
+Asynchronous calls are a kind of their own: the app was told that they are accepted, so no flood of other calls may
+push out how they ended.
+"""
 
 HISTORY_QUEUE_BYTES_MAX = 64 * 1024 * 1024
-"""Payload bytes of calls not written yet; beyond it likewise."""
+"""Payload bytes of calls not written yet, of each kind; beyond it likewise."""
+
+REPORT_QUEUE_MAX = 50_000
+"""Values of properties and events not written into the history yet; beyond it the oldest is dropped and counted."""
+
+REPORT_QUEUE_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of these; beyond it likewise."""
 
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 10.0
 """Wait after the first failure; it doubles with each that follows, up to the second figure."""
 
 DROPPED_LOGGED_EVERY_S = 60.0
 
-Write = Callable[[Sequence[CallRow], Sequence[PresenceNote]], Awaitable[None]]
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is written in one transaction."""
+
+    calls: Sequence[CallRow]
+    reports: Sequence[PropertyPoint | EventRecord]
+    presence: Sequence[PresenceNote]
+    present: Sequence[PropertyPoint]
+    sessions: Sequence[SessionNote]
+    dropped_messages: Sequence[int]
+
+
+Write = Callable[[Batch], Awaitable[None]]
+
+
+class _Dropped:
+    """Counts what is dropped, and says so once in `DROPPED_LOGGED_EVERY_S`."""
+
+    def __init__(self, what: str, clock: Clock) -> None:
+        self.count = 0
+        self._what = what
+        self._clock = clock
+        self._logged_s = -DROPPED_LOGGED_EVERY_S
+
+    def add_one(self) -> None:
+        self.count += 1
+        now_s = self._clock.monotonic_s()
+        if now_s - self._logged_s >= DROPPED_LOGGED_EVERY_S:
+            self._logged_s = now_s
+            log.warning("%s dropped from the history since the start: %d", self._what, self.count)
 
 
 class Batches:
-    """Collects calls and presence, and has them written.
+    """Collects what is recorded, and has it written.
 
     Args:
         clock: the delay, and the waits between tries.
@@ -47,63 +94,129 @@ class Batches:
     """
 
     def __init__(self, clock: Clock, write: Write) -> None:
-        self.calls_dropped = 0
-        self.calls_waiting = 0
         self._clock = clock
         self._write = write
-        # With each call the bytes it was counted for: evidence may be added to it while it waits. The oldest first, and
-        # unlike a dict this finds it at once.
-        self._calls: OrderedDict[str, tuple[Call, int]] = OrderedDict()
-        self._bytes_waiting = 0
-        self._presence: dict[DeviceKey, PresenceNote] = {}
-        self._presence_under_way: dict[DeviceKey, PresenceNote] = {}
+        self._dropped_calls = _Dropped("calls", clock)
+        self._dropped_reports = _Dropped("reports of devices", clock)
+        # Evidence may be added to a call while it waits, so with each goes what it counts for.
+        self._calls, self._accepted = (
+            Queue[str, Call](HISTORY_QUEUE_MAX, HISTORY_QUEUE_BYTES_MAX, self._dropped_calls.add_one) for _ in range(2)
+        )
+        self._reports: Queue[int, PropertyPoint | EventRecord] = Queue(
+            REPORT_QUEUE_MAX, REPORT_QUEUE_BYTES_MAX, self._dropped_reports.add_one
+        )
+        self._presence: Notes[DeviceKey, PresenceNote] = Notes(PresenceNote.then)
+        self._present: Notes[tuple[DeviceKey, str], PropertyPoint] = Notes(newest)
+        self._sessions: Notes[DeviceKey, SessionNote] = Notes(SessionNote.then)
+        self._dropped_messages: Notes[int, int] = Notes(max)
+        self._all: dict[str, Waiting[Any, Any]] = {
+            "calls": self._calls,
+            "asynchronous calls": self._accepted,
+            "reports": self._reports,
+            "devices": self._presence,
+            "present values": self._present,
+            "sessions": self._sessions,
+            "messages to forget": self._dropped_messages,
+        }
+        self._report_number = count()
+        self._written_count = 0
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
         self._retry_s = 0.0
-        self._dropped_logged_s = -DROPPED_LOGGED_EVERY_S
         self._is_closed = False
+
+    @property
+    def calls_waiting(self) -> int:
+        """Calls not written yet; one recorded again while it is being written counts twice."""
+        return len(self._calls) + len(self._accepted)
+
+    @property
+    def calls_dropped(self) -> int:
+        """Calls that were never written."""
+        return self._dropped_calls.count
+
+    @property
+    def reports_dropped(self) -> int:
+        """Values and events that were never written into the history."""
+        return self._dropped_reports.count
+
+    @property
+    def written_count(self) -> int:
+        """Batches written so far."""
+        return self._written_count
 
     def record_call(self, call: Call) -> None:
         """Keep a call to be written as it will be then; once, however often it is recorded meanwhile."""
         if self._is_closed:
-            self._count_dropped()
+            self._dropped_calls.add_one()
             return
-        payload_bytes = call.kept_bytes
-        known = self._calls.get(call.request_id)
-        if known is not None:
-            self._let_go(known)
-        self._calls[call.request_id] = call, payload_bytes
-        self.calls_waiting += 1
-        self._bytes_waiting += payload_bytes
-        while self._calls and (self.calls_waiting > HISTORY_QUEUE_MAX or self._bytes_waiting > HISTORY_QUEUE_BYTES_MAX):
-            self._drop_oldest()
-        if self._timer is None or len(self._calls) >= BATCH_ROWS:
-            self._arm()
+        calls = self._accepted if call.is_asynchronous else self._calls
+        calls.add(call.request_id, call, call.kept_bytes)
+        self._arm_for(calls)
+
+    def find_call(self, request_id: str) -> Call | None:
+        """A call that is not written yet, or not as it is now; None when there is none of this id."""
+        return self._accepted.find(request_id) or self._calls.find(request_id)
 
     def record_presence(self, change: PresenceChange) -> None:
         """Keep a change to be written, in one with what else becomes of the device meanwhile."""
-        if self._is_closed:
-            return
-        note = PresenceNote.of(change)
-        earlier = self._presence.get(change.key)
-        self._presence[change.key] = note if earlier is None else earlier.then(note)
-        if self._timer is None or len(self._presence) >= BATCH_ROWS:
-            self._arm()
+        if not self._is_closed:
+            self._presence.add(change.key, PresenceNote.of(change))
+            self._arm_for(self._presence)
 
     def has_presence(self, key: DeviceKey) -> bool:
         """True while a change of the device is not written yet."""
-        return key in self._presence or key in self._presence_under_way
+        return self._presence.find(key) is not None
 
-    def forget_presence(self, key: DeviceKey) -> None:
-        """Drop what waits for a device that is deleted."""
-        self._presence.pop(key, None)
+    def record_reports(self, reports: Sequence[PropertyPoint | EventRecord]) -> None:
+        """Keep values and events for the history, and of values which is the present one."""
+        for report in reports:
+            try:
+                size_bytes = measure_report(report)
+            except ValueError:
+                # No later try would fare better, and it would take the whole batch with it.
+                size_bytes = None
+            if size_bytes is None or self._is_closed:
+                self._dropped_reports.add_one()
+                continue
+            self._reports.add(next(self._report_number), report, size_bytes)
+            if isinstance(report, PropertyPoint):
+                self._present.add((report.key, report.identifier), report)
+        self._arm_for(self._reports)
+
+    def record_session(self, note: SessionNote) -> None:
+        """Keep what becomes of a session to be written, in one with what else becomes of it meanwhile."""
+        if not self._is_closed:
+            self._sessions.add(note.key, note)
+            self._arm_for(self._sessions)
+
+    def concerns_messages(self, key: DeviceKey) -> bool:
+        """True while something is not written yet that may be about messages of this device."""
+        return len(self._dropped_messages) > 0 or self._sessions.find(key) is not None
+
+    def find_session(self, key: DeviceKey) -> SessionNote | None:
+        """What is not written yet of a session, or None."""
+        return self._sessions.find(key)
+
+    def drop_message(self, row_id: int) -> None:
+        """Keep in mind that a message is to be forgotten."""
+        if not self._is_closed:
+            self._dropped_messages.add(row_id, row_id)
+            self._arm_for(self._dropped_messages)
+
+    def forget_device(self, key: DeviceKey) -> None:
+        """Let go of what waits for a device that was deleted."""
+        self._presence.forget(lambda name, _: name == key)
+        self._sessions.forget(lambda name, _: name == key)
+        self._present.forget(lambda name, _: name[0] == key)
+        self._reports.forget(lambda _, entry: entry[0].key == key)
 
     async def flush(self) -> bool:
         """Write all that waits now. False when the database could not: it goes on waiting."""
         written = True
         async with self._turn:
-            batches = -(-max(len(self._calls), len(self._presence)) // BATCH_ROWS)
+            batches = -(-self._ready_count() // BATCH_ROWS)
             while written and batches:
                 written = await self._write_batch()
                 batches -= 1
@@ -117,14 +230,27 @@ class Batches:
         await self.flush()
         if self._task is not None:
             await self._task
-        if self._calls or self._presence:
-            log.error("closing with %d calls and %d devices not written", len(self._calls), len(self._presence))
+        if self._ready_count():
+            left = (f"{len(waiting)} {kind}" for kind, waiting in self._all.items() if len(waiting))
+            log.error("closing with %s not written", ", ".join(left))
+
+    def _ready_count(self) -> int:
+        """Of the kind that most wait of, how many."""
+        return max(waiting.ready_count for waiting in self._all.values())
+
+    def _arm_for(self, waiting: Waiting[Any, Any]) -> None:
+        # Called for all that is recorded: where a timer runs, and the batch is not full, there is nothing to do.
+        if self._timer is None or waiting.ready_count >= BATCH_ROWS:
+            self._arm()
 
     def _arm(self) -> None:
         """Have what waits written: now where it fills a batch and the database works, else after a delay."""
-        if self._task is not None or self._is_closed or not (self._calls or self._presence):
+        if self._task is not None or self._is_closed:
             return
-        if not self._retry_s and max(len(self._calls), len(self._presence)) >= BATCH_ROWS:
+        ready_count = self._ready_count()
+        if not ready_count:
+            return
+        if not self._retry_s and ready_count >= BATCH_ROWS:
             self._disarm()
             self._start()
         elif self._timer is None:
@@ -147,61 +273,59 @@ class Batches:
             self._arm()
 
     async def _write_batch(self) -> bool:
-        calls = {name: self._calls.pop(name) for name in list(islice(self._calls, BATCH_ROWS))}
-        presence = {key: self._presence.pop(key) for key in list(islice(self._presence, BATCH_ROWS))}
-        self._presence_under_way = presence
-        rows = self._encode(calls)
+        batch = Batch(
+            calls=self._take_calls(self._accepted) + self._take_calls(self._calls),
+            reports=[report for _, report in self._reports.take(BATCH_ROWS)],
+            presence=self._presence.take(BATCH_ROWS),
+            present=self._present.take(BATCH_ROWS),
+            sessions=self._sessions.take(BATCH_ROWS),
+            dropped_messages=self._dropped_messages.take(BATCH_ROWS),
+        )
         try:
-            if rows or presence:
-                await self._write(rows, list(presence.values()))
+            if any(getattr(batch, field.name) for field in fields(batch)):
+                await self._write(batch)
         except BaseException as error:
-            self._put_back(calls, presence)
+            for waiting in self._all.values():
+                waiting.put_back()
             if not isinstance(error, Exception):
                 raise
             # Whatever it was: calls and connections go on, and this is tried again.
             self._retry_s = min(max(self._retry_s * 2, RETRY_S_MIN), RETRY_S_MAX)
-            log.warning("history and presence cannot be written: %s", getattr(error, "orig", error))
+            log.warning("what was recorded cannot be written: %s", getattr(error, "orig", error))
             return False
-        finally:
-            self._presence_under_way = {}
-        for entry in calls.values():
-            self._let_go(entry)
+        for waiting in self._all.values():
+            waiting.settle()
         self._retry_s = 0.0
+        self._written_count += 1
         return True
 
-    def _encode(self, calls: dict[str, tuple[Call, int]]) -> list[CallRow]:
+    @staticmethod
+    def _take_calls(calls: Queue[str, Call]) -> list[CallRow]:
         rows = []
-        for name, (call, _) in list(calls.items()):
+        for name, call in calls.take(BATCH_ROWS):
             try:
                 rows.append(encode_call(call))
             except (ValueError, OverflowError):
                 # No later try would fare better, and it would take the whole batch with it.
-                self._let_go(calls.pop(name))
-                self._count_dropped()
+                calls.discard(name)
         return rows
 
-    def _put_back(self, calls: dict[str, tuple[Call, int]], presence: dict[DeviceKey, PresenceNote]) -> None:
-        for name, entry in reversed(calls.items()):
-            if name in self._calls:
-                self._let_go(entry)
-            else:
-                self._calls[name] = entry
-            self._calls.move_to_end(name, last=False)
-        for key, note in presence.items():
-            later = self._presence.get(key)
-            self._presence[key] = note if later is None else note.then(later)
 
-    def _drop_oldest(self) -> None:
-        self._let_go(self._calls.popitem(last=False)[1])
-        self._count_dropped()
-
-    def _let_go(self, entry: tuple[Call, int]) -> None:
-        self.calls_waiting -= 1
-        self._bytes_waiting -= entry[1]
-
-    def _count_dropped(self) -> None:
-        self.calls_dropped += 1
-        now_s = self._clock.monotonic_s()
-        if now_s - self._dropped_logged_s >= DROPPED_LOGGED_EVERY_S:
-            self._dropped_logged_s = now_s
-            log.warning("calls dropped from the history since the start: %d", self.calls_dropped)
+def write_batch(connection: sa.Connection, batch: Batch) -> None:
+    """Write a batch within a transaction."""
+    points = [report for report in batch.reports if isinstance(report, PropertyPoint)]
+    events = [report for report in batch.reports if isinstance(report, EventRecord)]
+    if batch.calls:
+        write_calls(connection, batch.calls)
+    if batch.presence:
+        write_presence(connection, batch.presence)
+    if points:
+        write_points(connection, points)
+    if events:
+        write_events(connection, events)
+    if batch.present:
+        write_present(connection, batch.present)
+    if batch.sessions:
+        write_sessions(connection, batch.sessions)
+    if batch.dropped_messages:
+        drop_messages(connection, batch.dropped_messages)

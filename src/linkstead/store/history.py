@@ -7,29 +7,32 @@ field may be added at the end of either; one that is moved, renamed or dropped n
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from operator import attrgetter
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 import msgspec
 import sqlalchemy as sa
 
-from linkstead.invocation import Call, CallFilter, Moment
-from linkstead.store.tables import call_history
-
-CALL_HISTORY_DAYS = 30
-CALL_HISTORY_ROWS_MAX = 1_000_000
-"""Calls kept; what is older than `CALL_HISTORY_DAYS`, or the oldest beyond this number, is deleted."""
+from linkstead.invocation import Call, CallFilter, Moment, Verdict
+from linkstead.registry import DeviceKey
+from linkstead.store.tables import INTEGER_MAX, call_history
+from linkstead.telemetry import Span
 
 CALLS_LISTED_MAX = 1_000
 """Calls in one listing, whatever the filter says."""
 
-PRUNED_PER_TRANSACTION_MAX = 2_000
-"""Calls deleted at a time, so that other writes do not wait long."""
+SERVICE_ACTIONS = frozenset({"InvokeThingService", "InvokeThingsService", "SetDeviceProperty", "SetDevicesProperty"})
+"""The actions whose calls are a device's service data; of these `Call.target` is the identifier.
 
-DAY_MS = 24 * 3600 * 1000
-MESSAGE_ID_MAX = 2**63 - 1
+Source: QueryDeviceServiceData reference.
+"""
 
-CallRow = tuple[str, int | None, str, str | None, str | None, str, str | None, str | None, int, bytes]
+CallRow = tuple[
+    str, int | None, str, str | None, str | None, str, str | None, str | None, int, bytes, int | None, str | None
+]
 """The columns of `call_history` but its `id`, in the order of the table."""
+
+RECORD: Final = 9
+"""Where in a row the whole call is."""
 
 
 def _shape(record_type: type[Call] | type[Moment], **types: object) -> type[msgspec.Struct]:
@@ -57,9 +60,12 @@ _decoder = msgspec.msgpack.Decoder(_shape(Call, timeline=list[_MomentShape]))
 _COLUMNS = [column.name for column in call_history.columns if column.name != "id"]
 
 # Text, so that a row goes to the driver as the tuple it is: SQLAlchemy's own insert would take a dictionary apart.
-_UPSERT = sa.text(
+_INSERT = sa.text(
     f"INSERT INTO call_history ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"
-    f" ON CONFLICT (request_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
+)
+_UPSERT = sa.text(
+    f"{_INSERT} ON CONFLICT (request_id)"
+    f" DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
 )
 
 
@@ -70,6 +76,8 @@ def encode_call(call: Call) -> CallRow:
         ValueError, OverflowError: a text that is not UTF-8, a number past 64 bits; it cannot be kept.
     """
     key = call.key
+    if max(call.message_id, call.alink_id, call.received_ms) > INTEGER_MAX:
+        raise OverflowError("a number is too large for its column")
     values = list(_call_values(call))
     values[_TIMELINE] = [_moment_values(moment) for moment in call.timeline]
     return (
@@ -83,6 +91,8 @@ def encode_call(call: Call) -> CallRow:
         call.diagnosis and call.diagnosis.value,
         call.received_ms,
         _encoder.encode(values),
+        call.alink_id or None,
+        call.target if call.action in SERVICE_ACTIONS and call.verdict is not Verdict.REJECTED else None,
     )
 
 
@@ -95,17 +105,22 @@ def decode_call(record: bytes) -> Call:
 
 def write_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
     """Write rows; one whose request id is there already is replaced."""
-    compiled = _UPSERT.compile(dialect=connection.dialect)
-    connection.exec_driver_sql(str(compiled), list(rows))
+    connection.exec_driver_sql(str(_UPSERT.compile(dialect=connection.dialect)), list(rows))
+
+
+def add_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
+    """Write rows whose request ids are new."""
+    if rows:
+        connection.exec_driver_sql(str(_INSERT.compile(dialect=connection.dialect)), list(rows))
 
 
 def find_call(connection: sa.Connection, account_id: str, call_id: str) -> Call | None:
-    """A call of an account by message id (decimal) or request id, or None."""
+    """See `CallHistory.find_call`; a message id is decimal."""
     column = call_history.c
     names = [column.request_id == call_id]
-    if call_id.isascii() and call_id.isdigit() and len(call_id) <= len(str(MESSAGE_ID_MAX)):
+    if call_id.isascii() and call_id.isdigit() and len(call_id) <= len(str(INTEGER_MAX)):
         message_id = int(call_id)
-        if message_id <= MESSAGE_ID_MAX:
+        if message_id <= INTEGER_MAX:
             names.insert(0, column.message_id == message_id)
     # One question a name: SQLite would answer an OR by going through all calls of the account.
     for named in names:
@@ -117,7 +132,7 @@ def find_call(connection: sa.Connection, account_id: str, call_id: str) -> Call 
 
 
 def list_calls(connection: sa.Connection, calls: CallFilter) -> list[Call]:
-    """Calls that match, newest first, at most `calls.limit` and `CALLS_LISTED_MAX`."""
+    """See `CallHistory.list_calls`; at most `CALLS_LISTED_MAX`."""
     column = call_history.c
     conditions = [column.account_id == calls.account_id]
     if calls.product_key:
@@ -141,16 +156,44 @@ def list_calls(connection: sa.Connection, calls: CallFilter) -> list[Call]:
     return [decode_call(record) for record in connection.execute(statement).scalars()]
 
 
-def prune_calls(connection: sa.Connection, now_ms: int) -> int:
-    """Delete up to `PRUNED_PER_TRANSACTION_MAX` of the calls that are too old or too many; returns how many."""
+def find_kept_call(connection: sa.Connection, request_id: str) -> Call | None:
+    """See `CallStore.find_kept_call`."""
+    statement = sa.select(call_history.c.record).where(call_history.c.request_id == request_id)
+    record = connection.execute(statement).scalar()
+    return decode_call(record) if record is not None else None
+
+
+def list_open_calls(connection: sa.Connection, key: DeviceKey, alink_id: int) -> list[Call]:
+    """Calls to a device that have no verdict and carry this id, newest first."""
     column = call_history.c
-    count: int = connection.execute(sa.select(sa.func.count()).select_from(call_history)).scalar_one()
-    excess = count - CALL_HISTORY_ROWS_MAX
-    too_old_ms = now_ms - CALL_HISTORY_DAYS * DAY_MS
-    # Ids rise with time, so what has to go is among the lowest; no index on time alone is needed.
-    oldest = sa.select(column.id, column.received_ms).order_by(column.id).limit(PRUNED_PER_TRANSACTION_MAX)
-    rows = enumerate(connection.execute(oldest))
-    doomed = [row.id for place, row in rows if place < excess or row.received_ms < too_old_ms]
-    if doomed:
-        connection.execute(sa.delete(call_history).where(column.id.in_(doomed)))
-    return len(doomed)
+    statement = (
+        sa.select(column.record)
+        .where(
+            column.product_key == key.product_key,
+            column.device_name == key.device_name,
+            column.alink_id == alink_id,
+            column.verdict.is_(None),
+        )
+        .order_by(column.id.desc())
+    )
+    return [decode_call(record) for record in connection.execute(statement).scalars()]
+
+
+def list_service_calls(
+    connection: sa.Connection, account_id: str, key: DeviceKey, identifier: str | None, span: Span
+) -> list[Call]:
+    """See `ServiceCallStore.list_service_calls`; at most `CALLS_LISTED_MAX`, and none that was rejected."""
+    column = call_history.c
+    conditions = [
+        column.product_key == key.product_key,
+        column.device_name == key.device_name,
+        column.service.is_not(None),
+        column.account_id == account_id,
+        column.received_ms.between(span.start_ms, span.end_ms),
+    ]
+    if identifier is not None:
+        conditions.append(column.service == identifier)
+    order = (column.received_ms, column.id) if span.ascending else (column.received_ms.desc(), column.id.desc())
+    statement = sa.select(column.record).where(*conditions).order_by(*order)
+    limit = min(max(span.limit, 0), CALLS_LISTED_MAX)
+    return [decode_call(record) for record in connection.execute(statement.limit(limit)).scalars()]

@@ -1,14 +1,15 @@
 """A store in an SQL database: what is the same on every engine."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from linkstead.clock import Clock
-from linkstead.invocation import Call, CallFilter, CallSink
+from linkstead.invocation import Call, CallFilter, CallHistory, CallStore, ServiceCallStore
+from linkstead.models import ThingModelStore, ThingModelVersion
 from linkstead.registry import (
     AccessKey,
     Account,
@@ -22,8 +23,12 @@ from linkstead.registry import (
     ProductStatistics,
     Store,
 )
-from linkstead.store import history, presence, statements
-from linkstead.store.batches import Batches
+from linkstead.sessions import SavedMessage, SavedSession, SessionStore
+from linkstead.store import history, models, presence, retention, sessions, statements, telemetry
+from linkstead.store.batches import Batch, Batches, write_batch
+from linkstead.store.commits import Commits, Outcome, Wish, write_together
+from linkstead.store.tables import INTEGER_MAX, call_history
+from linkstead.telemetry import DesiredProperty, EventRecord, PropertyPoint, Span, TelemetryStore
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -35,8 +40,8 @@ class StoreUnusable(Exception):
     """The database cannot be opened; the message says which one and why."""
 
 
-class SqlStore(Store, CallSink, ABC):
-    """The registry, the history of calls and what is remembered of connections. An engine brings the abstract methods.
+class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, CallHistory, ServiceCallStore, ABC):
+    """All that outlives the process. An engine brings the abstract methods.
 
     What the methods without a description do is told by their ports.
 
@@ -46,14 +51,21 @@ class SqlStore(Store, CallSink, ABC):
 
     def __init__(self, clock: Clock) -> None:
         self._batches = Batches(clock, self._write_batch)
+        self._commits = Commits(self._write_together)
+        self._last_message_id = 0
 
-    @abstractmethod
     async def open(self) -> None:
         """Connect, and bring the tables up to date.
 
         Raises:
             StoreUnusable: it is no database of ours, or of a later version, or cannot be read and written.
         """
+        await self._connect()
+        self._last_message_id = await self._read(sessions.read_last_message_id)
+
+    @abstractmethod
+    async def _connect(self) -> None:
+        """Do what `open` says, as far as it depends on the engine."""
 
     @abstractmethod
     async def _disconnect(self) -> None:
@@ -93,44 +105,193 @@ class SqlStore(Store, CallSink, ABC):
         """Calls that are still to be written."""
         return self._batches.calls_waiting
 
+    @property
+    def reports_dropped(self) -> int:
+        """Values and events that are missing in the history since the store was opened."""
+        return self._batches.reports_dropped
+
     async def close(self) -> None:
         """Write what waits and disconnect. What is recorded afterwards is dropped."""
+        await self._commits.close()
         await self._batches.close()
         await self._disconnect()
 
     async def flush(self) -> bool:
-        """Write the calls and the presence that wait. False when the database could not: they go on waiting."""
+        """Write all that was recorded and waits. False when the database could not: it goes on waiting."""
         return await self._batches.flush()
 
-    def record_call(self, call: Call) -> None:
-        self._batches.record_call(call)
-
-    def record_presence(self, change: PresenceChange) -> None:
-        self._batches.record_presence(change)
-
-    async def _write_batch(self, calls: Sequence[history.CallRow], notes: Sequence[presence.PresenceNote]) -> None:
-        await self._write_soon(_write_batch, calls, notes)
+    async def _write_batch(self, batch: Batch) -> None:
+        await self._write_soon(write_batch, batch)
 
     async def mark_all_offline(self, at_ms: int) -> None:
         """Write down as gone offline at `at_ms` the devices that a server which died left written down as online."""
         await self._write_soon(presence.mark_all_offline, at_ms)
 
+    async def prune(self, now_ms: int) -> int:
+        """Delete of the histories what is too old or too much, see `retention`; returns how many rows."""
+        pruned = await self._prune_calls(now_ms)
+        for table in retention.REPORT_TABLES:
+            pruned += await self._prune_reports(table, now_ms)
+        return pruned
+
+    async def _prune_calls(self, now_ms: int) -> int:
+        excess = await self._read(retention.count_excess, call_history, retention.CALL_HISTORY_ROWS_MAX)
+        pruned = 0
+        part = retention.PrunedPart(0, 0, True)
+        while part.is_full:
+            part = await self._write_soon(retention.prune_calls, now_ms, excess, part.last_id)
+            pruned += part.deleted
+            excess -= part.deleted
+            if not part.deleted and excess <= 0:
+                break
+        return pruned
+
+    async def _prune_reports(self, table: sa.Table, now_ms: int) -> int:
+        pruned = 0
+        while part := await self._write_soon(retention.prune_old_reports, table, now_ms):
+            pruned += part
+        excess = await self._read(retention.count_excess, table, retention.TELEMETRY_ROWS_MAX)
+        while excess > 0:
+            part = await self._write_soon(retention.prune_excess_reports, table, excess)
+            pruned += part
+            excess -= part or excess
+        return pruned
+
+    def record_call(self, call: Call) -> None:
+        self._batches.record_call(call)
+
     async def find_call(self, account_id: str, call_id: str) -> Call | None:
-        """A call of an account by message id (decimal) or request id, or None."""
         await self.flush()
         return await self._read(history.find_call, account_id, call_id)
 
     async def list_calls(self, calls: CallFilter) -> list[Call]:
-        """Calls that match, newest first, at most `calls.limit` and `CALLS_LISTED_MAX`."""
         await self.flush()
         return await self._read(history.list_calls, calls)
 
-    async def prune(self, now_ms: int) -> int:
-        """Delete calls older than `CALL_HISTORY_DAYS` and those beyond `CALL_HISTORY_ROWS_MAX`; returns how many."""
-        pruned = 0
-        while part := await self._write_soon(history.prune_calls, now_ms):
-            pruned += part
-        return pruned
+    async def list_service_calls(
+        self, account_id: str, key: DeviceKey, identifier: str | None, span: Span
+    ) -> list[Call]:
+        await self.flush()
+        return await self._read(history.list_service_calls, account_id, key, identifier, span)
+
+    async def keep_calls(self, calls: Sequence[Call], messages: Sequence[SavedMessage]) -> list[int]:
+        return await self._commits.keep(Wish([history.encode_call(call) for call in calls], messages))
+
+    async def find_open_call(self, key: DeviceKey, alink_id: int) -> Call | None:
+        if not 0 < alink_id <= INTEGER_MAX:
+            return None
+        while True:
+            written_count = self._batches.written_count
+            kept = await self._read(history.list_open_calls, key, alink_id)
+            latest = [self._batches.find_call(call.request_id) or call for call in kept]
+            # Where a batch was written meanwhile, what was read may be older than what waited when this began.
+            if written_count == self._batches.written_count:
+                return next((call for call in latest if not call.is_ended), None)
+
+    async def find_kept_call(self, request_id: str) -> Call | None:
+        waiting = self._batches.find_call(request_id)
+        return waiting or await self._read(history.find_kept_call, request_id)
+
+    async def _write_together(self, wishes: Sequence[Wish]) -> Sequence[Outcome]:
+        # A message is of no use without the session it waits in, so that is not left to a later batch.
+        keys = dict.fromkeys(message.key for wish in wishes for message in wish.messages)
+        notes = [note for key in keys if (note := self._batches.find_session(key)) is not None]
+        outcomes = await self._write(write_together, notes, wishes)
+        ids = [row_id for outcome in outcomes if isinstance(outcome, list) for row_id in outcome]
+        self._last_message_id = max(ids, default=self._last_message_id)
+        return outcomes
+
+    async def list_sessions(self) -> list[SavedSession]:
+        await self.flush()
+        return await self._read(sessions.list_sessions)
+
+    def record_session(self, session: SavedSession) -> None:
+        self._batches.record_session(sessions.SessionNote.of(session))
+
+    def drop_session(self, key: DeviceKey) -> None:
+        # What is accepted from now on is for the session that comes next, even where it is on the disk before this is.
+        self._batches.record_session(sessions.SessionNote(key, None, self._last_message_id))
+
+    async def list_messages(self, key: DeviceKey) -> list[SavedMessage]:
+        if self._batches.concerns_messages(key):
+            await self.flush()
+        return await self._read(sessions.list_messages, key)
+
+    async def add_messages(self, messages: Sequence[SavedMessage]) -> list[int]:
+        return await self._commits.keep(Wish([], messages))
+
+    def drop_message(self, row_id: int) -> None:
+        self._batches.drop_message(row_id)
+
+    async def expired_messages(self, now_ms: int, limit: int) -> list[SavedMessage]:
+        """Messages accepted longer ago than `QUEUED_AGE_S_MAX`, the oldest first.
+
+        At most `limit` and `MESSAGES_LISTED_MAX`; once these are dropped the next can be asked for.
+        """
+        await self.flush()
+        return await self._read(sessions.list_expired_messages, now_ms, limit)
+
+    def record_properties(self, points: Sequence[PropertyPoint]) -> None:
+        self._batches.record_reports(points)
+
+    def record_event(self, event: EventRecord) -> None:
+        self._batches.record_reports([event])
+
+    async def list_present_properties(self, key: DeviceKey) -> list[PropertyPoint]:
+        await self.flush()
+        return await self._read(telemetry.list_present_properties, key)
+
+    async def list_properties(self, key: DeviceKey, identifier: str, span: Span) -> list[PropertyPoint]:
+        await self.flush()
+        return await self._read(telemetry.list_properties, key, identifier, span)
+
+    async def list_events(
+        self, key: DeviceKey, identifier: str | None, event_type: str | None, span: Span
+    ) -> list[EventRecord]:
+        await self.flush()
+        return await self._read(telemetry.list_events, key, identifier, event_type, span)
+
+    async def list_desired(self, key: DeviceKey) -> list[DesiredProperty]:
+        return await self._read(telemetry.list_desired, key)
+
+    async def set_desired(
+        self, key: DeviceKey, values: Mapping[str, str], versions: Mapping[str, int], now_ms: int
+    ) -> dict[str, int]:
+        return await self._write(telemetry.set_desired, key, values, versions, now_ms)
+
+    async def clear_desired(self, key: DeviceKey, versions: Mapping[str, int | None], now_ms: int) -> dict[str, int]:
+        return await self._write(telemetry.clear_desired, key, versions, now_ms)
+
+    async def list_tags(self, key: DeviceKey) -> dict[str, str]:
+        return await self._read(telemetry.list_tags, key)
+
+    async def save_tags(self, key: DeviceKey, tags: Mapping[str, str]) -> None:
+        await self._write(telemetry.save_tags, key, tags)
+
+    async def delete_tags(self, key: DeviceKey, names: Sequence[str]) -> None:
+        await self._write(telemetry.delete_tags, key, names)
+
+    async def find_thing_model_draft(self, product_key: str) -> str | None:
+        return await self._read(models.find_draft, product_key)
+
+    async def save_thing_model_draft(self, product_key: str, document: str) -> None:
+        try:
+            await self._write(models.save_draft, product_key, document)
+        except IntegrityError:
+            # The product is all that a draft or a version refers to.
+            raise ProductGone from None
+
+    async def publish_thing_model(self, version: ThingModelVersion, versions_kept_max: int) -> None:
+        try:
+            await self._write(models.publish, version, versions_kept_max)
+        except IntegrityError:
+            raise ProductGone from None
+
+    async def find_thing_model_version(self, product_key: str, version: str | None) -> ThingModelVersion | None:
+        return await self._read(models.find_version, product_key, version)
+
+    async def list_thing_model_versions(self, product_key: str) -> list[ThingModelVersion]:
+        return await self._read(models.list_versions, product_key)
 
     async def add_account(self, account: Account) -> None:
         await self._write(statements.add_account, account)
@@ -186,6 +347,9 @@ class SqlStore(Store, CallSink, ABC):
             # The product is all that a device refers to.
             raise ProductGone from None
 
+    def record_presence(self, change: PresenceChange) -> None:
+        self._batches.record_presence(change)
+
     async def find_device(self, key: DeviceKey) -> Device | None:
         await self._flush_presence([key])
         return await self._read(statements.find_device, key)
@@ -206,8 +370,12 @@ class SqlStore(Store, CallSink, ABC):
         return await self._write(statements.set_device_enabled, key, enabled, at_ms)
 
     async def delete_device(self, key: DeviceKey) -> bool:
-        self._batches.forget_presence(key)
-        return await self._write(statements.delete_device, key)
+        # Its histories may be long: they go first, a part at a time, so that no other write waits for all of it.
+        while await self._write_soon(retention.prune_reports_of, key) >= retention.PRUNED_PER_TRANSACTION_MAX:
+            pass
+        is_deleted = await self._write(statements.delete_device, key)
+        self._batches.forget_device(key)
+        return is_deleted
 
     async def count_devices(self, product_key: str) -> int:
         return await self._read(statements.count_devices, product_key)
@@ -225,12 +393,3 @@ class SqlStore(Store, CallSink, ABC):
 
     async def registry_version(self) -> int:
         return await self._read(statements.read_version)
-
-
-def _write_batch(
-    connection: sa.Connection, calls: Sequence[history.CallRow], notes: Sequence[presence.PresenceNote]
-) -> None:
-    if calls:
-        history.write_calls(connection, calls)
-    if notes:
-        presence.write_presence(connection, notes)

@@ -159,7 +159,7 @@ class SqliteStore(SqlStore):
     def statement_count(self) -> int:
         return self._writer.statement_count + self._reader.statement_count
 
-    async def open(self) -> None:
+    async def _connect(self) -> None:
         try:
             await self._writer.run(self._open_for_writing)
             await self._reader.run(lambda: self._reader.connect("query_only=ON"))

@@ -19,7 +19,8 @@ from linkstead.registry import (
     Product,
     ProductStatistics,
 )
-from linkstead.store.tables import access_key, account, device, instance, product, registry_version
+from linkstead.store.sessions import drop_messages_of
+from linkstead.store.tables import access_key, account, device, instance, is_device, product, registry_version
 
 NAMES_PER_STATEMENT_MAX = 500
 """Values in one IN list; a longer list is asked for in parts. SQLite takes 32,766 parameters in a statement."""
@@ -44,20 +45,21 @@ _SELECT_PRODUCT = sa.select(*_columns(product, Product))
 _SELECT_DEVICE = sa.select(*_columns(device, Device))
 
 
-def _raise_version(connection: sa.Connection) -> None:
+def raise_version(connection: sa.Connection) -> None:
+    """Have others forget what they keep at hand of the registry and of thing models."""
     connection.execute(sa.update(registry_version).values(version=registry_version.c.version + 1))
 
 
 def _insert(connection: sa.Connection, table: sa.Table, record: _Record) -> None:
     connection.execute(sa.insert(table), _values(record))
-    _raise_version(connection)
+    raise_version(connection)
 
 
 def _change(connection: sa.Connection, statement: sa.Update | sa.Delete) -> bool:
     """Run a change of at most one row; True when there was one."""
     if connection.execute(statement).rowcount == 0:
         return False
-    _raise_version(connection)
+    raise_version(connection)
     return True
 
 
@@ -142,7 +144,7 @@ def update_product(connection: sa.Connection, changed: Product) -> bool:
 
 
 def delete_product(connection: sa.Connection, product_key: str) -> bool:
-    """See `Store.delete_product`."""
+    """See `Store.delete_product`. Its thing models go with it."""
     has_devices = sa.exists().where(device.c.product_key == product_key)
     return _change(connection, sa.delete(product).where(product.c.product_key == product_key, ~has_devices))
 
@@ -175,17 +177,13 @@ def add_devices(connection: sa.Connection, new: Sequence[Device]) -> None:
     """See `Store.add_devices`."""
     if new:
         connection.execute(sa.insert(device), [_values(record) for record in new])
-        _raise_version(connection)
+        raise_version(connection)
 
 
 def find_device(connection: sa.Connection, key: DeviceKey) -> Device | None:
     """See `Store.find_device`."""
-    row = connection.execute(_SELECT_DEVICE.where(_is_device(key))).first()
+    row = connection.execute(_SELECT_DEVICE.where(is_device(key))).first()
     return Device(*row) if row else None
-
-
-def _is_device(key: DeviceKey) -> sa.ColumnElement[bool]:
-    return sa.and_(device.c.product_key == key.product_key, device.c.device_name == key.device_name)
 
 
 def find_device_by_iot_id(connection: sa.Connection, iot_id: str) -> Device | None:
@@ -218,12 +216,15 @@ def list_devices(connection: sa.Connection, product_key: str, offset: int, limit
 
 def set_device_enabled(connection: sa.Connection, key: DeviceKey, enabled: bool, at_ms: int) -> bool:
     """See `Store.set_device_enabled`."""
-    return _change(connection, sa.update(device).where(_is_device(key)).values(enabled=enabled, modified_ms=at_ms))
+    return _change(connection, sa.update(device).where(is_device(key)).values(enabled=enabled, modified_ms=at_ms))
 
 
 def delete_device(connection: sa.Connection, key: DeviceKey) -> bool:
-    """See `Store.delete_device`."""
-    return _change(connection, sa.delete(device).where(_is_device(key)))
+    """See `Store.delete_device`. What is the device's own goes with it, the messages that wait for it too."""
+    is_deleted = _change(connection, sa.delete(device).where(is_device(key)))
+    if is_deleted:
+        drop_messages_of(connection, key)
+    return is_deleted
 
 
 def count_devices(connection: sa.Connection, product_key: str) -> int:

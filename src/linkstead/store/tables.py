@@ -6,6 +6,8 @@ A change here needs a revision in `migrations/versions`.
 
 import sqlalchemy as sa
 
+from linkstead.registry import DeviceKey
+
 metadata = sa.MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -14,6 +16,9 @@ metadata = sa.MetaData(
         "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     }
 )
+
+INTEGER_MAX = 2**63 - 1
+"""The largest number that a column takes."""
 
 # SQLite counts up by itself only where the type is INTEGER to the letter.
 _Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -106,8 +111,10 @@ device = sa.Table(
 )
 
 # `record` is the whole call; the other columns are what calls are looked for by, NULL where a call never got so far.
+# `service` is the identifier of a service that was invoked, or a property that was set; NULL for every other call.
 # Every index grows at its end, as ids and time rise; one that starts with the device would double the cost of a row.
 # Instead one index holds all filters: a listing of one device, or of a rare verdict, reads no row it does not show.
+# The two after it do go by device, but hold few calls: those without a verdict yet, and those of services.
 call_history = sa.Table(
     "call_history",
     metadata,
@@ -122,8 +129,145 @@ call_history = sa.Table(
     sa.Column("diagnosis", sa.String),
     sa.Column("received_ms", sa.BigInteger, nullable=False),
     sa.Column("record", sa.LargeBinary, nullable=False),
+    sa.Column("alink_id", sa.BigInteger),
+    sa.Column("service", sa.String),
     sa.Index(
         "ix_call_history_listed",
         *("account_id", "received_ms", "product_key", "device_name", "action", "verdict", "diagnosis"),
     ),
 )
+sa.Index(
+    "ix_call_history_open",
+    *(call_history.c[name] for name in ("product_key", "device_name", "alink_id")),
+    sqlite_where=call_history.c.verdict.is_(None),
+    postgresql_where=call_history.c.verdict.is_(None),
+)
+sa.Index(
+    "ix_call_history_service",
+    *(call_history.c[name] for name in ("account_id", "product_key", "device_name", "received_ms", "service")),
+    sqlite_where=call_history.c.service.is_not(None),
+    postgresql_where=call_history.c.service.is_not(None),
+)
+
+thing_model_draft = sa.Table(
+    "thing_model_draft",
+    metadata,
+    sa.Column("product_key", sa.ForeignKey("product.product_key", ondelete="CASCADE"), primary_key=True),
+    sa.Column("document", sa.String, nullable=False),
+)
+
+# The highest `id` of a product is the version that is effective.
+thing_model_version = sa.Table(
+    "thing_model_version",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True),
+    sa.Column("product_key", sa.ForeignKey("product.product_key", ondelete="CASCADE"), nullable=False),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("description", sa.String, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.String, nullable=False),
+    sa.UniqueConstraint("product_key", "version"),
+)
+
+
+def _device_id(*, is_primary: bool) -> sa.Column[int]:
+    """What is a device's own refers to its `id`: it takes less room than the key, and goes with the device."""
+    of_device = sa.ForeignKey("device.id", ondelete="CASCADE")
+    return sa.Column("device_id", of_device, primary_key=is_primary, nullable=False, autoincrement=False)
+
+
+# Tables without an `id` are kept in the order of their primary key, without a second copy of it.
+property_present = sa.Table(
+    "property_present",
+    metadata,
+    _device_id(is_primary=True),
+    sa.Column("identifier", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+    sa.Column("time_ms", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# `id` is the order in which reports came in, `time_ms` what the device says: it may send old values late.
+property_history = sa.Table(
+    "property_history",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True),
+    _device_id(is_primary=False),
+    sa.Column("identifier", sa.String, nullable=False),
+    sa.Column("value", sa.String, nullable=False),
+    sa.Column("time_ms", sa.BigInteger, nullable=False),
+    sa.Index(None, "device_id", "identifier", "time_ms"),
+    sa.Index(None, "time_ms"),
+)
+
+event_history = sa.Table(
+    "event_history",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True),
+    _device_id(is_primary=False),
+    sa.Column("identifier", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("event_type", sa.String, nullable=False),
+    sa.Column("output", sa.String, nullable=False),
+    sa.Column("time_ms", sa.BigInteger, nullable=False),
+    sa.Index(None, "device_id", "time_ms"),
+    sa.Index(None, "time_ms"),
+)
+
+# `value` is NULL once it was cleared; the row stays, for its version goes on counting.
+desired_property = sa.Table(
+    "desired_property",
+    metadata,
+    _device_id(is_primary=True),
+    sa.Column("identifier", sa.String, primary_key=True),
+    sa.Column("value", sa.String),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("time_ms", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+device_tag = sa.Table(
+    "device_tag",
+    metadata,
+    _device_id(is_primary=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# `subscriptions` is a JSON object.
+session = sa.Table(
+    "session",
+    metadata,
+    _device_id(is_primary=True),
+    sa.Column("kept_s", sa.Float, nullable=False),
+    sa.Column("kept_until_ms", sa.BigInteger, nullable=False),
+    sa.Column("subscriptions", sa.String, nullable=False),
+)
+
+# An `id` is never given twice: who forgets a message late must not hit another. A message does not refer to the device,
+# so that one accepted while its device is deleted is not refused by the database; it goes when it has expired.
+message = sa.Table(
+    "message",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True),
+    sa.Column("product_key", sa.String, nullable=False),
+    sa.Column("device_name", sa.String, nullable=False),
+    sa.Column("topic", sa.String, nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("accepted_ms", sa.BigInteger, nullable=False),
+    sa.Column("call_id", sa.String, nullable=False),
+    sa.Index(None, "product_key", "device_name"),
+    sa.Index(None, "accepted_ms"),
+    sqlite_autoincrement=True,
+)
+
+
+def is_device(key: DeviceKey) -> sa.ColumnElement[bool]:
+    """The condition that picks the row of one device."""
+    return sa.and_(device.c.product_key == key.product_key, device.c.device_name == key.device_name)
+
+
+def device_id_of(key: DeviceKey) -> sa.ScalarSelect[int]:
+    """The `id` of a device; NULL, which equals nothing, where there is no such device."""
+    return sa.select(device.c.id).where(is_device(key)).scalar_subquery()

@@ -5,27 +5,59 @@ A topic the device may not use is dropped and logged, never a reason to disconne
 
 import logging
 
-from linkstead.alink import messages, ntp, topics
+from linkstead.alink import messages, ntp, services, topics
 from linkstead.clock import Clock, milliseconds
-from linkstead.invocation import LocalRouter, Stray
+from linkstead.invocation import Delivery, LocalRouter, Stray
+from linkstead.models import ModelShelf
+from linkstead.registry import Registry
 from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall, QueuedMessage, QueueFull, SessionTable
+from linkstead.telemetry import TelemetryStore
+from linkstead.uplink.desk import RequestDesk
+from linkstead.uplink.rules import RuleBook
 
 log = logging.getLogger(__name__)
+
+SERVICE_PREFIX = "thing/service/"
+REPLY_SUFFIX = "_reply"
+"""What a reply's topic has around the service's name. Source: `device-protocol.md` 5.4 and 5.5."""
 
 
 class Uplink:
     """Hands each publish of a device to the handler of its topic family.
 
     Args:
-        router: completes calls.
+        router, delivery: complete calls, synchronous and asynchronous ones.
         sessions: subscriptions, for custom topics that come back to their sender.
-        clock: the time service.
+        clock: the time service, and when a report came.
+        registry, models: what products hold their devices to.
+        telemetry: what devices report and ask.
     """
 
-    def __init__(self, router: LocalRouter, sessions: SessionTable, clock: Clock) -> None:
+    def __init__(
+        self,
+        router: LocalRouter,
+        sessions: SessionTable,
+        clock: Clock,
+        *,
+        delivery: Delivery,
+        registry: Registry,
+        models: ModelShelf,
+        telemetry: TelemetryStore,
+    ) -> None:
         self._router = router
+        self._delivery = delivery
         self._sessions = sessions
         self._clock = clock
+        self._desk = RequestDesk(RuleBook(registry, models), telemetry, clock)
+
+    @property
+    def dropped_count(self) -> int:
+        """Requests that were not served because too much was under way."""
+        return self._desk.dropped_count
+
+    async def drain(self) -> None:
+        """Return when no request of a device is under way. To be called when no more can come."""
+        await self._desk.drain()
 
     def receive(self, link: Link, topic: str, payload: bytes, qos: int) -> bool:
         """Take one publish at QoS 0 or 1.
@@ -48,17 +80,31 @@ class Uplink:
         elif topics.is_custom(link.key, topic):
             self._echo(link, topic, payload, qos)
         elif topic.startswith("/sys/"):
-            self._refuse_alink(link, topic, payload)
+            # What the device may publish on is below its own names.
+            path = topic.split("/", 4)[4]
+            if path.startswith(SERVICE_PREFIX) and path.endswith(REPLY_SUFFIX):
+                self._take_reply(link, topic, path[len(SERVICE_PREFIX) : -len(REPLY_SUFFIX)], payload)
+            elif not self._desk.take(link, topic, path, payload):
+                self._refuse_alink(link, topic, path, payload)
         else:
             log.info("publish accepted without a function behind its topic", extra=_fields(link, topic))
         return True
+
+    def _take_reply(self, link: Link, topic: str, identifier: str, payload: bytes) -> None:
+        """Bring the reply to an asynchronous service call, or to a property set, to its call."""
+        try:
+            reply = services.parse_reply(payload)
+        except services.ReplyError as error:
+            log.warning("reply not understood (6207): %s", error, extra=_fields(link, topic))
+            return
+        self._delivery.answer(link.origin, identifier.removeprefix("property/"), reply, topic, payload)
 
     def refuse_too_large(self, link: Link, topic: str, payload_bytes: int) -> None:
         """Take notice of a publish over the size limit, already dropped. Kept with its call when it was an answer."""
         topic, _ = topics.split_query(topic)
         answer = topics.parse_rrpc_answer(topic)
-        if answer is not None and answer.key in (None, link.key):
-            self._router.refuse_answer(link.origin, answer.message_id, topic, b"", Stray.TOO_LARGE)
+        if answer is not None:
+            self._router.refuse_answer(link.origin, answer.message_id, topic, b"", Stray.TOO_LARGE, payload_bytes)
         log.warning("publish over the size limit dropped", extra={**_fields(link, topic), "bytes": payload_bytes})
 
     def _answer_time(self, link: Link, topic: str, payload: bytes) -> None:
@@ -85,13 +131,13 @@ class Uplink:
         except QueueFull:
             log.warning("message not queued: the device's queue is full", extra=_fields(link, topic))
 
-    def _refuse_alink(self, link: Link, topic: str, payload: bytes) -> None:
+    def _refuse_alink(self, link: Link, topic: str, path: str, payload: bytes) -> None:
         """Say no to an Alink request nobody serves, rather than leave the device waiting for its reply."""
         request = messages.parse_request(payload)
         if request is None or topic.endswith("_reply") or not messages.wants_reply(request):
             log.info("uplink without a handler dropped", extra=_fields(link, topic))
             return
-        method = ".".join(topic.split("/")[4:])
+        method = path.replace("/", ".")
         reply = messages.make_reply(request, messages.METHOD_NOT_SERVED, "topic is not served here", method)
         self._send(link, topic + "_reply", reply)
 

@@ -1,11 +1,11 @@
-"""The chapter of the reference about messages: RRpc."""
+"""A message to one device that waits for its answer: RRpc."""
 
 import base64
-import binascii
 
 from msgspec import UNSET, UnsetType
 
 from linkstead.action import Action, ActionContext, Answer, Request
+from linkstead.actions.messaging.payload import PAYLOAD_BYTES_MAX, decode_payload
 from linkstead.alink import topics
 from linkstead.errors import ApiError, codes
 from linkstead.invocation import Call, Diagnosis, Message, RouterOverloaded, Stage, Verdict
@@ -14,9 +14,6 @@ from linkstead.sessions import LinkTooSmall
 
 TIMEOUT_MS_MIN, TIMEOUT_MS_MAX = 1_000, 8_000
 """Source: RRpc reference, row Timeout (1,000 to 8,000)."""
-
-PAYLOAD_BYTES_MAX = 262_144
-"""Decoded bytes of a request. Source: `cloud-api.md` 5.1: the MQTT limit of 256 KB for one message."""
 
 
 class RRpcRequest(Request):
@@ -138,26 +135,6 @@ def fail_rrpc(context: ActionContext) -> RRpcAnswer:
     return _failed(context, call, Verdict.UNKNOWN)
 
 
-def decode_payload(text: str) -> bytes:
-    """Decode RequestBase64Byte: standard alphabet; missing padding, line breaks, and a blank for `+` are let through.
-
-    Raises:
-        ApiError(NULL_MESSAGE_CONTENT): it is empty.
-        ApiError(MESSAGE_CONTENT_NOT_BASE64): it is something else, the URL-safe alphabet included.
-    """
-    if not text:
-        raise ApiError(codes.NULL_MESSAGE_CONTENT)
-    try:
-        return binascii.a2b_base64(text, strict_mode=True)
-    except (binascii.Error, ValueError):
-        pass
-    tidy = text.replace("\r", "").replace("\n", "").replace(" ", "+").rstrip("=")
-    try:
-        return binascii.a2b_base64(tidy + "=" * (-len(tidy) % 4), strict_mode=True)
-    except (binascii.Error, ValueError):
-        raise ApiError(codes.MESSAGE_CONTENT_NOT_BASE64) from None
-
-
 def check_topic(topic: str) -> str:
     """The custom topic of a call, with its leading `/`; empty when there is none.
 
@@ -168,7 +145,7 @@ def check_topic(topic: str) -> str:
         return ""
     topic = topic if topic.startswith("/") else "/" + topic
     if not topics.is_custom_rrpc_topic(topic):
-        rule = f"<= {topics.CUSTOM_TOPIC_BYTES_MAX} B, no + #"
+        rule = f"<= {topics.CUSTOM_TOPIC_BYTES_MAX} B, no + # ?"
         raise ApiError(codes.INVALID_FORMATTED_TOPIC_NAME, Topic=topic, rule=rule)
     return topic
 

@@ -1,0 +1,241 @@
+"""Calling services: InvokeThingService and InvokeThingsService."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from msgspec import UNSET, UnsetType
+
+from linkstead.action import Action, ActionContext, Answer, Request, Shape
+from linkstead.actions.thing_service.target import (
+    DATA_MALFORMED,
+    DEVICE_NEVER_ACTIVATED,
+    SERVICE_NOT_FOUND,
+    Target,
+    call_of,
+    check_qos,
+    find_target,
+    find_targets,
+    post,
+    post_to_each,
+    read_object,
+    refuse,
+)
+from linkstead.alink import services, topics
+from linkstead.errors import ApiError, codes
+from linkstead.invocation import Call, Message, Outcome, RouterOverloaded, Stage, Verdict
+from linkstead.sessions import LinkTooSmall
+from linkstead.tsl.checking import ServiceChecker, ValidateType
+
+NO_REPLY_IN_TIME = 1905
+DEVICE_OFFLINE = 9201
+
+VERDICT_ERRORS = {
+    Verdict.OFFLINE: codes.MESSAGE_OFFLINE,
+    Verdict.HALFCONN: codes.MESSAGE_HALFCONN,
+    Verdict.TIMEOUT: codes.MESSAGE_TIMEOUT,
+    Verdict.FAILED: codes.INVOKE_THING_SERVICE_FAILED,
+    Verdict.UNKNOWN: codes.SYSTEM_EXCEPTION,
+}
+"""What a synchronous call that did not succeed answers. Source: `cloud-api.md` 8."""
+
+VERDICT_NUMBERS = {
+    Verdict.OFFLINE: DEVICE_OFFLINE,
+    Verdict.HALFCONN: DEVICE_OFFLINE,
+    Verdict.TIMEOUT: NO_REPLY_IN_TIME,
+    Verdict.FAILED: DATA_MALFORMED,
+}
+"""The number that stays with its record. Source: `cloud-api.md` 8."""
+
+
+class InvokeThingServiceRequest(Request):
+    """Source: InvokeThingService reference, request parameters."""
+
+    args: str
+    identifier: str
+    iot_id: str = ""
+    product_key: str = ""
+    device_name: str = ""
+    qos: int = 0
+    iot_instance_id: str = ""
+
+
+class InvokeThingServiceData(Shape):
+    """`result` is JSON text, and there for synchronous calls only."""
+
+    result: str | UnsetType = UNSET
+    message_id: str | UnsetType = UNSET
+
+
+class InvokeThingServiceAnswer(Answer):
+    """Source: InvokeThingService reference, response parameters."""
+
+    data: InvokeThingServiceData | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """A service as a request named it. `checker` is None for a product that checks nothing."""
+
+    identifier: str
+    checker: ServiceChecker | None
+    arguments: Mapping[str, object]
+
+    def make_payload(self, alink_id: int) -> bytes:
+        return services.make_request(alink_id, f"thing.service.{self.identifier}", self.arguments)
+
+
+async def invoke_thing_service(context: ActionContext, request: InvokeThingServiceRequest) -> InvokeThingServiceAnswer:
+    """Call a service of the device's published thing model, which says whether it is synchronous.
+
+    Returns:
+        Of a synchronous call `Data.Result` and `Data.MessageId`, of an asynchronous one `Data.MessageId` alone: it was
+        accepted then, which does not mean that the device did anything.
+
+    Raises:
+        ApiError: see `cloud-api.md` 8.
+
+    Source: InvokeThingService reference; order of checks and codes: `cloud-api.md` 6.3 and 8.
+    """
+    call = call_of(context)
+    call.target = request.identifier
+    check_qos(request.qos)
+    target = await find_target(
+        context,
+        call,
+        codes.INVOKE_THING_SERVICE_FAILED,
+        iot_id=request.iot_id,
+        product_key=request.product_key,
+        device_name=request.device_name,
+    )
+    checker = _find_service(call, target, request.identifier)
+    is_synchronous = checker is not None and checker.service.call_type == "sync"
+    if is_synchronous and not target.device.activated_ms:
+        call.result_code = DEVICE_NEVER_ACTIVATED
+        raise ApiError(codes.INACTIVE_DEVICE)
+    service = _check_arguments(call, checker, request.identifier, request.args)
+    call.target = service.identifier
+    call.alink_id = context.ids.alink_id()
+    call.message_id = context.ids.message_id()
+    payload = service.make_payload(call.alink_id)
+    if is_synchronous:
+        result: str | UnsetType = await _call(context, call, target, service, payload)
+    else:
+        result = UNSET
+        await post(context, call, target, topics.service(target.device.key, service.identifier), payload, request.qos)
+    return InvokeThingServiceAnswer(data=InvokeThingServiceData(result=result, message_id=str(call.alink_id)))
+
+
+def _find_service(call: Call | None, target: Target, identifier: str) -> ServiceChecker | None:
+    if not target.is_checked:
+        return None
+    checker = target.model.find_service(identifier) if target.model is not None else None
+    if checker is None:
+        published = "" if target.model is not None else "; the product has no published thing model"
+        text = f"service not found (Identifier={identifier}{published})"
+        if call is not None:
+            call.result_code = SERVICE_NOT_FOUND
+        raise ApiError(codes.INVOKE_THING_SERVICE_FAILED, text=text)
+    return checker
+
+
+def _check_arguments(call: Call | None, checker: ServiceChecker | None, identifier: str, text: str) -> _Service:
+    arguments = read_object(call, text)
+    fault = checker.check_input(arguments) if checker is not None else None
+    if fault is not None:
+        if call is not None:
+            call.result_code = fault.code
+        raise ApiError(codes.INVOKE_THING_SERVICE_FAILED, text=fault.message)
+    return _Service(checker.identifier if checker is not None else identifier, checker, arguments)
+
+
+async def _call(context: ActionContext, call: Call, target: Target, service: _Service, payload: bytes) -> str:
+    """Send the message on the carrier the device's connection asked for, and make the result of its reply."""
+    device = target.device
+    call.timeout_ms = context.behaviour.service_timeout_ms
+    call.set_request(payload, is_whole=True)
+    call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
+    message = Message(
+        topics.rrpc_request(device.key, call.message_id),
+        topics.rrpc_response(device.key, call.message_id),
+        payload,
+        ext_topic=topics.ext_rrpc(call.message_id, topics.service(device.key, service.identifier)),
+        is_acceptable=services.is_reply,
+    )
+    try:
+        outcome = await context.router.call(call, message, activated=bool(device.activated_ms), enabled=device.enabled)
+    except RouterOverloaded:
+        raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
+    except LinkTooSmall:
+        text = f"the message of {len(payload)} B is larger than the device takes"
+        raise refuse(call, codes.INVOKE_THING_SERVICE_FAILED, 0, text) from None
+    return _read_result(context, call, target, service, outcome)
+
+
+def _read_result(context: ActionContext, call: Call, target: Target, service: _Service, outcome: Outcome) -> str:
+    if outcome.verdict is not Verdict.SUCCESS:
+        call.result_code = VERDICT_NUMBERS.get(outcome.verdict, 0)
+        row = VERDICT_ERRORS[outcome.verdict]
+        call.code = row.code
+        if outcome.verdict is Verdict.FAILED:
+            raise ApiError(row, text="the device's reply is not an Alink reply: a JSON object with a code")
+        raise ApiError(row)
+    reply = services.parse_reply(outcome.payload)
+    call.result_code = reply.code
+    if service.checker is not None and isinstance(reply.data, dict):
+        faults = service.checker.check_output(reply.data, ValidateType(target.product.validate_type))
+        call.output_faults = [fault.message for fault in faults.values()]
+    if context.behaviour.profile == "documented":
+        return services.make_envelope(reply, call.alink_id)
+    if reply.code != services.CODE_SUCCESS:
+        call.code = codes.INVOKE_THING_SERVICE_FAILED.code
+        text = f"device code {reply.code}: {reply.message}".rstrip(": ")
+        raise ApiError(codes.INVOKE_THING_SERVICE_FAILED, text=text)
+    return services.make_data(reply)
+
+
+class InvokeThingsServiceRequest(Request):
+    """Source: InvokeThingsService reference, request parameters."""
+
+    args: str
+    identifier: str
+    product_key: str
+    device_name: list[str]
+    qos: int = 0
+    iot_instance_id: str = ""
+
+
+async def invoke_things_service(context: ActionContext, request: InvokeThingsServiceRequest) -> Answer:
+    """Call a service on up to 100 devices of one product, asynchronously whatever the thing model says.
+
+    A name that is not a device's fails the request before anything is sent. Each device has a record of its own.
+
+    Raises:
+        ApiError: see `find_targets` and `cloud-api.md` 8.
+    """
+    check_qos(request.qos)
+    targets = await find_targets(context, request.product_key, request.device_name)
+    checker = _find_service(None, targets[0], request.identifier)
+    service = _check_arguments(None, checker, request.identifier, request.args)
+
+    async def send(call: Call, target: Target) -> None:
+        call.alink_id = context.ids.alink_id()
+        call.message_id = context.ids.message_id()
+        topic = topics.service(target.device.key, service.identifier)
+        await post(context, call, target, topic, service.make_payload(call.alink_id), request.qos)
+
+    await post_to_each(context, "InvokeThingsService", service.identifier, targets, send)
+    return Answer()
+
+
+ACTIONS = (
+    Action(
+        name="InvokeThingService",
+        request=InvokeThingServiceRequest,
+        answer=InvokeThingServiceAnswer,
+        function=invoke_thing_service,
+        is_call=True,
+    ),
+    Action(
+        name="InvokeThingsService", request=InvokeThingsServiceRequest, answer=Answer, function=invoke_things_service
+    ),
+)

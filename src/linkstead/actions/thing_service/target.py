@@ -1,0 +1,157 @@
+"""What the actions of this chapter share: the device of a call, its product, its thing model, and what goes wrong.
+
+Source of codes, numbers and order: `cloud-api.md` 6.3 and 8.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from linkstead.action import ActionContext
+from linkstead.errors import ApiError, ErrorRow, codes, invalid_parameter
+from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict
+from linkstead.registry import Device, Product, find_device, find_product
+from linkstead.tsl.checking import ModelChecker, ValidateType
+from linkstead.tsl.literal import JsonValue, LiteralError, read_literal_object
+
+SENIOR = "iothub_senior"
+"""The AliyunCommodityCode of products with a thing model. Source: CreateProduct reference."""
+
+DEVICES_MAX = 100
+"""Devices of one request. Source: InvokeThingsService and SetDevicesProperty references, row DeviceName.N."""
+
+SERVICE_NOT_FOUND = 6206
+DATA_MALFORMED = 6207
+DEVICE_DISABLED = 6208
+DEVICE_NEVER_ACTIVATED = 9200
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The device of a call, found and enabled, and what its calls are checked against.
+
+    `model` is None when nothing was published, and for products that check nothing.
+    """
+
+    device: Device
+    product: Product
+    model: ModelChecker | None
+
+    @property
+    def is_checked(self) -> bool:
+        """False for a verification-free product: whatever is said to its devices goes, and always asynchronously."""
+        return self.product.validate_type != ValidateType.NONE
+
+
+def call_of(context: ActionContext) -> Call:
+    """The call's record. Raises TypeError where the action was listed without one."""
+    if context.call is None:
+        raise TypeError("a call needs a call record")
+    return context.call
+
+
+def refuse(call: Call, row: ErrorRow, number: int, text: str) -> ApiError:
+    """The error of a call that is refused; its number stays with the record."""
+    call.result_code = number
+    return ApiError(row, text=text)
+
+
+async def find_target(
+    context: ActionContext, call: Call, failed: ErrorRow, *, iot_id: str, product_key: str, device_name: str
+) -> Target:
+    """Find the device of a call.
+
+    Args:
+        failed: the row for a device that is disabled.
+
+    Raises:
+        ApiError: see `find_device`; NOT_SENIOR_PRODUCT; `failed`.
+    """
+    device = await find_device(
+        context.registry, context.scope, iot_id=iot_id, product_key=product_key, device_name=device_name
+    )
+    call.key = device.key
+    product = await _find_senior(context, device.product_key)
+    if not device.enabled:
+        raise refuse(call, failed, DEVICE_DISABLED, "the device is disabled")
+    return Target(device, product, await context.models.find_checker(product.product_key))
+
+
+async def find_targets(context: ActionContext, product_key: str, device_names: Sequence[str]) -> list[Target]:
+    """Find the devices of a request that names several of one product; all or none.
+
+    Raises:
+        ApiError: see `find_product` and `find_device`; NONE_DEVICE_NAME_ELEMENT, INVALID_FORMATTED_PARAMETER: none, or
+            more than `DEVICES_MAX`; NOT_SENIOR_PRODUCT.
+    """
+    await find_product(context.registry, context.scope, product_key)
+    if not device_names:
+        raise ApiError(codes.NONE_DEVICE_NAME_ELEMENT)
+    if len(device_names) > DEVICES_MAX:
+        raise ApiError(codes.INVALID_FORMATTED_PARAMETER, DeviceName=len(device_names), rule=f"<= {DEVICES_MAX}")
+    product = await _find_senior(context, product_key)
+    model = await context.models.find_checker(product_key)
+    return [
+        Target(
+            await find_device(context.registry, context.scope, product_key=product_key, device_name=name),
+            product,
+            model,
+        )
+        for name in dict.fromkeys(device_names)
+    ]
+
+
+async def _find_senior(context: ActionContext, product_key: str) -> Product:
+    product = await context.registry.find_product(product_key)
+    if product is None or product.aliyun_commodity_code != SENIOR:
+        raise ApiError(codes.NOT_SENIOR_PRODUCT, ProductKey=product_key)
+    return product
+
+
+def read_object(call: Call | None, text: str) -> dict[str, JsonValue]:
+    """Read `Args` or `Items`, lenient in form. Raises ApiError(CHECK_INVALID_FORMATTED_PARAMETER)."""
+    try:
+        return read_literal_object(text)
+    except LiteralError:
+        if call is not None:
+            call.result_code = DATA_MALFORMED
+        raise ApiError(codes.CHECK_INVALID_FORMATTED_PARAMETER) from None
+
+
+def check_qos(qos: int) -> None:
+    """Raises the gateway's error for a QoS other than 0 and 1."""
+    if qos not in (0, 1):
+        raise invalid_parameter("Qos")
+
+
+async def post(context: ActionContext, call: Call, target: Target, topic: str, payload: bytes, qos: int) -> None:
+    """Accept an asynchronous call. Raises ApiError(MESSAGE_RATE_LIMIT): too much waits for the device."""
+    if not target.device.activated_ms:
+        call.result_code = DEVICE_NEVER_ACTIVATED
+    call.set_request(payload, is_whole=True)
+    call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
+    try:
+        await context.delivery.post(call, topic, payload, qos)
+    except RouterOverloaded:
+        raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
+
+
+async def post_to_each(
+    context: ActionContext,
+    action: str,
+    name: str,
+    targets: Sequence[Target],
+    send: Callable[[Call, Target], Awaitable[None]],
+) -> None:
+    """Accept a call for each device, each with a record of its own; what happens to one does not stop the others."""
+    for target in targets:
+        call = context.open_call(action, target.device.key, name)
+        try:
+            if target.device.enabled:
+                await send(call, target)
+            else:
+                call.result_code = DEVICE_DISABLED
+                call.end(Verdict.OFFLINE, Diagnosis.DISABLED)
+        except ApiError as error:
+            call.end(Verdict.REJECTED, Diagnosis.THROTTLED, error.code)
+        finally:
+            context.close_call(call)

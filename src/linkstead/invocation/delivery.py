@@ -1,0 +1,430 @@
+"""Calls that the app is told of as accepted before the device has them: asynchronous services, property sets, messages.
+
+What is accepted is on the disk first. A message at QoS 1 waits for its device with the session, is sent again until it
+is acknowledged, and is forgotten only when its call has a result; at QoS 0 it goes to a device that is there, or the
+call ends at once with the code for one that is not. There is no deadline for the answer.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from linkstead.alink.services import Reply
+from linkstead.clock import Clock, milliseconds
+from linkstead.invocation.broadcast import Broadcast
+from linkstead.invocation.call import (
+    EVIDENCE_PAYLOAD_BYTES_MAX,
+    EVIDENCE_TOPIC_CHARS_MAX,
+    Call,
+    Diagnosis,
+    Evidence,
+    Stage,
+    Stray,
+    Verdict,
+)
+from linkstead.invocation.journal import CallJournal, CallStore
+from linkstead.invocation.router import RouterOverloaded
+from linkstead.registry import DeviceKey, Origin
+from linkstead.sessions import (
+    LinkBlocked,
+    LinkBroken,
+    LinkTooSmall,
+    QueuedMessage,
+    QueueFull,
+    SavedMessage,
+    SavedSession,
+    Session,
+    SessionStore,
+    SessionTable,
+)
+
+log = logging.getLogger(__name__)
+
+OPEN_CALLS_CACHED_MAX = 100_000
+"""Calls waiting for an answer that are at hand; the rest are found in the store."""
+
+EXPIRED_AT_ONCE_MAX = 1_000
+"""Messages given up in one round of housekeeping."""
+
+ENDED_CALLS_CACHED_MAX = 10_000
+"""Ended calls at hand, for what comes late or twice."""
+
+ACKNOWLEDGED_KEPT_S = 60.0
+"""How long a message stays on the disk after its device acknowledged it, when the call has no result yet.
+
+A server that dies in between sends it again: the answer may have been lost with it.
+"""
+
+LOOKUPS_MAX = 10_000
+"""Answers whose call is being looked up in the store; past it an answer is dropped and logged."""
+
+NEVER_ACTIVATED = 9200
+OFFLINE = 9201
+"""Numbers of the vendor's result messages. Source: `device-protocol.md` 5.7."""
+
+
+class DeliveryStore(CallStore, SessionStore, Protocol):
+    """What delivery keeps on the disk."""
+
+
+class _Receipt:
+    """Marks a call as written; one whose connection broke first ends."""
+
+    __slots__ = ("call", "delivery")
+
+    def __init__(self, delivery: "Delivery", call: Call) -> None:
+        self.delivery = delivery
+        self.call = call
+
+    def written(self) -> None:
+        self.delivery.note_written(self.call)
+
+    def write_failed(self) -> None:
+        self.delivery.end(self.call, Verdict.OFFLINE, Diagnosis.WRITE_FAILED, OFFLINE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A reply as it came."""
+
+    origin: Origin
+    identifier: str
+    code: int
+    topic: str
+    payload: bytes
+
+
+class Delivery:
+    """Delivers what is accepted, and brings results to their calls.
+
+    Args:
+        sessions: who is connected, and what waits for whom.
+        journal: the calls of late.
+        store: calls, messages and sessions on the disk.
+        clock: moments, ages.
+    """
+
+    def __init__(self, sessions: SessionTable, journal: CallJournal, store: DeliveryStore, clock: Clock) -> None:
+        self._sessions = sessions
+        self._journal = journal
+        self._store = store
+        self._clock = clock
+        self._open: OrderedDict[tuple[DeviceKey, int], Call] = OrderedDict()
+        self._ended: OrderedDict[tuple[DeviceKey, int], Call] = OrderedDict()
+        self._calls_of_messages: dict[str, Call] = {}
+        self._kept: set[DeviceKey] = set()
+        self._lookups: set[asyncio.Task[None]] = set()
+
+    async def restore(self) -> None:
+        """Bring back the sessions and the messages that an earlier process kept."""
+        now_s, now_ms = self._clock.monotonic_s(), milliseconds(self._clock.time_s())
+        for saved in await self._store.list_sessions():
+            # One that was connected when the process died is away from now on.
+            left_s = (saved.kept_until_ms - now_ms) / 1000 if saved.kept_until_ms else saved.kept_s
+            if left_s <= 0:
+                self._store.drop_session(saved.key)
+                continue
+            self._kept.add(saved.key)
+            waiting = await self._store.list_messages(saved.key) if saved.waiting else []
+            queue = [self._restored(message, now_s, now_ms) for message in waiting]
+            self._sessions.restore(
+                saved.key, saved.subscriptions, queue, kept_s=saved.kept_s, detached_s=now_s + left_s - saved.kept_s
+            )
+
+    @staticmethod
+    def _restored(message: SavedMessage, now_s: float, now_ms: int) -> QueuedMessage:
+        age_s = max(0, now_ms - message.accepted_ms) / 1000
+        return QueuedMessage(
+            message.topic,
+            message.payload,
+            now_s - age_s,
+            was_sent=True,
+            row_id=message.row_id,
+            call_id=message.call_id,
+        )
+
+    async def expire(self) -> None:
+        """End the calls whose messages waited too long on the disk, those of sessions that are gone among them."""
+        now_ms = milliseconds(self._clock.time_s())
+        for saved in await self._store.expired_messages(now_ms, EXPIRED_AT_ONCE_MAX):
+            self.message_dropped(self._restored(saved, self._clock.monotonic_s(), now_ms))
+
+    async def stop(self) -> None:
+        """Wait for the look-ups under way."""
+        while self._lookups:
+            await asyncio.wait(self._lookups)
+
+    # the way to the device
+
+    async def post(self, call: Call, topic: str, payload: bytes, qos: int) -> None:
+        """Accept a call. When this returns it is on the disk, and on its way or ended.
+
+        Args:
+            call: `key` is set. With an `alink_id` a reply of the device ends it; without one it ends when its message
+                was written (QoS 0) or acknowledged (QoS 1).
+            qos: 0 or 1.
+
+        Raises:
+            RouterOverloaded: too much waits for the device already; the call was not accepted.
+        """
+        key = call.key
+        if key is None:
+            raise ValueError("a call that is delivered names its device")
+        call.is_asynchronous = True
+        now_s = self._clock.monotonic_s()
+        call.mark(Stage.ROUTED, self._clock.time_s(), now_s)
+        session = self._sessions.find(key)
+        if session is None or not session.takes(qos, now_s):
+            is_new = call.result_code == NEVER_ACTIVATED
+            diagnosis = Diagnosis.NEVER_ACTIVATED if is_new else Diagnosis.NOT_CONNECTED
+            await self.drop(call, diagnosis, call.result_code or OFFLINE)
+            return
+        self._remember(key, call)
+        try:
+            if qos == 1:
+                await self._post_queued(call, session, topic, payload)
+            else:
+                await self._store.keep_calls([call], [])
+                self._send(call, key, topic, payload)
+        except BaseException:
+            self._forget(call)
+            raise
+
+    async def drop(self, call: Call, diagnosis: Diagnosis, code: int) -> None:
+        """Accept a call whose message has nowhere to go: it ends OFFLINE, and that is on the disk when this returns."""
+        call.is_asynchronous = True
+        call.result_code = code
+        call.end(Verdict.OFFLINE, diagnosis)
+        await self._store.keep_calls([call], [])
+
+    async def _post_queued(self, call: Call, session: Session, topic: str, payload: bytes) -> None:
+        message = QueuedMessage(topic, payload, self._clock.monotonic_s(), call_id=call.request_id)
+        try:
+            # Its place is taken before the disk is asked: what is refused must be refused now.
+            self._sessions.reserve(session, len(payload))
+        except QueueFull:
+            raise RouterOverloaded from None
+        saved = SavedMessage(session.key, topic, payload, milliseconds(self._clock.time_s()), call.request_id)
+        try:
+            [message.row_id] = await self._store.keep_calls([call], [saved])
+        finally:
+            self._sessions.release(session, len(payload))
+        self._calls_of_messages[call.request_id] = call
+        if not self._sessions.deliver(session.key, message):
+            # Its session was dropped while the disk was written.
+            self.message_dropped(message)
+
+    def _send(self, call: Call, key: DeviceKey, topic: str, payload: bytes) -> None:
+        link = self._sessions.link(key)
+        try:
+            if link is None:
+                raise LinkBroken
+            link.send(topic, payload, _Receipt(self, call))
+        except (LinkBroken, LinkBlocked, LinkTooSmall):
+            self.end(call, Verdict.OFFLINE, Diagnosis.WRITE_FAILED, OFFLINE)
+
+    async def broadcast(
+        self,
+        call: Call,
+        audience: Sequence[Session],
+        name_topic: Callable[[Session], str],
+        payload: bytes,
+        label: Callable[[int], str],
+    ) -> None:
+        """Accept a call that goes to many devices; when this returns every copy is on its way.
+
+        Args:
+            call: names no device. It ends when it is known of each copy whether it was written.
+            audience, name_topic: see `Broadcast.send`.
+            label: the call's `target`, made of the number of copies that were written.
+        """
+        call.is_asynchronous = True
+        call.mark(Stage.ROUTED, self._clock.time_s(), self._clock.monotonic_s())
+        await self._store.keep_calls([call], [])
+
+        def end(verdict: Verdict, diagnosis: Diagnosis, written: int) -> None:
+            call.target = label(written)
+            if written:
+                call.mark(Stage.WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
+            self.end(call, verdict, diagnosis, 0)
+
+        await Broadcast(end).send(audience, name_topic, payload)
+
+    def note_written(self, call: Call) -> None:
+        """The message of a call has left in full."""
+        if call.is_ended:
+            return
+        call.mark(Stage.WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
+        if call.alink_id:
+            self._journal.update(call)
+        else:
+            self.end(call, Verdict.SUCCESS, Diagnosis.DELIVERED, 0)
+
+    # what the sessions tell
+
+    def message_sent(self, message: QueuedMessage) -> None:
+        """See `SessionObserver`."""
+        call = self._calls_of_messages.get(message.call_id)
+        if call is not None and call.moment(Stage.WRITTEN) is None:
+            call.mark(Stage.WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
+            self._journal.update(call)
+
+    def message_acknowledged(self, message: QueuedMessage) -> None:
+        """See `SessionObserver`."""
+        call = self._calls_of_messages.pop(message.call_id, None)
+        if call is not None or not message.call_id:
+            self._acknowledge(call, message)
+        else:
+            self._look_up(self._acknowledge_kept(message))
+
+    async def _acknowledge_kept(self, message: QueuedMessage) -> None:
+        self._acknowledge(await self._find_kept(message.call_id), message)
+
+    def _acknowledge(self, call: Call | None, message: QueuedMessage) -> None:
+        if call is not None and not call.is_ended:
+            if call.moment(Stage.WRITTEN) is None:
+                # An earlier process wrote it, and did not live to say so.
+                call.mark(Stage.WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
+            call.mark(Stage.ACKNOWLEDGED, self._clock.time_s(), self._clock.monotonic_s())
+            if call.alink_id:
+                self._journal.update(call)
+                # Not forgotten at once: see ACKNOWLEDGED_KEPT_S.
+                self._clock.call_later(ACKNOWLEDGED_KEPT_S, self._store.drop_message, message.row_id)
+                return
+            self.end(call, Verdict.SUCCESS, Diagnosis.DELIVERED, 0)
+        self._store.drop_message(message.row_id)
+
+    def message_dropped(self, message: QueuedMessage) -> None:
+        """See `SessionObserver`."""
+        self._store.drop_message(message.row_id)
+        call = self._calls_of_messages.pop(message.call_id, None)
+        if call is not None:
+            self._expire(call, message)
+        elif message.call_id:
+            self._look_up(self._expire_kept(message))
+
+    async def _expire_kept(self, message: QueuedMessage) -> None:
+        call = await self._find_kept(message.call_id)
+        if call is not None:
+            self._expire(call, message)
+
+    def _expire(self, call: Call, message: QueuedMessage) -> None:
+        diagnosis = Diagnosis.WRITTEN_NO_ACKNOWLEDGEMENT if message.was_sent else Diagnosis.NOT_CONNECTED
+        self.end(call, Verdict.EXPIRED, diagnosis, OFFLINE)
+
+    async def _find_kept(self, call_id: str) -> Call | None:
+        """A call of an earlier process, or one that is not at hand any more; the same object for all who ask."""
+        call = await self._store.find_kept_call(call_id)
+        return self._adopt(call) if call is not None else None
+
+    def _adopt(self, call: Call) -> Call:
+        if call.key is None or call.is_ended:
+            return call
+        known = self._open.get((call.key, call.alink_id))
+        if known is not None:
+            return known
+        self._remember(call.key, call)
+        return call
+
+    def session_changed(self, session: Session) -> None:
+        """See `SessionObserver`."""
+        if not session.is_persistent:
+            self.session_forgotten(session.key)
+            return
+        self._kept.add(session.key)
+        until_ms = 0 if session.link is not None else milliseconds(self._clock.time_s() + session.kept_s)
+        self._store.record_session(SavedSession(session.key, session.kept_s, until_ms, dict(session.subscriptions)))
+
+    def session_forgotten(self, key: DeviceKey) -> None:
+        """See `SessionObserver`."""
+        # One that was never kept has nothing on the disk but messages that are on their way.
+        if key in self._kept:
+            self._kept.discard(key)
+            self._store.drop_session(key)
+
+    # the way back
+
+    def answer(self, origin: Origin, identifier: str, reply: Reply, topic: str, payload: bytes) -> None:
+        """Bring a device's reply to the call it names; one that names none is logged.
+
+        Args:
+            identifier: the service whose reply topic it came on.
+            topic, payload: as it came, kept as evidence when it is not taken.
+        """
+        answer = _Answer(origin, identifier, reply.code, topic, payload)
+        alink_id = reply.alink_id
+        call = self._open.get((origin.key, alink_id)) or self._ended.get((origin.key, alink_id))
+        if call is not None:
+            self._take_answer(call, answer)
+        else:
+            self._look_up(self._answer_kept(alink_id, answer))
+
+    async def _answer_kept(self, alink_id: int, answer: "_Answer") -> None:
+        call = await self._store.find_open_call(answer.origin.key, alink_id)
+        if call is None:
+            log.warning("reply without a call", extra={"device": str(answer.origin.key), "topic": answer.topic})
+            return
+        self._take_answer(self._adopt(call), answer)
+
+    def _take_answer(self, call: Call, answer: "_Answer") -> None:
+        if call.is_ended:
+            self._keep_stray(call, Stray.DUPLICATE if call.verdict is Verdict.SUCCESS else Stray.LATE, answer)
+            return
+        if call.target != answer.identifier:
+            self._keep_stray(call, Stray.WRONG_TOPIC, answer)
+            return
+        call.mark(Stage.ANSWERED, self._clock.time_s(), self._clock.monotonic_s())
+        call.set_answer(answer.payload)
+        self.end(call, Verdict.SUCCESS, Diagnosis.ANSWERED, answer.code)
+
+    def _keep_stray(self, call: Call, reason: Stray, answer: "_Answer") -> None:
+        evidence = Evidence(
+            reason=reason,
+            time_ms=milliseconds(self._clock.time_s()),
+            sender=str(answer.origin.key),
+            topic=answer.topic[:EVIDENCE_TOPIC_CHARS_MAX],
+            payload=answer.payload[:EVIDENCE_PAYLOAD_BYTES_MAX],
+            payload_bytes=len(answer.payload),
+        )
+        self._journal.add_evidence(call, evidence)
+
+    def end(self, call: Call, verdict: Verdict, diagnosis: Diagnosis, code: int) -> None:
+        """Give an asynchronous call its verdict, once, and have it written."""
+        self._forget(call)
+        if call.is_ended:
+            return
+        call.result_code = code
+        call.end(verdict, diagnosis)
+        self._journal.update(call)
+        if call.key is not None and call.alink_id:
+            self._ended[call.key, call.alink_id] = call
+            if len(self._ended) > ENDED_CALLS_CACHED_MAX:
+                self._ended.popitem(last=False)
+
+    def _remember(self, key: DeviceKey, call: Call) -> None:
+        if not call.alink_id:
+            return
+        self._open[key, call.alink_id] = call
+        if len(self._open) > OPEN_CALLS_CACHED_MAX:
+            self._open.popitem(last=False)
+
+    def _forget(self, call: Call) -> None:
+        if call.key is not None:
+            self._open.pop((call.key, call.alink_id), None)
+
+    def _look_up(self, work: Coroutine[None, None, None]) -> None:
+        if len(self._lookups) >= LOOKUPS_MAX:
+            work.close()
+            log.error("too many calls are looked up at once; an answer or an acknowledgement was dropped")
+            return
+        task = asyncio.get_running_loop().create_task(work)
+        self._lookups.add(task)
+        task.add_done_callback(self._end_lookup)
+
+    def _end_lookup(self, task: asyncio.Task[None]) -> None:
+        self._lookups.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a call could not be looked up", exc_info=task.exception())

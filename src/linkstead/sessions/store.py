@@ -1,0 +1,58 @@
+"""The port for what of a session outlives the process: who is away and kept, and which messages wait."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from linkstead.registry import DeviceKey
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSession:
+    """A persistent session. `kept_until_ms` is 0 while its device is connected, else when it may be forgotten."""
+
+    key: DeviceKey
+    kept_s: float
+    kept_until_ms: int
+    subscriptions: Mapping[str, int]
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SavedMessage:
+    """A QoS 1 message accepted for a device. `row_id` orders the messages of a device; 0 before it is kept.
+
+    `call_id` is the request id of the call it belongs to, empty when there is none.
+    """
+
+    key: DeviceKey
+    topic: str
+    payload: bytes
+    accepted_ms: int
+    call_id: str = ""
+    row_id: int = 0
+
+
+class SessionStore(Protocol):
+    """Durable storage of sessions."""
+
+    async def list_sessions(self) -> list[SavedSession]:
+        """Every session that is kept, with the number of messages that wait for it."""
+
+    def record_session(self, session: SavedSession) -> None:
+        """Take the present state of a session; written in a batch a moment later."""
+
+    def drop_session(self, key: DeviceKey) -> None:
+        """Forget a session and what waits for it; likewise."""
+
+    async def list_messages(self, key: DeviceKey) -> list[SavedMessage]:
+        """What waits for a device, in the order it was accepted."""
+
+    async def expired_messages(self, now_ms: int, limit: int) -> list[SavedMessage]:
+        """Messages accepted more than seven days ago, the oldest first, at most `limit`."""
+
+    async def add_messages(self, messages: Sequence[SavedMessage]) -> list[int]:
+        """Keep messages; on the disk when this returns. Returns their row ids."""
+
+    def drop_message(self, row_id: int) -> None:
+        """Forget a message that was acknowledged or has expired; written in a batch a moment later."""

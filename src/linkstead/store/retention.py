@@ -1,0 +1,96 @@
+"""How long histories are kept, and the deletion of what is too old or too much, a little at a time."""
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from linkstead.registry import DeviceKey
+from linkstead.store.tables import call_history, device_id_of, event_history, property_history
+
+CALL_HISTORY_DAYS = 30
+CALL_HISTORY_ROWS_MAX = 1_000_000
+"""Calls kept; what is older than `CALL_HISTORY_DAYS`, or the oldest beyond this number, is deleted.
+
+Calls without a verdict go by their age only.
+"""
+
+TELEMETRY_DAYS = 30
+TELEMETRY_ROWS_MAX = 5_000_000
+"""Values of properties kept, and events likewise; older than `TELEMETRY_DAYS`, or the oldest beyond it, are deleted.
+
+Source of the days: `cloud-api.md` 9.6.
+"""
+
+PRUNED_PER_TRANSACTION_MAX = 2_000
+"""Rows looked at and deleted at a time, so that other writes do not wait long."""
+
+DAY_MS = 24 * 3600 * 1000
+
+REPORT_TABLES = (property_history, event_history)
+
+
+class PrunedPart(NamedTuple):
+    """What one transaction did to the history of calls: how many it deleted, how far it came, whether more follow."""
+
+    deleted: int
+    last_id: int
+    is_full: bool
+
+
+def count_excess(connection: sa.Connection, table: sa.Table, rows_max: int) -> int:
+    """How many rows a table has beyond `rows_max`; 0 where it has none."""
+    # Counting reads the whole table or index, so that is left alone where the ids show that there cannot be too many.
+    ends = [sa.select(end(table.c.id)).scalar_subquery() for end in (sa.func.min, sa.func.max)]
+    lowest, highest = connection.execute(sa.select(*ends)).one()
+    if lowest is None or highest - lowest < rows_max:
+        return 0
+    count: int = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+    return max(count - rows_max, 0)
+
+
+def prune_calls(connection: sa.Connection, now_ms: int, excess: int, after_id: int) -> PrunedPart:
+    """Of the `PRUNED_PER_TRANSACTION_MAX` calls after `after_id` delete those too old, and up to `excess` of all."""
+    column = call_history.c
+    too_old_ms = now_ms - CALL_HISTORY_DAYS * DAY_MS
+    # Ids rise with time, so what has to go is among the lowest; no index on time alone is needed.
+    statement = sa.select(column.id, column.received_ms, column.verdict).where(column.id > after_id)
+    rows = connection.execute(statement.order_by(column.id).limit(PRUNED_PER_TRANSACTION_MAX)).all()
+    doomed: list[int] = []
+    for row in rows:
+        if row.received_ms < too_old_ms or (row.verdict is not None and len(doomed) < excess):
+            doomed.append(row.id)
+    if doomed:
+        connection.execute(sa.delete(call_history).where(column.id.in_(doomed)))
+    is_full = len(rows) == PRUNED_PER_TRANSACTION_MAX
+    return PrunedPart(len(doomed), rows[-1].id if rows else after_id, is_full)
+
+
+def prune_old_reports(connection: sa.Connection, table: sa.Table, now_ms: int) -> int:
+    """Delete up to `PRUNED_PER_TRANSACTION_MAX` of the values or events that are too old; returns how many."""
+    too_old = table.c.time_ms < now_ms - TELEMETRY_DAYS * DAY_MS
+    return _delete(connection, table, sa.select(table.c.id).where(too_old).order_by(table.c.time_ms))
+
+
+def prune_excess_reports(connection: sa.Connection, table: sa.Table, excess: int) -> int:
+    """Delete up to `excess` values or events, those that came first; at most `PRUNED_PER_TRANSACTION_MAX`."""
+    # In the order they came, not by time: a device whose clock is ahead would crowd out all the others.
+    return _delete(connection, table, sa.select(table.c.id).order_by(table.c.id), excess)
+
+
+def prune_reports_of(connection: sa.Connection, key: DeviceKey) -> int:
+    """Delete up to `PRUNED_PER_TRANSACTION_MAX` values and as many events of a device; returns how many."""
+    device_id = device_id_of(key)
+    return sum(
+        _delete(connection, table, sa.select(table.c.id).where(table.c.device_id == device_id))
+        for table in REPORT_TABLES
+    )
+
+
+def _delete(
+    connection: sa.Connection,
+    table: sa.Table,
+    doomed: sa.Select[tuple[int]],
+    limit: int = PRUNED_PER_TRANSACTION_MAX,
+) -> int:
+    limited = doomed.limit(min(limit, PRUNED_PER_TRANSACTION_MAX))
+    return connection.execute(sa.delete(table).where(table.c.id.in_(limited))).rowcount

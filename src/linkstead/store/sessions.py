@@ -1,0 +1,187 @@
+"""Sessions that outlive the process, and the QoS 1 messages that wait for their devices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import msgspec
+import sqlalchemy as sa
+
+from linkstead.clock import milliseconds
+from linkstead.registry import DeviceKey
+from linkstead.sessions import SavedMessage, SavedSession
+from linkstead.sessions.table import QUEUED_AGE_S_MAX
+from linkstead.store.tables import device, message, session
+
+MESSAGES_LISTED_MAX = 1_000
+"""Expired messages in one answer, whatever the limit says."""
+
+SessionRow = tuple[float, int, str]
+"""`kept_s`, `kept_until_ms`, `subscriptions` as a JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionNote:
+    """What one or more changes of a device's session come to.
+
+    `row` is None where the session is to be forgotten. Messages up to the id `forgotten_id_max` are forgotten in any
+    case: those that had been kept when a session before this one was dropped.
+    """
+
+    key: DeviceKey
+    row: SessionRow | None
+    forgotten_id_max: int = 0
+
+    @classmethod
+    def of(cls, saved: SavedSession) -> Self:
+        """The note of a session as it is now. Raises ValueError: a topic that is not UTF-8."""
+        subscriptions = msgspec.json.encode(saved.subscriptions).decode()
+        return cls(saved.key, (saved.kept_s, saved.kept_until_ms, subscriptions))
+
+    def then(self, later: "SessionNote") -> "SessionNote":
+        """The note of these changes and later ones of the same device."""
+        return SessionNote(self.key, later.row, max(self.forgotten_id_max, later.forgotten_id_max))
+
+
+_FORGET_MESSAGES = sa.delete(message).where(
+    message.c.product_key == sa.bindparam("of_product_key"),
+    message.c.device_name == sa.bindparam("of_device_name"),
+    message.c.id <= sa.bindparam("forgotten_id_max"),
+)
+_OF_DEVICE = sa.select(device.c.id).where(
+    device.c.product_key == sa.bindparam("of_product_key"), device.c.device_name == sa.bindparam("of_device_name")
+)
+_FORGET_SESSION = sa.delete(session).where(session.c.device_id == _OF_DEVICE.scalar_subquery())
+_SAVE_SESSION = sa.text(
+    "INSERT INTO session (device_id, kept_s, kept_until_ms, subscriptions)"
+    " SELECT id, :kept_s, :kept_until_ms, :subscriptions FROM device"
+    " WHERE product_key = :of_product_key AND device_name = :of_device_name"
+    " ON CONFLICT (device_id) DO UPDATE SET kept_s = excluded.kept_s, kept_until_ms = excluded.kept_until_ms,"
+    " subscriptions = excluded.subscriptions"
+)
+_ADD_MESSAGES = sa.insert(message).returning(message.c.id, sort_by_parameter_order=True)
+
+_SELECT_MESSAGE = sa.select(
+    message.c.product_key,
+    message.c.device_name,
+    message.c.topic,
+    message.c.payload,
+    message.c.accepted_ms,
+    message.c.call_id,
+    message.c.id,
+)
+
+
+def write_sessions(connection: sa.Connection, notes: Sequence[SessionNote]) -> None:
+    """Write notes; devices that are gone are passed over."""
+    forgetting = [_names(note) | {"forgotten_id_max": note.forgotten_id_max} for note in notes if note.forgotten_id_max]
+    if forgetting:
+        connection.execute(_FORGET_MESSAGES, forgetting)
+    dropped = [_names(note) for note in notes if note.row is None]
+    if dropped:
+        connection.execute(_FORGET_SESSION, dropped)
+    saved = [
+        _names(note) | dict(zip(("kept_s", "kept_until_ms", "subscriptions"), note.row, strict=True))
+        for note in notes
+        if note.row is not None
+    ]
+    if saved:
+        connection.execute(_SAVE_SESSION, saved)
+
+
+def _names(note: SessionNote) -> dict[str, object]:
+    return {"of_product_key": note.key.product_key, "of_device_name": note.key.device_name}
+
+
+def list_sessions(connection: sa.Connection) -> list[SavedSession]:
+    """See `SessionStore.list_sessions`."""
+    waiting = (
+        sa.select(sa.func.count())
+        .select_from(message)
+        .where(message.c.product_key == device.c.product_key, message.c.device_name == device.c.device_name)
+        .scalar_subquery()
+    )
+    statement = (
+        sa.select(
+            device.c.product_key,
+            device.c.device_name,
+            session.c.kept_s,
+            session.c.kept_until_ms,
+            session.c.subscriptions,
+            waiting,
+        )
+        .join(device, device.c.id == session.c.device_id)
+        .order_by(session.c.device_id)
+    )
+    return [
+        SavedSession(
+            DeviceKey(product_key, device_name),
+            kept_s,
+            kept_until_ms,
+            msgspec.json.decode(subscriptions, type=dict[str, int]),
+            count,
+        )
+        for product_key, device_name, kept_s, kept_until_ms, subscriptions, count in connection.execute(statement)
+    ]
+
+
+def add_messages(connection: sa.Connection, messages: Sequence[SavedMessage]) -> list[int]:
+    """Keep messages; returns their ids."""
+    if not messages:
+        return []
+    rows = [
+        {
+            "product_key": new.key.product_key,
+            "device_name": new.key.device_name,
+            "topic": new.topic,
+            "payload": new.payload,
+            "accepted_ms": new.accepted_ms,
+            "call_id": new.call_id,
+        }
+        for new in messages
+    ]
+    return list(connection.execute(_ADD_MESSAGES, rows).scalars())
+
+
+def read_last_message_id(connection: sa.Connection) -> int:
+    """The highest id of a message that is kept, 0 where there is none."""
+    last: int | None = connection.execute(sa.select(sa.func.max(message.c.id))).scalar()
+    return last or 0
+
+
+def list_messages(connection: sa.Connection, key: DeviceKey) -> list[SavedMessage]:
+    """See `SessionStore.list_messages`."""
+    statement = _SELECT_MESSAGE.where(_is_for(key)).order_by(message.c.id)
+    return [_message(*row) for row in connection.execute(statement)]
+
+
+def list_expired_messages(connection: sa.Connection, now_ms: int, limit: int) -> list[SavedMessage]:
+    """See `SqlStore.expired_messages`."""
+    statement = (
+        _SELECT_MESSAGE.where(message.c.accepted_ms < now_ms - milliseconds(QUEUED_AGE_S_MAX))
+        .order_by(message.c.accepted_ms, message.c.id)
+        .limit(min(max(limit, 0), MESSAGES_LISTED_MAX))
+    )
+    return [_message(*row) for row in connection.execute(statement)]
+
+
+def drop_messages(connection: sa.Connection, row_ids: Sequence[int]) -> None:
+    """Forget messages; ids of none are passed over."""
+    connection.execute(
+        sa.delete(message).where(message.c.id == sa.bindparam("row_id")), [{"row_id": i} for i in row_ids]
+    )
+
+
+def drop_messages_of(connection: sa.Connection, key: DeviceKey) -> None:
+    """Forget all that waits for a device."""
+    connection.execute(sa.delete(message).where(_is_for(key)))
+
+
+def _is_for(key: DeviceKey) -> sa.ColumnElement[bool]:
+    return sa.and_(message.c.product_key == key.product_key, message.c.device_name == key.device_name)
+
+
+def _message(
+    product_key: str, device_name: str, topic: str, payload: bytes, accepted_ms: int, call_id: str, row_id: int
+) -> SavedMessage:
+    return SavedMessage(DeviceKey(product_key, device_name), topic, payload, accepted_ms, call_id, row_id)

@@ -1,0 +1,180 @@
+"""Where what devices ask in Alink is served: one table of topics, one function each.
+
+A report (properties, events) is held against the product's rules and taken at once. When the rules are not at hand, a
+question is put to the store, or something of the device is still under way, it waits for its turn in a task.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from types import TracebackType
+from typing import NamedTuple
+
+from linkstead.alink import messages
+from linkstead.clock import Clock, milliseconds
+from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall
+from linkstead.telemetry import TelemetryStore
+from linkstead.uplink import batches, desired, events, model_requests, properties, tags
+from linkstead.uplink.lanes import Lanes
+from linkstead.uplink.request import Refused, Request
+from linkstead.uplink.rules import RuleBook, Rules
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[Request, Rules, TelemetryStore], object]
+"""Takes what needs nothing but the rules. Returns the reply's data; raises Refused."""
+
+Query = Callable[[Request, TelemetryStore], Awaitable[object]]
+"""Reads or changes the store. Returns the reply's data; raises Refused."""
+
+Ask = Callable[[Request], Awaitable[object]]
+"""Either, when it has to wait."""
+
+REPORTS: dict[str, Report] = {
+    "thing/event/property/post": properties.post_properties,
+    "thing/event/property/batch/post": batches.post_batch,
+    "thing/event/property/pack/post": batches.post_pack,
+    "thing/event/property/history/post": batches.post_history,
+    "thing/dsltemplate/get": model_requests.get_tsl,
+    "thing/dynamicTsl/get": model_requests.get_tsl,
+    "thing/config/get": model_requests.get_configuration,
+    "thing/log/post": model_requests.post_log,
+}
+QUERIES: dict[str, Query] = {
+    "thing/property/desired/get": desired.get_desired,
+    "thing/property/desired/delete": desired.delete_desired,
+    "thing/deviceinfo/update": tags.update_tags,
+    "thing/deviceinfo/delete": tags.delete_tags,
+    "thing/deviceinfo/get": tags.get_tags,
+}
+"""By the topic below the device's own `/sys/{pk}/{dn}/`. Source: `device-protocol.md` 3.1."""
+
+
+class _Arrival(NamedTuple):
+    """A message as it came, not read yet."""
+
+    link: Link
+    topic: str
+    path: str
+    payload: bytes
+    received_ms: int
+
+
+class RequestDesk:
+    """Serves the requests of devices.
+
+    Args:
+        rules: what products hold their devices to.
+        telemetry: where what devices report goes.
+        clock: when a request came.
+    """
+
+    def __init__(self, rules: RuleBook, telemetry: TelemetryStore, clock: Clock) -> None:
+        self.dropped_count = 0
+        self._rules = rules
+        self._telemetry = telemetry
+        self._clock = clock
+        self._lanes = Lanes()
+
+    def take(self, link: Link, topic: str, path: str, payload: bytes) -> bool:
+        """Serve a request, now or in its turn. False when nobody serves this topic.
+
+        `path` is the topic below the device's own `/sys/{pk}/{dn}/`.
+        Past the bounds of `Lanes` a request is dropped, counted in `dropped_count` and logged.
+        """
+        report = REPORTS.get(path) or (events.post_event if events.is_event_post(path) else None)
+        query = QUERIES.get(path)
+        arrival = _Arrival(link, topic, path, payload, milliseconds(self._clock.time_s()))
+        if report is not None:
+            rules = self._rules.recall(link.key.product_key) if self._lanes.is_free(link.key) else None
+            if rules is not None:
+                self._report(arrival, report, rules)
+                return True
+            ask: Ask = partial(self._report_when_read, report)
+        elif query is not None:
+            ask = partial(self._query, query)
+        else:
+            return False
+        if not self._lanes.add(link.key, len(payload), lambda: self._serve(arrival, ask)):
+            self.dropped_count += 1
+            log.warning("too much under way, request dropped (%d)", messages.THROTTLED, extra=_fields(arrival))
+        return True
+
+    async def drain(self) -> None:
+        """Return when no request is under way."""
+        await self._lanes.drain()
+
+    def _report(self, arrival: _Arrival, report: Report, rules: Rules) -> None:
+        request = _read(arrival)
+        if request is not None:
+            with _Answer(arrival, request) as answer:
+                request.check_method()
+                answer.data = report(request, rules, self._telemetry)
+
+    async def _report_when_read(self, report: Report, request: Request) -> object:
+        return report(request, await self._rules.read(request.key.product_key), self._telemetry)
+
+    async def _query(self, query: Query, request: Request) -> object:
+        return await query(request, self._telemetry)
+
+    @staticmethod
+    async def _serve(arrival: _Arrival, ask: Ask) -> None:
+        request = _read(arrival)
+        if request is not None:
+            with _Answer(arrival, request) as answer:
+                request.check_method()
+                answer.data = await ask(request)
+
+
+def _read(arrival: _Arrival) -> Request | None:
+    members = messages.parse_request(arrival.payload)
+    if members is None:
+        # There is no id to answer to.
+        log.info("request is no JSON object, dropped (%d)", messages.NOT_ALINK, extra=_fields(arrival))
+        return None
+    return Request(arrival.link.key, arrival.path, members, arrival.received_ms)
+
+
+class _Answer:
+    """Sends the reply when the serving of a request ends, however it ends."""
+
+    __slots__ = ("_arrival", "_request", "data")
+
+    def __init__(self, arrival: _Arrival, request: Request) -> None:
+        self.data: object = None
+        self._arrival = arrival
+        self._request = request
+
+    def __enter__(self) -> "_Answer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if error is None:
+            self._send(messages.SUCCESS, "success")
+        elif isinstance(error, Refused):
+            log.info("request refused (%d)", error.code, extra=_fields(self._arrival))
+            self._send(error.code, error.message)
+        elif isinstance(error, Exception):
+            # A fault of ours must not cost the device its connection, nor leave it waiting.
+            log.error("request failed", exc_info=error, extra=_fields(self._arrival))
+            self._send(messages.INTERNAL_ERROR, "internal error")
+        else:
+            return False
+        return True
+
+    def _send(self, code: int, message: str) -> None:
+        arrival, members = self._arrival, self._request.members
+        if not messages.wants_reply(members):
+            return
+        method = arrival.path.replace("/", ".")
+        reply = messages.make_reply(members, code, message, method, self.data)
+        try:
+            arrival.link.send(arrival.topic + "_reply", reply)
+        except (LinkBroken, LinkBlocked, LinkTooSmall):
+            log.info("reply to a device not sent", extra=_fields(arrival))
+
+
+def _fields(arrival: _Arrival) -> dict[str, object]:
+    return {"device": str(arrival.link.key), "topic": arrival.topic}

@@ -1,0 +1,77 @@
+"""Work that has to wait for the store: in order for each device, side by side for different ones, and bounded."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from linkstead.registry import DeviceKey
+
+log = logging.getLogger(__name__)
+
+MESSAGES_OF_A_DEVICE_MAX = 100
+"""Messages of one device under way."""
+
+MESSAGES_MAX = 10_000
+"""Messages of all devices under way."""
+
+MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+"""Payload bytes of all messages under way."""
+
+
+class _Job(NamedTuple):
+    payload_bytes: int
+    work: Callable[[], Awaitable[None]]
+
+
+class Lanes:
+    """Does what devices ask one after the other for each, in a task that lives as long as there is work."""
+
+    def __init__(self) -> None:
+        self.message_count = 0
+        self.message_bytes = 0
+        self._lanes: dict[DeviceKey, deque[_Job]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def is_free(self, key: DeviceKey) -> bool:
+        """True when nothing of the device is under way: what comes now need not wait for its turn."""
+        return key not in self._lanes
+
+    def add(self, key: DeviceKey, payload_bytes: int, work: Callable[[], Awaitable[None]]) -> bool:
+        """Have work done in its turn. False when a bound is reached: it is not done."""
+        lane = self._lanes.get(key)
+        if (
+            self.message_count >= MESSAGES_MAX
+            or self.message_bytes + payload_bytes > MESSAGE_BYTES_MAX
+            or (lane is not None and len(lane) >= MESSAGES_OF_A_DEVICE_MAX)
+        ):
+            return False
+        self.message_count += 1
+        self.message_bytes += payload_bytes
+        if lane is not None:
+            lane.append(_Job(payload_bytes, work))
+            return True
+        lane = self._lanes[key] = deque([_Job(payload_bytes, work)])
+        task = asyncio.get_running_loop().create_task(self._run(key, lane))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def drain(self) -> None:
+        """Return when nothing is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _run(self, key: DeviceKey, lane: deque[_Job]) -> None:
+        while lane:
+            try:
+                await lane[0].work()
+            except Exception:
+                # Nobody waits for the work: the log is told, and what the device sent next has its turn.
+                log.exception("a message of a device failed", extra={"device": str(key)})
+            finally:
+                done = lane.popleft()
+                self.message_count -= 1
+                self.message_bytes -= done.payload_bytes
+        del self._lanes[key]

@@ -1,0 +1,60 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import uvloop
+
+from linkstead.server import DATABASE_FILE
+from tests.rig import Certificate, ErrorWatch, Rig, RigStarter, fill, make_certificate, running
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
+    """What opens a server's sockets runs on both loops: `serve` takes uvloop where there is one."""
+    loops: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
+    if {"start_rig", "start_loop_watch"} & set(getattr(item, "fixturenames", ())):
+        loops["uvloop"] = uvloop.new_event_loop
+    return loops
+
+
+@pytest.fixture
+def start_loop_watch(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], None]]:
+    """To be called in the loop: what reaches its exception handler fails the test."""
+    watch = ErrorWatch()
+    yield lambda: asyncio.get_running_loop().set_exception_handler(watch.handle_loop_exception)
+    assert not watch.errors
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="session")
+def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("filled") / DATABASE_FILE
+    asyncio.run(fill(path))
+    return path
+
+
+@pytest_asyncio.fixture
+async def start_rig(filled_database: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RigStarter]:
+    """Starts servers with settings of the test's own."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Rig:
+            folder = tmp_path_factory.mktemp("data")
+            return await stack.enter_async_context(running(filled_database, folder, **settings))
+
+        yield start
+
+
+@pytest_asyncio.fixture
+async def rig(start_rig: RigStarter) -> Rig:
+    """A server with the usual settings."""
+    return await start_rig()

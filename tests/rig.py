@@ -1,0 +1,244 @@
+"""A whole server in this process on free ports, its clock turned by hand, its store filled with a few records."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from linkstead.clock import Clock
+from linkstead.config import Address, Settings
+from linkstead.invocation import Call, CallFilter
+from linkstead.registry import AccessKey, Account, Device, DeviceKey, Instance, Product
+from linkstead.server import DATABASE_FILE, Endpoints, Server, SystemClock
+from linkstead.store import SqliteStore
+from linkstead.testing.clock import ManualClock
+from tests.wire import App, DeviceClient
+
+CREATED_MS = 1_600_000_000_000
+ACCOUNT_ID, OTHER_ACCOUNT_ID = "1001", "1002"
+INSTANCE_ID = "iot-060a0001"
+
+KEY = AccessKey("app-key", "app-secret", ACCOUNT_ID, "", True, CREATED_MS)
+RAM_KEY = AccessKey("ram-key", "ram-secret", ACCOUNT_ID, "operator", True, CREATED_MS)
+DISABLED_KEY = AccessKey("off-key", "off-secret", ACCOUNT_ID, "", False, CREATED_MS)
+OTHER_KEY = AccessKey("other-key", "other-secret", OTHER_ACCOUNT_ID, "", True, CREATED_MS)
+
+PRODUCT_KEY, INSTANCE_PRODUCT_KEY, OTHER_PRODUCT_KEY = "a1Lamp00001", "a1Inst00001", "a1Other0001"
+LAMP, SECOND_LAMP, DISABLED_LAMP = (DeviceKey(PRODUCT_KEY, name) for name in ("lamp-01", "lamp-02", "lamp-off"))
+INSTANCE_LAMP = DeviceKey(INSTANCE_PRODUCT_KEY, "lamp-01")
+OTHER_LAMP = DeviceKey(OTHER_PRODUCT_KEY, "lamp-01")
+
+
+def a_product(product_key: str, account_id: str = ACCOUNT_ID, instance_id: str = "") -> Product:
+    """A product's record."""
+    return Product(
+        product_key=product_key,
+        account_id=account_id,
+        instance_id=instance_id,
+        product_name=f"Lamp {product_key}",
+        product_secret="product-secret",
+        node_type=0,
+        data_format=1,
+        net_type="WIFI",
+        aliyun_commodity_code="iothub_senior",
+        auth_type="secret",
+        protocol_type="",
+        validate_type=1,
+        category_key="",
+        description="",
+        id2=False,
+        dynamic_registration=False,
+        created_ms=CREATED_MS,
+    )
+
+
+def a_device(key: DeviceKey, account_id: str = ACCOUNT_ID, instance_id: str = "", *, enabled: bool = True) -> Device:
+    """A device's record, as registered and never connected."""
+    return Device(
+        iot_id="".join(char for char in f"{key.product_key}{key.device_name}" if char.isalnum()) + "00100",
+        product_key=key.product_key,
+        device_name=key.device_name,
+        account_id=account_id,
+        instance_id=instance_id,
+        device_secret=device_secret(key),
+        nickname="",
+        enabled=enabled,
+        created_ms=CREATED_MS,
+        modified_ms=CREATED_MS,
+        activated_ms=0,
+        online_ms=0,
+        status_ms=0,
+        is_online=False,
+        ip_address="",
+        firmware_version="",
+    )
+
+
+def device_secret(key: DeviceKey) -> str:
+    """The secret that every device of these tests has."""
+    return f"secret-of-{key.product_key}-{key.device_name}"
+
+
+async def fill(path: Path) -> None:
+    """Make a database with the records named above."""
+    store = SqliteStore(path, SystemClock())
+    await store.open()
+    for account_id in (ACCOUNT_ID, OTHER_ACCOUNT_ID):
+        await store.add_account(Account(account_id, f"account {account_id}", CREATED_MS))
+    for key in (KEY, RAM_KEY, DISABLED_KEY, OTHER_KEY):
+        await store.add_access_key(key)
+    await store.add_instance(Instance(INSTANCE_ID, ACCOUNT_ID, CREATED_MS))
+    await store.add_product(a_product(PRODUCT_KEY))
+    await store.add_product(a_product(INSTANCE_PRODUCT_KEY, instance_id=INSTANCE_ID))
+    await store.add_product(a_product(OTHER_PRODUCT_KEY, OTHER_ACCOUNT_ID))
+    await store.add_devices(
+        [
+            a_device(LAMP),
+            a_device(SECOND_LAMP),
+            a_device(DISABLED_LAMP, enabled=False),
+            a_device(INSTANCE_LAMP, instance_id=INSTANCE_ID),
+            a_device(OTHER_LAMP, OTHER_ACCOUNT_ID),
+        ]
+    )
+    await store.close()
+
+
+class ErrorWatch(logging.Handler):
+    """Collects what must not happen: records of level ERROR, and what reaches the loop's exception handler."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.errors: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.errors.append(f"{getattr(record, 'request_id', '')} {self.format(record)}")
+
+    def take(self) -> list[str]:
+        """What was collected so far; it is forgotten, so it was expected."""
+        errors, self.errors = self.errors, []
+        return errors
+
+    def handle_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.errors.append(f"{context['message']}: {context.get('exception')!r}")
+
+
+@dataclass
+class Rig:
+    """A server that runs, and its clients."""
+
+    server: Server
+    clock: ManualClock
+    endpoints: Endpoints
+    watch: ErrorWatch
+    devices: list[DeviceClient] = field(default_factory=list)
+
+    @property
+    def http(self) -> Address:
+        return self.endpoints.http
+
+    @property
+    def mqtt(self) -> Address:
+        return self.endpoints.mqtt
+
+    def app(self, key: AccessKey = KEY) -> App:
+        """An application with this key."""
+        return App(self.http, self.server.clock, key.access_key_id, key.secret)
+
+    def device(self, key: DeviceKey = LAMP) -> DeviceClient:
+        """A device's side, not connected yet."""
+        device = DeviceClient(self.mqtt, key, device_secret(key))
+        self.devices.append(device)
+        return device
+
+    async def connected(self, key: DeviceKey = LAMP, **fields: Any) -> DeviceClient:
+        """A device that is connected."""
+        device = self.device(key)
+        await device.connect(**fields)
+        return device
+
+    def calls(self, account_id: str = ACCOUNT_ID) -> list[Call]:
+        """The records of an account's calls, under way or lately ended, newest first."""
+        return self.server.journal.list(CallFilter(account_id))
+
+    @property
+    def is_online(self) -> bool:
+        """Whether any device is connected."""
+        return self.server.sessions.live_count > 0
+
+    async def stop(self) -> None:
+        """Stop the server, turning the clock over what it waits for."""
+        stopping = asyncio.ensure_future(self.server.stop())
+        while not stopping.done():
+            self.clock.advance(1.0)
+            await asyncio.wait([stopping], timeout=0.01)
+        await stopping
+
+
+def rig_settings(folder: Path, **others: Any) -> Settings:
+    """The settings of a server on free ports."""
+    usual: dict[str, Any] = {
+        "http": Address("127.0.0.1", 0),
+        "mqtt": Address("127.0.0.1", 0),
+        "data": str(folder),
+        "quotas_enabled": False,
+    }
+    return Settings(**{**usual, **others})
+
+
+@contextlib.asynccontextmanager
+async def running(
+    filled: Path, folder: Path, *, clock: Clock | None = None, is_production: bool = True, **others: Any
+) -> AsyncIterator[Rig]:
+    """A server on a copy of the filled database, from start to stop. Nothing may go wrong in it unnoticed.
+
+    folder: empty, the server's own.
+    """
+    shutil.copyfile(filled, folder / DATABASE_FILE)
+    manual = ManualClock()
+    server = Server(rig_settings(folder, **others), is_production=is_production, clock=clock or manual)
+    watch = ErrorWatch()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(watch.handle_loop_exception)
+    logging.getLogger().addHandler(watch)
+    try:
+        rig = Rig(server, manual, await server.start(), watch)
+        try:
+            yield rig
+        finally:
+            for device in rig.devices:
+                await device.close()
+            await rig.stop()
+    finally:
+        logging.getLogger().removeHandler(watch)
+    assert not watch.errors
+
+
+class Certificate(NamedTuple):
+    """A server's certificate and key, and how a client trusts it."""
+
+    certificate: Path
+    key: Path
+    trust: ssl.SSLContext
+
+
+class RigStarter(Protocol):
+    """Starts a server with settings of the test's own; it is stopped at the test's end."""
+
+    async def __call__(self, *, clock: Clock | None = None, is_production: bool = True, **settings: Any) -> Rig: ...
+
+
+def make_certificate(folder: Path) -> Certificate:
+    """A certificate for localhost that signs itself, and its key."""
+    certificate, key = folder / "server.crt", folder / "server.key"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-batch"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "3650"]
+    subprocess.run(
+        [*command, *names, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True, timeout=60
+    )
+    return Certificate(certificate, key, ssl.create_default_context(cafile=str(certificate)))

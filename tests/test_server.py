@@ -1,0 +1,500 @@
+import asyncio
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linkstead import __version__
+from linkstead.config import DEMO_ACCESS_KEY_ID, Address
+from linkstead.ids import HEX_DIGITS
+from linkstead.mqtt.packets import MQTT_5, Disconnect
+from linkstead.registry import AccessKey
+from linkstead.server import (
+    DATABASE_FILE,
+    HOUSEKEEPING_S,
+    REGISTRY_POLL_S,
+    Server,
+    StartError,
+    SystemClock,
+    SystemIds,
+)
+from linkstead.store import SqliteStore
+from linkstead.testing.clock import ManualClock
+from tests.rig import (
+    CREATED_MS,
+    KEY,
+    LAMP,
+    OTHER_ACCOUNT_ID,
+    PRODUCT_KEY,
+    SECOND_LAMP,
+    Certificate,
+    Rig,
+    RigStarter,
+    a_device,
+    device_secret,
+    rig_settings,
+)
+from tests.wire import HttpClient, encode_request, until
+
+pytestmark = pytest.mark.asyncio
+
+
+NEW_KEY: dict[str, Any] = {"access_key_id": "new-key", "access_key_secret": "new-secret"}
+DEMO_KEY: dict[str, Any] = {"access_key_id": DEMO_ACCESS_KEY_ID, "access_key_secret": "any"}
+
+
+async def _start(folder: Path, *, is_production: bool = True, **settings: Any) -> Server:
+    """A server that has started, with settings of the test's own."""
+    server = Server(rig_settings(folder, **settings), is_production=is_production, clock=ManualClock())
+    await server.start()
+    return server
+
+
+async def _refusal(folder: Path, **settings: Any) -> str:
+    """Why a server does not start."""
+    with pytest.raises(StartError) as caught:
+        await _start(folder, **settings)
+    return str(caught.value)
+
+
+# --- where it listens ---
+
+
+async def test_port_0_is_a_free_port(rig: Rig) -> None:
+    assert rig.http.port not in (0, rig.mqtt.port)
+    assert (rig.endpoints.https, rig.endpoints.mqtts) == (None, None)
+    await rig.connected()
+
+
+async def test_the_ready_file_says_where_everything_is(start_rig: RigStarter, tmp_path: Path) -> None:
+    ready_file = tmp_path / "ready.json"
+    rig = await start_rig(ready_file=str(ready_file), access_key_id=KEY.access_key_id, access_key_secret=KEY.secret)
+    assert json.loads(ready_file.read_bytes()) == {
+        "pid": os.getpid(),
+        "http": f"127.0.0.1:{rig.http.port}",
+        "https": None,
+        "mqtt": f"127.0.0.1:{rig.mqtt.port}",
+        "mqtts": None,
+        "amqp": None,
+        "amqps": None,
+        "access_key_id": KEY.access_key_id,
+        "version": __version__,
+    }
+    assert os.listdir(tmp_path) == ["ready.json"]
+
+
+async def test_the_ready_file_names_ports_over_tls(
+    start_rig: RigStarter, tmp_path: Path, certificate: Certificate
+) -> None:
+    ready_file, free = tmp_path / "ready.json", Address("127.0.0.1", 0)
+    rig = await start_rig(
+        ready_file=str(ready_file),
+        tls_cert=str(certificate.certificate),
+        tls_key=str(certificate.key),
+        https=free,
+        mqtts=free,
+    )
+    ready = json.loads(ready_file.read_bytes())
+    assert (ready["https"], ready["mqtts"]) == (str(rig.endpoints.https), str(rig.endpoints.mqtts))
+    assert ready["access_key_id"] is None
+
+
+async def test_a_ready_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere" / "ready.json"
+    refusal = await _refusal(tmp_path, ready_file=str(missing), **NEW_KEY)
+    assert refusal == f"--ready-file {missing}: No such file or directory"
+
+
+@pytest.mark.parametrize("port", ["http", "mqtt", "https", "mqtts"])
+@pytest.mark.parametrize("with_certificate", [False, True])
+async def test_a_port_that_is_taken_is_told(
+    tmp_path: Path, certificate: Certificate, port: str, with_certificate: bool
+) -> None:
+    settings: dict[str, Any] = dict(NEW_KEY)
+    if with_certificate or port in ("https", "mqtts"):
+        settings |= {"tls_cert": str(certificate.certificate), "tls_key": str(certificate.key)}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = Address(*taken.getsockname())
+        refusal = await _refusal(tmp_path, **settings, **{port: address})
+        assert refusal == f"cannot listen on {address}: address already in use"
+    # what was opened before is closed again
+    server = await _start(tmp_path, **settings)
+    await server.stop()
+
+
+async def test_an_address_of_another_machine_is_told(tmp_path: Path) -> None:
+    refusal = await _refusal(tmp_path, http=Address("192.0.2.1", 0), **NEW_KEY)
+    assert refusal == "cannot listen on 192.0.2.1:0: cannot assign requested address"
+
+
+# --- certificates ---
+
+
+async def test_half_a_certificate_is_told(tmp_path: Path, certificate: Certificate) -> None:
+    said = "--tls-cert and --tls-key are given together"
+    assert await _refusal(tmp_path, tls_cert=str(certificate.certificate)) == said
+    assert await _refusal(tmp_path, tls_key=str(certificate.key)) == said
+
+
+@pytest.mark.parametrize("port", ["https", "mqtts"])
+async def test_a_tls_port_without_a_certificate_is_told(tmp_path: Path, port: str) -> None:
+    settings: dict[str, Any] = {port: Address("127.0.0.1", 0)}
+    refusal = await _refusal(tmp_path, **settings)
+    assert refusal == "--https and --mqtts need --tls-cert and --tls-key"
+
+
+async def test_a_certificate_that_is_none_is_told(tmp_path: Path, certificate: Certificate) -> None:
+    garbage, missing = tmp_path / "garbage", tmp_path / "missing"
+    garbage.write_bytes(b"not a certificate")
+    for cert, key in (
+        (missing, certificate.key),
+        (certificate.certificate, missing),
+        (garbage, certificate.key),
+        (certificate.certificate, garbage),
+        (certificate.key, certificate.certificate),
+    ):
+        refusal = await _refusal(tmp_path, tls_cert=str(cert), tls_key=str(key))
+        assert refusal.startswith(f"--tls-cert {cert}, --tls-key {key}: ")
+
+
+async def test_an_encrypted_key_is_told_and_not_asked_for(tmp_path: Path, certificate: Certificate) -> None:
+    encrypted = tmp_path / "encrypted.key"
+    command = ["openssl", "pkey", "-in", str(certificate.key), "-aes256", "-passout", "pass:x", "-out", str(encrypted)]
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=60)
+    refusal = await _refusal(tmp_path, tls_cert=str(certificate.certificate), tls_key=str(encrypted))
+    assert refusal.startswith(f"--tls-cert {certificate.certificate}, --tls-key {encrypted}: ")
+
+
+# --- the store ---
+
+
+async def test_a_database_of_another_engine_is_told(tmp_path: Path) -> None:
+    refusal = await _refusal(tmp_path, database="postgresql://localhost/linkstead")
+    assert refusal.startswith("--database takes sqlite:///PATH")
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_database_elsewhere_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere.db"
+    server = await _start(tmp_path / "data", database=f"sqlite:///{path}", **NEW_KEY)
+    await server.stop()
+    assert path.exists()
+    assert not (tmp_path / "data").exists()
+
+
+async def test_a_data_directory_that_cannot_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert (await _refusal(tmp_path / "file" / "data", **NEW_KEY)).startswith(f"--data {tmp_path}/file/data: ")
+    (tmp_path / DATABASE_FILE).write_bytes(b"this is no database" * 100)
+    assert str(tmp_path / DATABASE_FILE) in await _refusal(tmp_path, **NEW_KEY)
+
+
+async def test_a_data_directory_is_made(tmp_path: Path) -> None:
+    server = await _start(tmp_path / "a" / "b", **NEW_KEY)
+    await server.stop()
+    assert (tmp_path / "a" / "b" / DATABASE_FILE).exists()
+
+
+async def test_devices_that_a_crash_left_online_are_offline(start_rig: RigStarter, filled_database: Path) -> None:
+    rig = await start_rig()
+    await rig.connected()
+    assert await rig.server.store.flush()
+    # a second server on the same file, as after kill -9
+    after = Server(
+        rig_settings(filled_database.parent, database=f"sqlite:///{rig.server.store._path}"),
+        is_production=True,
+        clock=ManualClock(1_700_000_100.0),
+    )
+    await after.start()
+    device = await after.store.find_device(LAMP)
+    assert device is not None
+    assert (device.is_online, device.status_ms, device.online_ms) == (False, 1_700_000_100_000, 1_700_000_000_000)
+    await after.stop()
+
+
+# --- keys ---
+
+
+async def test_without_any_key_it_does_not_start(tmp_path: Path) -> None:
+    refusal = await _refusal(tmp_path)
+    assert refusal.startswith("there is no access key yet: give --access-key-id and --access-key-secret, or make one")
+    assert await _refusal(tmp_path, access_key_id="id only") == refusal
+
+
+async def test_the_first_key_makes_an_account_and_is_found_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        server = await _start(tmp_path, **NEW_KEY)
+        assert server.access_key is not None
+        assert (server.access_key.access_key_id, server.access_key.enabled) == ("new-key", True)
+        (account,) = await server.store.list_accounts()
+        assert (account.name, account.account_id) == ("default", server.access_key.account_id)
+        assert re.fullmatch("[1-9]{16}", account.account_id)
+        assert len(await server.store.list_access_keys(account.account_id)) == 1
+        await server.stop()
+
+
+async def test_a_new_key_belongs_to_the_oldest_account(start_rig: RigStarter) -> None:
+    rig = await start_rig(**NEW_KEY)
+    assert rig.server.access_key is not None
+    assert rig.server.access_key.account_id == KEY.account_id
+    app = rig.app(rig.server.access_key)
+    assert (await app.rrpc(LAMP))["RrpcCode"] == "OFFLINE"
+
+
+async def test_a_known_key_with_another_secret_is_told(start_rig: RigStarter) -> None:
+    with pytest.raises(StartError, match="--access-key-id app-key exists with another secret"):
+        await start_rig(access_key_id="app-key", access_key_secret="another")
+
+
+async def test_the_demo_key_is_refused_in_production(tmp_path: Path) -> None:
+    said = "the access key linkstead-dev is known to everybody: serve does not start with it."
+    assert (await _refusal(tmp_path, **DEMO_KEY)).startswith(said)
+    server = await _start(tmp_path, **DEMO_KEY, is_production=False)
+    await server.stop()
+    assert (await _refusal(tmp_path, **NEW_KEY)).startswith(said)
+
+
+async def test_a_demo_key_that_is_disabled_is_no_obstacle(tmp_path: Path) -> None:
+    server = await _start(tmp_path, **DEMO_KEY, is_production=False)
+    assert await server.store.set_access_key_enabled(DEMO_ACCESS_KEY_ID, False)
+    await server.stop()
+    server = await _start(tmp_path, **NEW_KEY)
+    await server.stop()
+
+
+# --- other processes ---
+
+
+async def _another_process(rig: Rig) -> SqliteStore:
+    store = SqliteStore(rig.server.store._path, rig.clock)
+    await store.open()
+    return store
+
+
+async def test_a_key_disabled_by_another_process_is_noticed_within_one_poll(rig: Rig) -> None:
+    app = rig.app()
+    assert (await app.rrpc(LAMP))["RrpcCode"] == "OFFLINE"
+    other = await _another_process(rig)
+    await other.set_access_key_enabled(KEY.access_key_id, False)
+    await other.close()
+    assert (await app.rrpc(LAMP))["RrpcCode"] == "OFFLINE"
+    before = rig.server._registry_version
+    rig.clock.advance(REGISTRY_POLL_S)
+    await until(lambda: rig.server._registry_version != before)
+    response = await app.call("RRpc", **app.rrpc_parameters(LAMP))
+    assert response.json()["Code"] == "InvalidAccessKeyId.Inactive"
+
+
+async def test_what_another_process_registers_is_there_at_once(rig: Rig) -> None:
+    other = await _another_process(rig)
+    key = LAMP._replace(device_name="lamp-new")
+    assert (await rig.app().rrpc(key))["Code"] == "iot.device.NotExistedDevice"
+    await other.add_devices([a_device(key)])
+    await other.add_access_key(AccessKey("late-key", "late-secret", OTHER_ACCOUNT_ID, "", True, CREATED_MS))
+    await other.close()
+    assert (await rig.app().rrpc(key))["RrpcCode"] == "OFFLINE"
+    await rig.connected(key)
+
+
+async def test_background_work_that_fails_is_logged_and_goes_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail() -> int:
+        raise OSError("disk on fire")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.server.store, "registry_version", fail)
+        rig.clock.advance(REGISTRY_POLL_S)
+        await until(lambda: rig.watch.errors)
+    (error,) = rig.watch.take()
+    assert "background work failed" in error
+    other = await _another_process(rig)
+    await other.set_access_key_enabled(KEY.access_key_id, False)
+    await other.close()
+    before = rig.server._registry_version
+    rig.clock.advance(REGISTRY_POLL_S)
+    await until(lambda: rig.server._registry_version != before)
+
+
+async def test_a_clock_turned_by_a_week_looks_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    registry_version = rig.server.store.registry_version
+
+    async def count() -> int:
+        nonlocal looks
+        looks += 1
+        return await registry_version()
+
+    monkeypatch.setattr(rig.server.store, "registry_version", count)
+    timers = rig.clock.timer_count
+    for expected in (1, 2):
+        rig.clock.advance(7 * 24 * 3600.0)
+        await until(lambda: rig.clock.timer_count == timers)
+        assert looks == expected
+
+
+async def test_housekeeping_forgets_what_is_over(rig: Rig) -> None:
+    device = await rig.connected()
+    await device.disconnect()
+    device = await rig.connected(SECOND_LAMP, keep_alive_s=30)
+    device.reset()
+    await until(lambda: not rig.is_online)
+    rig.clock.advance(HOUSEKEEPING_S)
+    await until(lambda: len(rig.server.sessions) == 0)
+
+
+# --- speed and stopping ---
+
+
+async def test_a_warm_call_asks_the_store_nothing(rig: Rig) -> None:
+    device, app = await rig.connected(), rig.app()
+
+    async def call() -> None:
+        made = asyncio.ensure_future(app.rrpc(LAMP))
+        await device.answer_call(b"pong")
+        assert (await made)["RrpcCode"] == "SUCCESS"
+
+    await call()
+    await rig.server.store.flush()
+    before = rig.server.store.statement_count
+    for _ in range(10):
+        await call()
+    assert (await app.rrpc(LAMP, Topic="+"))["Code"] == "iot.messagebroker.InvalidFormattedTopicName"
+    assert rig.server.store.statement_count == before
+
+
+async def test_stopping_finishes_a_call_under_way(rig: Rig) -> None:
+    device = await rig.connected(level=MQTT_5)
+    query = rig.app().sign_v1({"Action": "RRpc", **rig.app().rrpc_parameters(LAMP)})
+    async with HttpClient.open(rig.http) as client:
+        client.send(encode_request("GET", f"/?{query}"))
+        request = await device.expect_call()
+        stopping = asyncio.ensure_future(rig.server.stop())
+        await until(lambda: rig.server.http.is_draining)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*rig.http)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*rig.mqtt)
+        await device.answer(request, b"in time")
+        response = await client.receive()
+        assert (response.json()["RrpcCode"], response.headers["Connection"]) == ("SUCCESS", "close")
+        assert (await device.expect(Disconnect)).reason_code == 0x8B
+        await device.expect_closed()
+        await client.expect_closed()
+        await stopping
+    assert not rig.server.http.connections
+    assert not rig.server.gateway.connections
+
+
+async def test_stopping_waits_for_a_call_no_longer_than_its_deadline(rig: Rig) -> None:
+    device = await rig.connected()
+    call = asyncio.ensure_future(rig.app().rrpc(LAMP, Timeout="8000"))
+    await device.expect_call()
+    stopping = asyncio.ensure_future(rig.server.stop())
+    await until(lambda: rig.server.http.is_draining)
+    rig.clock.advance(8.0)
+    answer = await call
+    assert answer["RrpcCode"] == "TIMEOUT"
+    await device.expect_closed()
+    await stopping
+
+
+async def test_what_ended_while_stopping_is_in_the_store(start_rig: RigStarter) -> None:
+    rig = await start_rig()
+    device = await rig.connected()
+    call = asyncio.ensure_future(rig.app().rrpc(LAMP))
+    request = await device.expect_call()
+    stopping = asyncio.ensure_future(rig.server.stop())
+    await until(lambda: rig.server.http.is_draining)
+    await device.answer(request, b"pong")
+    answer = await call
+    await stopping
+    store = await _another_process(rig)
+    kept = await store.find_call(KEY.account_id, str(answer["MessageId"]))
+    assert kept is not None
+    assert (kept.verdict, kept.timeline[-1].stage) == ("SUCCESS", "returned")
+    lamp = await store.find_device(LAMP)
+    assert lamp is not None
+    assert lamp.is_online is False
+    await store.close()
+
+
+async def test_a_server_can_be_stopped_twice(rig: Rig) -> None:
+    await rig.stop()
+    await rig.server.http.drain()
+
+
+async def test_nothing_secret_is_logged(start_rig: RigStarter, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "linkstead")
+    rig = await start_rig(**NEW_KEY)
+    device = await rig.connected()
+    call = asyncio.ensure_future(rig.app().rrpc(LAMP))
+    await device.answer_call(b"pong")
+    await call
+    app = rig.app()
+    app.secret = "another-secret"
+    await app.call("RRpc", **app.rrpc_parameters(LAMP))
+    await app.call_v3("RRpc", **app.rrpc_parameters(LAMP))
+    shown = str([record.__dict__ for record in caplog.records])
+    for secret in (KEY.secret, "new-secret", "another-secret", device_secret(LAMP), "ACS3-HMAC", "Signature="):
+        assert secret not in shown
+    assert PRODUCT_KEY in shown
+
+
+# --- the system's own clock and ids ---
+
+
+async def test_message_ids_rise_whatever_the_clock_does() -> None:
+    clock = ManualClock()
+    ids = SystemIds(clock)
+    drawn = [ids.message_id() for _ in range(1_000)]
+    clock.jump(-3600.0)
+    drawn += [ids.message_id() for _ in range(1_000)]
+    clock.jump(7200.0)
+    drawn += [ids.message_id() for _ in range(1_000)]
+    assert drawn == sorted(set(drawn))
+    assert all(18 <= len(str(message_id)) <= 19 for message_id in drawn)
+    assert drawn[-1] < 2**63
+
+
+async def test_message_ids_fit_until_the_century_is_nearly_over() -> None:
+    assert SystemIds(ManualClock(3_700_000_000.0)).message_id() < 2**63
+
+
+async def test_two_starts_at_the_same_moment_draw_other_ids() -> None:
+    clock = ManualClock()
+    assert len({SystemIds(clock).message_id() for _ in range(20)}) == 20
+    assert len({SystemIds(clock).request_id() for _ in range(20)}) == 20
+
+
+async def test_request_ids_are_upper_case_uuids() -> None:
+    ids = SystemIds(SystemClock())
+    drawn = {ids.request_id() for _ in range(1_000)}
+    assert len(drawn) == 1_000
+    assert all(re.fullmatch("[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", text) for text in drawn)
+
+
+async def test_tokens_are_drawn_from_their_alphabet() -> None:
+    ids = SystemIds(SystemClock())
+    drawn = {ids.token(HEX_DIGITS, 32) for _ in range(100)}
+    assert len(drawn) == 100
+    assert all(re.fullmatch("[0-9a-f]{32}", text) for text in drawn)
+
+
+async def test_the_systems_clock_calls_back() -> None:
+    clock = SystemClock()
+    called = asyncio.Event()
+    before_s = clock.monotonic_s()
+    clock.call_later(0.001, called.set)
+    taken_back = clock.call_later(0.001, lambda: pytest.fail("taken back"))
+    taken_back.cancel()
+    await called.wait()
+    await clock.sleep(0.001)
+    assert clock.monotonic_s() - before_s >= 0.001
+    assert abs(clock.time_s() - CREATED_MS / 1000) > 1_000

@@ -1,0 +1,113 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from linkstead.registry import DeviceKey
+from linkstead.uplink import lanes
+from linkstead.uplink.lanes import Lanes
+from tests.fakes import KEY, OTHER_KEY
+
+
+class Works:
+    """Pieces of work that note their order; each waits for `gate`."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.done: list[str] = []
+        self.ended = asyncio.Event()
+
+    def make(self, name: str) -> Callable[[], Awaitable[None]]:
+        async def work() -> None:
+            await self.gate.wait()
+            self.done.append(name)
+            self.ended.set()
+
+        return work
+
+
+@pytest.mark.asyncio
+async def test_the_work_of_a_device_is_done_in_order_and_that_of_another_beside_it() -> None:
+    lanes, slow, quick = Lanes(), Works(), Works()
+    for name in ("a", "b", "c"):
+        assert lanes.add(KEY, 10, slow.make(name))
+    assert lanes.add(OTHER_KEY, 1, quick.make("x"))
+    assert (lanes.message_count, lanes.message_bytes) == (4, 31)
+    quick.gate.set()
+    await quick.ended.wait()
+    assert (quick.done, slow.done) == (["x"], [])
+    assert (lanes.is_free(KEY), lanes.is_free(OTHER_KEY)) == (False, True)
+    slow.gate.set()
+    await lanes.drain()
+    assert slow.done == ["a", "b", "c"]
+    assert lanes.is_free(KEY)
+    assert (lanes.message_count, lanes.message_bytes) == (0, 0)
+
+
+@pytest.mark.asyncio
+async def test_work_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    lanes, works = Lanes(), Works()
+    works.gate.set()
+
+    async def fail() -> None:
+        raise OSError("disk on fire")
+
+    assert lanes.add(KEY, 1, fail)
+    assert lanes.add(KEY, 1, works.make("b"))
+    await lanes.drain()
+    assert works.done == ["b"]
+    assert caplog.messages == ["a message of a device failed"]
+    assert (lanes.message_count, lanes.message_bytes) == (0, 0)
+
+
+@pytest.mark.asyncio
+async def test_work_may_be_added_while_work_is_done() -> None:
+    lanes, works = Lanes(), Works()
+    works.gate.set()
+
+    async def add_more() -> None:
+        assert lanes.add(KEY, 1, works.make("b"))
+
+    assert lanes.add(KEY, 1, add_more)
+    await lanes.drain()
+    assert works.done == ["b"]
+
+
+@pytest.mark.asyncio
+async def test_one_device_has_at_most_100_messages_under_way() -> None:
+    assert lanes.MESSAGES_OF_A_DEVICE_MAX == 100
+    table, works = Lanes(), Works()
+    for _ in range(lanes.MESSAGES_OF_A_DEVICE_MAX):
+        assert table.add(KEY, 1, works.make("a"))
+    assert not table.add(KEY, 1, works.make("a"))
+    assert table.add(OTHER_KEY, 1, works.make("a"))
+    works.gate.set()
+    await table.drain()
+    assert len(works.done) == lanes.MESSAGES_OF_A_DEVICE_MAX + 1
+    assert table.add(KEY, 1, works.make("a"))
+    await table.drain()
+
+
+@pytest.mark.asyncio
+async def test_all_devices_have_at_most_10_000_messages_under_way() -> None:
+    assert lanes.MESSAGES_MAX == 10_000
+    table, works = Lanes(), Works()
+    for number in range(lanes.MESSAGES_MAX):
+        assert table.add(DeviceKey(KEY.product_key, f"lamp-{number // 2}"), 1, works.make("a"))
+    assert not table.add(OTHER_KEY, 1, works.make("a"))
+    works.gate.set()
+    await table.drain()
+    assert len(works.done) == lanes.MESSAGES_MAX
+    assert table.message_count == 0
+
+
+@pytest.mark.asyncio
+async def test_all_messages_under_way_have_at_most_64_mib() -> None:
+    table, works = Lanes(), Works()
+    assert lanes.MESSAGE_BYTES_MAX == 64 * 1024 * 1024
+    assert table.add(KEY, lanes.MESSAGE_BYTES_MAX - 10, works.make("a"))
+    assert not table.add(OTHER_KEY, 11, works.make("a"))
+    assert table.add(OTHER_KEY, 10, works.make("a"))
+    works.gate.set()
+    await table.drain()
+    assert table.message_bytes == 0
