@@ -438,6 +438,7 @@ async def test_a_device_that_leaves_at_once_is_let_go(factory: Factory, level: i
 @pytest.mark.parametrize("level", LEVELS)
 async def test_a_device_that_stays_is_cut_in_time(factory: Factory, level: int) -> None:
     device, _ = await factory.register(level=level, keep_alive_s=1)
+    assert REGISTRATION_WAIT_S == 15.0
     factory.rig.clock.advance(REGISTRATION_WAIT_S - 0.001)
     await device.expect_silence()
     factory.rig.clock.advance(0.001)

@@ -156,8 +156,8 @@ def server_options(*, is_production: bool) -> list[Decorator]:
             "--profile",
             type=click.Choice(get_args(Profile)),
             default=plain.profile,
-            help="Answer as the vendor's reference says, or as programs see the real service; "
-            "takes effect with thing services.",
+            help="Answer as the vendor's reference says, or as programs see the real service: they differ in "
+            "Data.Result of InvokeThingService.",
         ),
         option(
             "--access-key-id",
@@ -194,14 +194,14 @@ def server_options(*, is_production: bool) -> list[Decorator]:
             type=click.IntRange(SERVICE_TIMEOUT_MS_MIN, SERVICE_TIMEOUT_MS_MAX),
             metavar="MS",
             default=plain.service_timeout_ms,
-            help="How long a synchronous service waits; takes effect with thing services.",
+            help="How long a synchronous service waits.",
         ),
         option("--strict", is_flag=True, help="Refuse requests with parameters that the action does not know."),
         option("--strict-instances", is_flag=True, help="Tell instances apart; an unknown IotInstanceId is refused."),
         option(
             "--lenient-float",
             is_flag=True,
-            help="Take float arguments without a decimal point; takes effect with thing services.",
+            help="Take float and double arguments without a decimal point.",
         ),
         option(
             "--rrpc-failure-code",

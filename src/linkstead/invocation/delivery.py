@@ -124,12 +124,14 @@ class Delivery:
         for saved in await self._store.list_sessions():
             # One that was connected when the process died is away from now on.
             left_s = (saved.kept_until_ms - now_ms) / 1000 if saved.kept_until_ms else saved.kept_s
+            waiting = await self._store.list_messages(saved.key) if saved.waiting else []
+            queue = [self._restored(message, now_s, now_ms) for message in waiting]
             if left_s <= 0:
+                for message in queue:
+                    await self._expire_kept(message)
                 self._store.drop_session(saved.key)
                 continue
             self._kept.add(saved.key)
-            waiting = await self._store.list_messages(saved.key) if saved.waiting else []
-            queue = [self._restored(message, now_s, now_ms) for message in waiting]
             self._sessions.restore(
                 saved.key, saved.subscriptions, queue, kept_s=saved.kept_s, detached_s=now_s + left_s - saved.kept_s
             )
@@ -323,8 +325,10 @@ class Delivery:
     def _adopt(self, call: Call) -> Call:
         if call.key is None or call.is_ended:
             return call
-        known = self._open.get((call.key, call.alink_id))
-        if known is not None:
+        name = call.key, call.alink_id
+        # It may have ended while the disk was read.
+        known = self._open.get(name) or self._ended.get(name)
+        if known is not None and known.request_id == call.request_id:
             return known
         self._remember(call.key, call)
         return call

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from linkstead.action import ActionContext
 from linkstead.errors import ApiError, ErrorRow, codes, invalid_parameter
 from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict
-from linkstead.registry import Device, Product, find_device, find_product
+from linkstead.registry import Device, Product, find_device, find_senior_product
 from linkstead.tsl.checking import ModelChecker, ValidateType
 from linkstead.tsl.literal import JsonValue, LiteralError, read_literal_object
-
-SENIOR = "iothub_senior"
-"""The AliyunCommodityCode of products with a thing model. Source: CreateProduct reference."""
 
 DEVICES_MAX = 100
 """Devices of one request. Source: InvokeThingsService and SetDevicesProperty references, row DeviceName.N."""
@@ -64,13 +61,13 @@ async def find_target(
         failed: the row for a device that is disabled.
 
     Raises:
-        ApiError: see `find_device`; NOT_SENIOR_PRODUCT; `failed`.
+        ApiError: see `find_device` and `find_senior_product`; `failed`.
     """
     device = await find_device(
         context.registry, context.scope, iot_id=iot_id, product_key=product_key, device_name=device_name
     )
     call.key = device.key
-    product = await _find_senior(context, device.product_key)
+    product = await find_senior_product(context.registry, context.scope, device.product_key)
     if not device.enabled:
         raise refuse(call, failed, DEVICE_DISABLED, "the device is disabled")
     return Target(device, product, await context.models.find_checker(product.product_key))
@@ -80,15 +77,14 @@ async def find_targets(context: ActionContext, product_key: str, device_names: S
     """Find the devices of a request that names several of one product; all or none.
 
     Raises:
-        ApiError: see `find_product` and `find_device`; NONE_DEVICE_NAME_ELEMENT, INVALID_FORMATTED_PARAMETER: none, or
-            more than `DEVICES_MAX`; NOT_SENIOR_PRODUCT.
+        ApiError: see `find_senior_product` and `find_device`.
+        ApiError(NONE_DEVICE_NAME_ELEMENT, INVALID_FORMATTED_PARAMETER): none, or more than `DEVICES_MAX`.
     """
-    await find_product(context.registry, context.scope, product_key)
+    product = await find_senior_product(context.registry, context.scope, product_key)
     if not device_names:
         raise ApiError(codes.NONE_DEVICE_NAME_ELEMENT)
     if len(device_names) > DEVICES_MAX:
         raise ApiError(codes.INVALID_FORMATTED_PARAMETER, DeviceName=len(device_names), rule=f"<= {DEVICES_MAX}")
-    product = await _find_senior(context, product_key)
     model = await context.models.find_checker(product_key)
     return [
         Target(
@@ -98,13 +94,6 @@ async def find_targets(context: ActionContext, product_key: str, device_names: S
         )
         for name in dict.fromkeys(device_names)
     ]
-
-
-async def _find_senior(context: ActionContext, product_key: str) -> Product:
-    product = await context.registry.find_product(product_key)
-    if product is None or product.aliyun_commodity_code != SENIOR:
-        raise ApiError(codes.NOT_SENIOR_PRODUCT, ProductKey=product_key)
-    return product
 
 
 def read_object(call: Call | None, text: str) -> dict[str, JsonValue]:

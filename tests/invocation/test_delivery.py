@@ -1,0 +1,645 @@
+"""What is accepted for devices: on the disk first, delivered, and brought to its result."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from linkstead.alink.services import make_request, parse_reply
+from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict
+from linkstead.invocation import delivery as delivery_module
+from linkstead.invocation.call import EVIDENCE_PAYLOAD_BYTES_MAX, EVIDENCE_TOPIC_CHARS_MAX, Stray
+from linkstead.invocation.delivery import ACKNOWLEDGED_KEPT_S, NEVER_ACTIVATED, OFFLINE
+from linkstead.models import ModelShelf
+from linkstead.mqtt.packets import PubAck, Publish
+from linkstead.registry import Account, DeviceKey, Origin
+from linkstead.server import DATABASE_FILE, SystemClock
+from linkstead.sessions import (
+    QUEUED_MESSAGES_MAX,
+    LinkBlocked,
+    LinkBroken,
+    LinkTooSmall,
+    QueuedMessage,
+    Receipt,
+    SavedMessage,
+    Session,
+)
+from linkstead.sessions.table import QUEUED_AGE_S_MAX
+from linkstead.store import SqliteStore
+from linkstead.testing.clock import ManualClock
+from linkstead.tsl import ThingModel
+from tests.actions.world import ACCOUNT_ID, World
+from tests.cli.processes import ServerProcess, serving
+from tests.fakes import KEY, NOW_MS, FakeLink, make_device, make_product
+from tests.rig import KEY as ACCESS_KEY
+from tests.rig import PRODUCT_KEY, a_device, device_secret
+from tests.tsl.documents import read_sample
+from tests.wire import WAIT_S, App, DeviceClient
+
+pytestmark = pytest.mark.asyncio
+
+TOPIC = "/sys/a1Lnk5tEad0/lamp-01/thing/service/RunScene"
+REPLY_TOPIC = f"{TOPIC}_reply"
+ORIGIN = Origin(KEY, ACCOUNT_ID)
+
+
+class FullDisk(SqliteStore):
+    """Nothing can be kept for as long as it is full."""
+
+    is_full = True
+
+    async def keep_calls(self, calls: Sequence[Call], messages: Sequence[SavedMessage]) -> list[int]:
+        if self.is_full:
+            raise OSError("no room on the disk")
+        return await super().keep_calls(calls, messages)
+
+
+class WatchingLink(FakeLink):
+    """Sees, each time something is sent, how many calls are on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.kept: list[int] = []
+
+    def send(self, topic: str, payload: bytes, receipt: Receipt | None = None) -> None:
+        self.kept.append(self._count())
+        super().send(topic, payload, receipt)
+
+    def pump(self) -> None:
+        self.kept.append(self._count())
+
+    def _count(self) -> int:
+        with closing(sqlite3.connect(self.path)) as connection:
+            found: int = connection.execute("SELECT count(*) FROM call_history").fetchone()[0]
+        return found
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with opened(tmp_path / DATABASE_FILE, ManualClock()) as world:
+        yield world
+
+
+@contextlib.asynccontextmanager
+async def opened(path: Path, clock: ManualClock, kind: type[SqliteStore] = SqliteStore) -> AsyncIterator[World]:
+    """A process's life on a database, to its orderly end."""
+    store = kind(path, clock)
+    await store.open()
+    if await store.find_product(KEY.product_key) is None:
+        await store.add_account(Account(ACCOUNT_ID, "account", NOW_MS))
+        await store.add_product(make_product())
+        await store.add_devices([make_device()])
+    world = World(path, store, clock)
+    yield world
+    await world.delivery.stop()
+    await store.close()
+
+
+def a_call(world: World, number: int = 1, **fields: Any) -> Call:
+    """A call that came in, for a service of a lamp."""
+    usual = {"action": "InvokeThingService", "account_id": ACCOUNT_ID, "key": KEY, "target": "RunScene"}
+    call = Call(f"request-{number}", "node", **{**usual, "alink_id": number, "message_id": 10**18 + number, **fields})
+    call.mark(Stage.RECEIVED, world.clock.time_s(), world.clock.monotonic_s())
+    world.journal.open(call)
+    return call
+
+
+async def post(world: World, number: int = 1, qos: int = 1, **fields: Any) -> Call:
+    call = a_call(world, number, **fields)
+    await world.delivery.post(call, TOPIC, make_request(number, "thing.service.RunScene", {}), qos)
+    world.journal.close(call)
+    return call
+
+
+def answer(world: World, number: int = 1, code: int = 200, identifier: str = "RunScene", **fields: Any) -> None:
+    payload = json.dumps({"id": str(number), "code": code}).encode()
+    given = {"origin": ORIGIN, "topic": REPLY_TOPIC, "payload": payload, **fields}
+    world.delivery.answer(identifier=identifier, reply=parse_reply(payload), **given)
+
+
+def away(world: World, kept_s: float = QUEUED_AGE_S_MAX) -> Session:
+    """A device whose session is kept, and who is not here."""
+    link = FakeLink()
+    session = world.attach(link, kept_s=kept_s)
+    world.detach(link)
+    return session
+
+
+def waiting(session: Session) -> list[QueuedMessage]:
+    return list(session.queue or ())
+
+
+def ending(call: Call) -> tuple[Verdict | None, Diagnosis | None, int]:
+    return call.verdict, call.diagnosis, call.result_code
+
+
+def stages(call: Call) -> list[Stage]:
+    return [moment.stage for moment in call.timeline]
+
+
+async def stored(world: World, call: Call) -> Call:
+    assert await world.store.flush()
+    found = await world.store.find_call(ACCOUNT_ID, call.request_id)
+    assert found is not None
+    return found
+
+
+async def messages(world: World) -> list[SavedMessage]:
+    assert await world.store.flush()
+    return await world.store.list_messages(KEY)
+
+
+ANSWERED = (Verdict.SUCCESS, Diagnosis.ANSWERED, 200)
+
+
+# --- accepting
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_call_is_on_the_disk_before_its_device_hears_of_it(world: World, qos: int) -> None:
+    link = WatchingLink(world.path)
+    world.attach(link)
+    await post(world, 1, qos)
+    await post(world, 2, qos)
+    assert link.kept == [1, 2]
+
+
+async def test_a_call_names_its_device(world: World) -> None:
+    with pytest.raises(ValueError, match="names its device"):
+        await post(world, key=None)
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_device_that_is_nowhere_ends_the_call_at_once(world: World, qos: int) -> None:
+    call = await post(world, qos=qos)
+    assert ending(call) == (Verdict.OFFLINE, Diagnosis.NOT_CONNECTED, OFFLINE)
+    never = await post(world, 2, qos, result_code=NEVER_ACTIVATED)
+    assert ending(never) == (Verdict.OFFLINE, Diagnosis.NEVER_ACTIVATED, NEVER_ACTIVATED)
+    assert ending(await stored(world, call)) == ending(call)
+    assert await messages(world) == []
+
+
+@pytest.mark.parametrize(("seconds", "is_kept"), [(99.9, True), (100.0, False)])
+async def test_a_session_takes_messages_until_it_is_over(world: World, seconds: float, is_kept: bool) -> None:
+    session = away(world, kept_s=100.0)
+    world.clock.advance(seconds)
+    assert (await post(world)).is_ended is not is_kept
+    assert len(waiting(session)) == is_kept
+
+
+async def test_at_qos_0_a_session_without_a_connection_takes_nothing(world: World) -> None:
+    session = away(world)
+    assert ending(await post(world, qos=0)) == (Verdict.OFFLINE, Diagnosis.NOT_CONNECTED, OFFLINE)
+    assert waiting(session) == []
+
+
+@pytest.mark.parametrize("failure", [LinkBroken, LinkBlocked, LinkTooSmall])
+async def test_at_qos_0_a_connection_that_takes_nothing_ends_the_call(world: World, failure: type[Exception]) -> None:
+    world.attach(FakeLink(failure=failure))
+    call = await post(world, qos=0)
+    assert ending(call) == (Verdict.OFFLINE, Diagnosis.WRITE_FAILED, OFFLINE)
+    assert ending(await stored(world, call)) == ending(call)
+
+
+async def test_at_qos_0_a_connection_that_breaks_before_the_last_byte_ends_the_call(world: World) -> None:
+    link = FakeLink(writes_at_once=False)
+    world.attach(link)
+    call = await post(world, qos=0)
+    assert not call.is_ended
+    link.fail_writes()
+    assert ending(call) == (Verdict.OFFLINE, Diagnosis.WRITE_FAILED, OFFLINE)
+
+
+async def test_a_call_without_an_answer_to_come_ends_when_it_is_written(world: World) -> None:
+    link = FakeLink(writes_at_once=False)
+    world.attach(link)
+    call = await post(world, 0, qos=0)
+    assert not call.is_ended
+    link.write()
+    assert ending(call) == (Verdict.SUCCESS, Diagnosis.DELIVERED, 0)
+
+
+async def test_a_thousand_messages_wait_for_a_device_and_no_more(world: World) -> None:
+    assert QUEUED_MESSAGES_MAX == 1_000
+    session = away(world)
+    posted = await asyncio.gather(
+        *(post(world, number) for number in range(1, QUEUED_MESSAGES_MAX + 2)), return_exceptions=True
+    )
+    assert [type(each) for each in posted].count(RouterOverloaded) == 1
+    assert session.waiting_count == QUEUED_MESSAGES_MAX == len(await messages(world))
+    with pytest.raises(RouterOverloaded):
+        await post(world, 2_000)
+    world.sessions.acknowledge(session, waiting(session)[0])
+    assert not (await post(world, 2_001)).is_ended
+    assert session.waiting_count == QUEUED_MESSAGES_MAX
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_call_that_cannot_be_kept_is_not_accepted(tmp_path: Path, qos: int) -> None:
+    async with opened(tmp_path / DATABASE_FILE, ManualClock(), FullDisk) as world:
+        link = FakeLink()
+        session = world.attach(link, kept_s=QUEUED_AGE_S_MAX)
+        with pytest.raises(OSError, match="no room"):
+            await post(world, qos=qos)
+        assert (session.waiting_count, link.sent, link.pump_count) == (0, [], 0)
+        assert isinstance(world.store, FullDisk)
+        world.store.is_full = False
+        await post(world, 2, qos)
+        assert len(link.sent) + session.waiting_count == 1
+
+
+async def test_a_session_that_is_dropped_while_the_disk_is_written_ends_the_call(world: World) -> None:
+    away(world)
+    posting = asyncio.ensure_future(post(world))
+    await asyncio.sleep(0)
+    world.sessions.forget(KEY)
+    call = await posting
+    assert ending(call) == (Verdict.EXPIRED, Diagnosis.NOT_CONNECTED, OFFLINE)
+    assert await messages(world) == []
+
+
+# --- on the way to the device
+
+
+async def test_a_message_is_marked_when_it_is_first_sent_and_when_it_is_acknowledged(world: World) -> None:
+    session = away(world)
+    call = await post(world)
+    (message,) = waiting(session)
+    for _ in range(2):
+        world.sessions.note_sent(message)
+    world.sessions.acknowledge(session, message)
+    world.sessions.acknowledge(session, message)
+    assert stages(call) == [Stage.RECEIVED, Stage.ROUTED, Stage.WRITTEN, Stage.ACKNOWLEDGED]
+    assert stages(await stored(world, call)) == stages(call)
+    assert not call.is_ended
+
+
+async def test_an_acknowledged_message_is_kept_a_while_for_an_answer_that_may_be_lost(world: World) -> None:
+    session = away(world)
+    await post(world)
+    world.sessions.acknowledge(session, waiting(session)[0])
+    world.clock.advance(ACKNOWLEDGED_KEPT_S - 0.1)
+    assert len(await messages(world)) == 1
+    world.clock.advance(0.1)
+    assert await messages(world) == []
+
+
+async def test_a_message_of_a_call_with_a_result_is_forgotten_when_it_is_acknowledged(world: World) -> None:
+    session = away(world)
+    call = await post(world)
+    answer(world)
+    assert ending(call) == ANSWERED
+    world.sessions.acknowledge(session, waiting(session)[0])
+    assert await messages(world) == []
+    assert ending(call) == ANSWERED
+
+
+async def test_a_call_without_an_answer_to_come_ends_when_it_is_acknowledged(world: World) -> None:
+    session = away(world)
+    call = await post(world, 0)
+    world.sessions.acknowledge(session, waiting(session)[0])
+    assert ending(call) == (Verdict.SUCCESS, Diagnosis.DELIVERED, 0)
+    assert await messages(world) == []
+
+
+@pytest.mark.parametrize(
+    ("was_sent", "diagnosis"), [(False, Diagnosis.NOT_CONNECTED), (True, Diagnosis.WRITTEN_NO_ACKNOWLEDGEMENT)]
+)
+async def test_a_message_waits_seven_days(world: World, was_sent: bool, diagnosis: Diagnosis) -> None:
+    session = world.attach(FakeLink(), kept_s=QUEUED_AGE_S_MAX)
+    call = await post(world)
+    if was_sent:
+        world.sessions.note_sent(waiting(session)[0])
+    world.clock.advance(QUEUED_AGE_S_MAX)
+    world.sessions.expire(world.clock.monotonic_s())
+    assert not call.is_ended
+    world.clock.advance(0.001)
+    world.sessions.expire(world.clock.monotonic_s())
+    assert ending(call) == (Verdict.EXPIRED, diagnosis, OFFLINE)
+    assert await messages(world) == []
+
+
+# --- answers
+
+
+async def test_an_answer_goes_to_the_call_of_its_device_service_and_id(world: World) -> None:
+    away(world)
+    calls = [await post(world, number) for number in (1, 2, 3)]
+    answer(world, 2, -1)
+    assert [call.result_code for call in calls if call.is_ended] == [-1]
+    assert json.loads(calls[1].answer_payload) == {"id": "2", "code": -1}
+    answer(world, 1, origin=Origin(DeviceKey(KEY.product_key, "lamp-02"), ACCOUNT_ID))
+    await world.delivery.stop()
+    assert [call.is_ended for call in calls] == [False, True, False]
+
+
+@pytest.mark.parametrize("given", [None, "", "x", True, 1.5, [], 0, -1, 2**31])
+async def test_an_answer_without_an_id_belongs_to_no_call(
+    world: World, caplog: pytest.LogCaptureFixture, given: Any
+) -> None:
+    away(world)
+    call = await post(world, 0)
+    payload = json.dumps({"id": given, "code": 200}).encode()
+    world.delivery.answer(ORIGIN, "RunScene", parse_reply(payload), REPLY_TOPIC, payload)
+    await world.delivery.stop()
+    assert caplog.messages == ["reply without a call"]
+    assert not call.is_ended
+
+
+async def test_a_second_answer_and_one_of_another_service_are_evidence(world: World) -> None:
+    away(world)
+    call = await post(world)
+    answer(world, identifier="Blink")
+    assert not call.is_ended
+    answer(world)
+    answer(world, code=400)
+    assert ending(call) == ANSWERED
+    assert list(call.reasons()) == [Stray.WRONG_TOPIC, Stray.DUPLICATE]
+    assert (await stored(world, call)).evidence == call.evidence
+
+
+async def test_evidence_is_bounded_in_topic_and_payload(world: World) -> None:
+    away(world)
+    call = await post(world)
+    for extra in (0, 1):
+        answer(
+            world,
+            identifier="Blink",
+            topic="t" * (EVIDENCE_TOPIC_CHARS_MAX + extra),
+            payload=b"p" * (EVIDENCE_PAYLOAD_BYTES_MAX + extra),
+        )
+    for extra, evidence in enumerate(call.evidence):
+        assert len(evidence.topic) == EVIDENCE_TOPIC_CHARS_MAX
+        assert len(evidence.payload) == EVIDENCE_PAYLOAD_BYTES_MAX
+        assert evidence.payload_bytes == EVIDENCE_PAYLOAD_BYTES_MAX + extra
+
+
+async def test_a_call_that_is_not_at_hand_any_more_is_found_on_the_disk(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "OPEN_CALLS_CACHED_MAX", 2)
+    away(world)
+    calls = [await post(world, number) for number in (1, 2, 3)]
+    assert await world.store.flush()
+    answer(world, 1)
+    answer(world, 3)
+    assert [call.is_ended for call in calls] == [False, False, True]
+    await world.delivery.stop()
+    assert ending(await stored(world, calls[0])) == ANSWERED
+    assert not (await stored(world, calls[1])).is_ended
+
+
+async def test_what_comes_twice_is_told_from_what_belongs_to_nobody_while_the_call_is_at_hand(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(delivery_module, "ENDED_CALLS_CACHED_MAX", 2)
+    away(world)
+    calls = [await post(world, number) for number in (1, 2, 3)]
+    for _ in range(2):
+        for number in (1, 2, 3):
+            answer(world, number)
+    await world.delivery.stop()
+    assert [list(call.reasons()) for call in calls] == [[], [Stray.DUPLICATE], [Stray.DUPLICATE]]
+    assert caplog.messages == ["reply without a call"]
+
+
+async def test_a_bounded_number_of_answers_is_looked_up_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(delivery_module, "LOOKUPS_MAX", 100)
+    for number in range(101):
+        assert "too many calls" not in caplog.text
+        answer(world, number)
+    assert caplog.text.count("too many calls") == 1
+    await world.delivery.stop()
+    assert caplog.messages.count("reply without a call") == 100
+    answer(world)
+    await world.delivery.stop()
+    assert caplog.messages.count("reply without a call") == 101
+
+
+# --- from one process to the next
+
+
+async def test_what_waits_is_there_after_a_restart_in_its_order(tmp_path: Path) -> None:
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock) as world:
+        world.attach(FakeLink(), "user/get", kept_s=QUEUED_AGE_S_MAX).subscriptions["user/get"] = 1
+        session = world.sessions.find(KEY)
+        assert session is not None
+        world.sessions.note_change(session)
+        for number in (1, 2, 3):
+            await post(world, number)
+            clock.advance(10.0)
+    async with opened(path, clock) as world:
+        await world.delivery.restore()
+        session = world.sessions.find(KEY)
+        assert session is not None
+        assert (session.link, session.subscriptions, session.kept_s) == (None, {"user/get": 1}, QUEUED_AGE_S_MAX)
+        assert [json.loads(message.payload)["id"] for message in waiting(session)] == ["1", "2", "3"]
+        assert [message.topic for message in waiting(session)] == [TOPIC] * 3
+        assert all(message.was_sent for message in waiting(session))
+        ages_s = [clock.monotonic_s() - message.queued_s for message in waiting(session)]
+        assert ages_s == pytest.approx([30.0, 20.0, 10.0])
+
+
+@pytest.mark.parametrize("answers_first", [False, True])
+async def test_an_earlier_process_s_calls_are_acknowledged_and_answered(tmp_path: Path, answers_first: bool) -> None:
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock) as world:
+        away(world)
+        call = await post(world)
+    clock.advance(86_400.0)
+    async with opened(path, clock) as world:
+        await world.delivery.restore()
+        session = world.attach(FakeLink(), kept_s=QUEUED_AGE_S_MAX)
+        (message,) = waiting(session)
+        if answers_first:
+            answer(world)
+        world.sessions.acknowledge(session, message)
+        if not answers_first:
+            answer(world)
+        await world.delivery.stop()
+        found = await stored(world, call)
+        assert ending(found) == ANSWERED
+        assert stages(found).count(Stage.ANSWERED) == 1
+        clock.advance(ACKNOWLEDGED_KEPT_S)
+        assert await messages(world) == []
+
+
+@pytest.mark.parametrize(("seconds", "is_kept"), [(99.0, True), (100.0, False)])
+async def test_a_session_is_kept_as_long_as_if_there_had_been_no_restart(
+    tmp_path: Path, seconds: float, is_kept: bool
+) -> None:
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock) as world:
+        away(world, kept_s=100.0)
+        call = await post(world)
+    clock.advance(seconds)
+    async with opened(path, clock) as world:
+        await world.delivery.restore()
+        assert (world.sessions.find(KEY) is not None) is is_kept
+        assert await world.store.flush()
+        assert len(await world.store.list_sessions()) == is_kept
+        clock.advance(QUEUED_AGE_S_MAX + 1)
+        world.sessions.expire(clock.monotonic_s())
+        await world.delivery.expire()
+        await world.delivery.stop()
+        assert (await stored(world, call)).verdict is Verdict.EXPIRED
+        assert await messages(world) == []
+
+
+async def test_a_device_that_was_connected_when_the_process_died_is_away_from_the_restart_on(tmp_path: Path) -> None:
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock) as world:
+        world.attach(FakeLink(), kept_s=100.0)
+    clock.advance(1_000.0)
+    async with opened(path, clock) as world:
+        await world.delivery.restore()
+        session = world.sessions.find(KEY)
+        assert session is not None
+        assert session.is_kept(clock.monotonic_s() + 99.9)
+        assert not session.is_kept(clock.monotonic_s() + 100.0)
+
+
+async def test_messages_that_are_too_old_are_given_up_a_bounded_number_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "EXPIRED_AT_ONCE_MAX", 2)
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock) as world:
+        away(world)
+        calls = [await post(world, number) for number in (1, 2, 3)]
+    clock.advance(QUEUED_AGE_S_MAX + 1)
+    async with opened(path, clock) as world:
+        for ended in (2, 3):
+            await world.delivery.expire()
+            await world.delivery.stop()
+            found = [await stored(world, call) for call in calls]
+            assert [each.verdict for each in found].count(Verdict.EXPIRED) == ended
+
+
+# --- a server that is killed
+
+
+async def make_installation(filled: Path, path: Path, device_names: Sequence[str]) -> None:
+    """A database with devices of a product with a thing model."""
+    shutil.copyfile(filled, path)
+    store = SqliteStore(path, SystemClock())
+    await store.open()
+    await store.add_devices([a_device(DeviceKey(PRODUCT_KEY, name)) for name in device_names])
+    await ModelShelf(store).publish(ThingModel(PRODUCT_KEY, read_sample("lamp").modules), "1", "", 1)
+    await store.close()
+
+
+class Worker:
+    """A device with a persistent session: it acknowledges and answers whatever comes, and remembers the ids."""
+
+    def __init__(self, name: str) -> None:
+        self.key = DeviceKey(PRODUCT_KEY, name)
+        self.seen: set[str] = set()
+
+    async def connect(self, server: ServerProcess) -> DeviceClient:
+        device = DeviceClient(server.mqtt, self.key, device_secret(self.key))
+        await device.connect(clean_start=False)
+        return device
+
+    async def work(self, device: DeviceClient) -> None:
+        while True:
+            request = await device.expect(Publish)
+            number = json.loads(request.payload)["id"]
+            self.seen.add(number)
+            reply = json.dumps({"id": number, "code": 200, "data": {}}).encode()
+            device.send(PubAck(request.packet_id), Publish(f"{request.topic}_reply", reply))
+
+
+@contextlib.asynccontextmanager
+async def working(server: ServerProcess, workers: Sequence[Worker]) -> AsyncIterator[None]:
+    devices = [await worker.connect(server) for worker in workers]
+    tasks = [asyncio.ensure_future(worker.work(device)) for worker, device in zip(workers, devices, strict=True)]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for device in devices:
+            await device.close()
+
+
+def app_of(server: ServerProcess) -> App:
+    return App(server.http, SystemClock(), ACCESS_KEY.access_key_id, ACCESS_KEY.secret)
+
+
+async def invoke_until_killed(app: App, worker: Worker, accepted: dict[str, tuple[Worker, str]]) -> None:
+    """Call a service of a device again and again; each call that was accepted is noted with its id."""
+    args = '{"SceneId":"evening","Steps":[]}'
+    names = {"ProductKey": PRODUCT_KEY, "DeviceName": worker.key.device_name}
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        while True:
+            response = await app.call("InvokeThingService", Identifier="RunScene", Args=args, Qos="1", **names)
+            answer = response.json()
+            if not answer["Success"]:
+                assert answer["Code"] == "iot.messagebroker.RateLimit", answer
+                return
+            accepted[answer["RequestId"]] = (worker, answer["Data"]["MessageId"])
+
+
+@pytest.mark.parametrize(
+    ("device_count", "call_count"),
+    [(4, 300), pytest.param(24, 10_000, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
+)
+async def test_what_was_accepted_reaches_its_device_and_is_recorded_though_the_server_is_killed(
+    filled_database: Path, tmp_path: Path, device_count: int, call_count: int
+) -> None:
+    workers = [Worker(f"worker-{number}") for number in range(device_count)]
+    path = tmp_path / DATABASE_FILE
+    await make_installation(filled_database, path, [worker.key.device_name for worker in workers])
+    options = ("--no-quotas", "--database", f"sqlite:///{path}")
+    accepted: dict[str, tuple[Worker, str]] = {}
+    with serving("serve", *options, folder=tmp_path, name="first") as server:
+        async with working(server, workers):
+            pass
+        # Half of them are away while they are called.
+        async with working(server, workers[::2]):
+            calling = [
+                asyncio.ensure_future(invoke_until_killed(app_of(server), worker, accepted)) for worker in workers
+            ]
+            async with asyncio.timeout(600.0):
+                while len(accepted) < call_count and not all(task.done() for task in calling):
+                    await asyncio.wait(calling, timeout=0.02, return_when=asyncio.FIRST_EXCEPTION)
+            server.child.kill()
+            server.end()
+            await asyncio.gather(*calling)
+    assert len(accepted) >= call_count
+    with serving("serve", *options, folder=tmp_path, name="second") as server:
+        async with working(server, workers):
+            await until_recorded(app_of(server), list(accepted))
+        assert server.stop() == 0
+    for worker, number in accepted.values():
+        assert number in worker.seen
+    store = SqliteStore(path, SystemClock())
+    await store.open()
+    for request_id, (_, number) in accepted.items():
+        call = await store.find_call(ACCESS_KEY.account_id, request_id)
+        assert call is not None
+        assert (ending(call), call.alink_id) == (ANSWERED, int(number))
+        assert stages(call).count(Stage.ANSWERED) == 1
+    await store.close()
+
+
+async def until_recorded(app: App, request_ids: Sequence[str]) -> None:
+    """Every call has a verdict."""
+    for request_id in request_ids:
+        async with asyncio.timeout(WAIT_S):
+            while (await app.call_record(request_id))["verdict"] is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
