@@ -639,7 +639,7 @@ async def test_what_was_accepted_reaches_its_device_and_is_recorded_though_the_s
 
 async def until_recorded(app: App, request_ids: Sequence[str]) -> None:
     """Every call has a verdict."""
-    for request_id in request_ids:
-        async with asyncio.timeout(WAIT_S):
+    async with asyncio.timeout(WAIT_S + len(request_ids) * 0.02):
+        for request_id in request_ids:
             while (await app.call_record(request_id))["verdict"] is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

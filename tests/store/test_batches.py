@@ -646,21 +646,6 @@ async def test_the_latest_state_of_a_session_is_written(setting: Setting) -> Non
     assert batch.sessions == [SessionNote.of(a_session(kept_until_ms=3)), SessionNote.of(a_session(OTHER_LAMP))]
 
 
-async def test_what_a_dropped_session_forgets_is_kept_in_mind(setting: Setting) -> None:
-    setting.shelf.is_broken = True
-    setting.batches.record_session(SessionNote(LAMP, None, 7))
-    await setting.turn(BATCH_DELAY_S)
-    setting.batches.record_session(SessionNote.of(a_session()))
-    note = setting.batches.find_session(LAMP)
-    assert note is not None
-    assert (note.row, note.forgotten_id_max) == (SessionNote.of(a_session()).row, 7)
-    setting.shelf.is_broken = False
-    await setting.turn(RETRY_S_MIN)
-    [batch] = setting.shelf.batches
-    assert batch.sessions == [note]
-    assert setting.batches.find_session(LAMP) is None
-
-
 async def test_messages_to_forget_are_never_dropped(setting: Setting) -> None:
     setting.shelf.is_broken = True
     for row_id in range(1, REPORT_QUEUE_MAX + 2):

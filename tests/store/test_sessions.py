@@ -5,7 +5,7 @@ import pytest
 from linkstead.clock import milliseconds
 from linkstead.registry import DeviceKey
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
-from linkstead.store.sessions import MESSAGES_LISTED_MAX, SessionNote
+from linkstead.store.sessions import MESSAGES_LISTED_MAX
 from linkstead.store.sql import SqlStore
 from tests.store.samples import (
     LAMP,
@@ -61,27 +61,17 @@ async def test_a_topic_that_is_not_utf_8_cannot_be_kept(store: SqlStore) -> None
     assert await store.list_sessions() == []
 
 
-async def test_a_dropped_session_takes_its_messages_with_it(store: SqlStore) -> None:
+async def test_a_dropped_session_leaves_its_messages_until_each_is_dropped(store: SqlStore) -> None:
     await add_lamps(store)
     for key in (LAMP, OTHER_LAMP):
         store.record_session(a_session(key))
         await store.add_messages([a_message(1, key=key)])
     store.drop_session(LAMP)
     assert await store.list_sessions() == [a_session(OTHER_LAMP, waiting=1)]
+    [left] = await store.list_messages(LAMP)
+    store.drop_message(left.row_id)
     assert await payloads(store) == []
     assert await payloads(store, OTHER_LAMP) == [b"message 1"]
-
-
-async def test_a_message_that_came_after_its_session_was_dropped_stays(store: SqlStore) -> None:
-    """The message is on the disk at once, and that the session before it was dropped only a moment later."""
-    await add_lamps(store)
-    store.record_session(a_session())
-    await store.add_messages([a_message(1)])
-    store.drop_session(LAMP)
-    store.record_session(a_session(kept_s=60.0))
-    await store.add_messages([a_message(2)])
-    assert await payloads(store) == [b"message 2"]
-    assert await store.list_sessions() == [a_session(kept_s=60.0, waiting=1)]
 
 
 async def test_a_session_that_was_never_kept_can_be_dropped(store: SqlStore) -> None:
@@ -100,8 +90,8 @@ async def test_a_message_brings_its_session_to_the_disk(store: SqlStore) -> None
     store.drop_session(LAMP)
     store.record_session(a_session(kept_s=60.0))
     await store.add_messages([a_message(2)])
-    assert await store._read(lambda connection: count_of(connection, "message")) == 1
-    assert await store.list_sessions() == [a_session(kept_s=60.0, waiting=1), a_session(OTHER_LAMP)]
+    assert await store._read(lambda connection: count_of(connection, "message")) == 2
+    assert await store.list_sessions() == [a_session(kept_s=60.0, waiting=2), a_session(OTHER_LAMP)]
 
 
 async def test_messages_come_back_in_the_order_they_were_accepted(store: SqlStore) -> None:
@@ -187,12 +177,3 @@ async def test_sessions_and_messages_do_not_raise_the_version(store: SqlStore) -
     store.drop_message(row_id)
     assert await store.flush()
     assert await store.registry_version() == version
-
-
-async def test_notes_of_a_session_are_joined() -> None:
-    drop, later_drop = SessionNote(LAMP, None, 5), SessionNote(LAMP, None, 7)
-    saved = SessionNote.of(a_session())
-    assert drop.then(saved) == SessionNote(LAMP, saved.row, 5)
-    assert saved.then(drop) == drop
-    assert drop.then(later_drop) == later_drop
-    assert drop.then(saved).then(later_drop).then(saved) == SessionNote(LAMP, saved.row, 7)

@@ -27,7 +27,6 @@ from tests.store.samples import (
     PRODUCT_KEY,
     SECRET,
     a_call,
-    a_message,
     a_model_version,
     a_product,
     add_lamps,
@@ -319,19 +318,6 @@ async def test_another_process_sees_that_a_model_was_published(store: SqliteStor
     assert await store.registry_version() == version + 1
     assert await store.find_thing_model_version(PRODUCT_KEY, None) == a_model_version()
     await other.close()
-
-
-@pytest.mark.asyncio
-async def test_messages_of_an_earlier_process_go_with_their_session(path: Path) -> None:
-    for payloads in ([b"message 1"], []):
-        store = SqliteStore(path, ManualClock())
-        await store.open()
-        if payloads:
-            await store.add_messages([a_message(1)])
-        else:
-            store.drop_session(LAMP)
-        assert [message.payload for message in await store.list_messages(LAMP)] == payloads
-        await store.close()
 
 
 @pytest.mark.asyncio

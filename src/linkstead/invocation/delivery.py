@@ -129,9 +129,15 @@ class Delivery:
             if left_s <= 0:
                 for message in queue:
                     await self._expire_kept(message)
+                    self._store.drop_message(message.row_id)
                 self._store.drop_session(saved.key)
                 continue
             self._kept.add(saved.key)
+            for message in queue:
+                # At hand before the first acknowledgement comes: thousands of them may come at once.
+                call = await self._find_kept(message.call_id) if message.call_id else None
+                if call is not None:
+                    self._calls_of_messages[message.call_id] = call
             self._sessions.restore(
                 saved.key, saved.subscriptions, queue, kept_s=saved.kept_s, detached_s=now_s + left_s - saved.kept_s
             )

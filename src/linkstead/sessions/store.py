@@ -43,7 +43,7 @@ class SessionStore(Protocol):
         """Take the present state of a session; written in a batch a moment later."""
 
     def drop_session(self, key: DeviceKey) -> None:
-        """Forget a session and what waits for it; likewise."""
+        """Forget a session, in a batch a moment later. Its messages stay until each is dropped."""
 
     async def list_messages(self, key: DeviceKey) -> list[SavedMessage]:
         """What waits for a device, in the order it was accepted."""

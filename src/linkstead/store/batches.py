@@ -107,7 +107,7 @@ class Batches:
         )
         self._presence: Notes[DeviceKey, PresenceNote] = Notes(PresenceNote.then)
         self._present: Notes[tuple[DeviceKey, str], PropertyPoint] = Notes(newest)
-        self._sessions: Notes[DeviceKey, SessionNote] = Notes(SessionNote.then)
+        self._sessions: Notes[DeviceKey, SessionNote] = Notes(lambda _, later: later)
         self._dropped_messages: Notes[int, int] = Notes(max)
         self._all: dict[str, Waiting[Any, Any]] = {
             "calls": self._calls,

@@ -22,15 +22,14 @@ SessionRow = tuple[float, int, str]
 
 @dataclass(frozen=True, slots=True)
 class SessionNote:
-    """What one or more changes of a device's session come to.
+    """What a device's session is now. `row` is None where it is to be forgotten.
 
-    `row` is None where the session is to be forgotten. Messages up to the id `forgotten_id_max` are forgotten in any
-    case: those that had been kept when a session before this one was dropped.
+    Messages are not forgotten with their session but one by one, each when its call has ended: none may go without a
+    result.
     """
 
     key: DeviceKey
     row: SessionRow | None
-    forgotten_id_max: int = 0
 
     @classmethod
     def of(cls, saved: SavedSession) -> Self:
@@ -38,16 +37,7 @@ class SessionNote:
         subscriptions = msgspec.json.encode(saved.subscriptions).decode()
         return cls(saved.key, (saved.kept_s, saved.kept_until_ms, subscriptions))
 
-    def then(self, later: "SessionNote") -> "SessionNote":
-        """The note of these changes and later ones of the same device."""
-        return SessionNote(self.key, later.row, max(self.forgotten_id_max, later.forgotten_id_max))
 
-
-_FORGET_MESSAGES = sa.delete(message).where(
-    message.c.product_key == sa.bindparam("of_product_key"),
-    message.c.device_name == sa.bindparam("of_device_name"),
-    message.c.id <= sa.bindparam("forgotten_id_max"),
-)
 _OF_DEVICE = sa.select(device.c.id).where(
     device.c.product_key == sa.bindparam("of_product_key"), device.c.device_name == sa.bindparam("of_device_name")
 )
@@ -74,9 +64,6 @@ _SELECT_MESSAGE = sa.select(
 
 def write_sessions(connection: sa.Connection, notes: Sequence[SessionNote]) -> None:
     """Write notes; devices that are gone are passed over."""
-    forgetting = [_names(note) | {"forgotten_id_max": note.forgotten_id_max} for note in notes if note.forgotten_id_max]
-    if forgetting:
-        connection.execute(_FORGET_MESSAGES, forgetting)
     dropped = [_names(note) for note in notes if note.row is None]
     if dropped:
         connection.execute(_FORGET_SESSION, dropped)
@@ -141,12 +128,6 @@ def add_messages(connection: sa.Connection, messages: Sequence[SavedMessage]) ->
         for new in messages
     ]
     return list(connection.execute(_ADD_MESSAGES, rows).scalars())
-
-
-def read_last_message_id(connection: sa.Connection) -> int:
-    """The highest id of a message that is kept, 0 where there is none."""
-    last: int | None = connection.execute(sa.select(sa.func.max(message.c.id))).scalar()
-    return last or 0
 
 
 def list_messages(connection: sa.Connection, key: DeviceKey) -> list[SavedMessage]:

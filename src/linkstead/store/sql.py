@@ -52,7 +52,6 @@ class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, 
     def __init__(self, clock: Clock) -> None:
         self._batches = Batches(clock, self._write_batch)
         self._commits = Commits(self._write_together)
-        self._last_message_id = 0
 
     async def open(self) -> None:
         """Connect, and bring the tables up to date.
@@ -61,7 +60,6 @@ class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, 
             StoreUnusable: it is no database of ours, or of a later version, or cannot be read and written.
         """
         await self._connect()
-        self._last_message_id = await self._read(sessions.read_last_message_id)
 
     @abstractmethod
     async def _connect(self) -> None:
@@ -196,10 +194,7 @@ class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, 
         # A message is of no use without the session it waits in, so that is not left to a later batch.
         keys = dict.fromkeys(message.key for wish in wishes for message in wish.messages)
         notes = [note for key in keys if (note := self._batches.find_session(key)) is not None]
-        outcomes = await self._write(write_together, notes, wishes)
-        ids = [row_id for outcome in outcomes if isinstance(outcome, list) for row_id in outcome]
-        self._last_message_id = max(ids, default=self._last_message_id)
-        return outcomes
+        return await self._write(write_together, notes, wishes)
 
     async def list_sessions(self) -> list[SavedSession]:
         await self.flush()
@@ -209,8 +204,7 @@ class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, 
         self._batches.record_session(sessions.SessionNote.of(session))
 
     def drop_session(self, key: DeviceKey) -> None:
-        # What is accepted from now on is for the session that comes next, even where it is on the disk before this is.
-        self._batches.record_session(sessions.SessionNote(key, None, self._last_message_id))
+        self._batches.record_session(sessions.SessionNote(key, None))
 
     async def list_messages(self, key: DeviceKey) -> list[SavedMessage]:
         if self._batches.concerns_messages(key):

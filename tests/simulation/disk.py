@@ -1,0 +1,187 @@
+"""A store in memory, as two things: the disk, which outlives a process, and what one process sees of it."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+from linkstead.clock import Clock
+from linkstead.invocation import Call
+from linkstead.models.store import ThingModelStore
+from linkstead.models.store import ThingModelVersion as ModelVersion
+from linkstead.registry import AccessKey, Device, DeviceKey, PresenceChange, Product, Store
+from linkstead.sessions import SavedMessage, SavedSession
+from linkstead.sessions.table import QUEUED_AGE_S_MAX
+
+KEEP_S_MAX = 0.03
+"""Until what is to be on the disk first is there."""
+
+NOTE_S_MAX = 1.0
+"""Until what was recorded for later is there."""
+
+
+def copy_call(call: Call) -> Call:
+    """The record as it is now."""
+    return replace(call, timeline=list(call.timeline), evidence=list(call.evidence))
+
+
+@dataclass
+class Disk:
+    """What a killed process leaves behind."""
+
+    access_keys: dict[str, AccessKey] = field(default_factory=dict)
+    products: dict[str, Product] = field(default_factory=dict)
+    devices: dict[DeviceKey, Device] = field(default_factory=dict)
+    models: dict[str, ModelVersion] = field(default_factory=dict)
+    calls: dict[str, Call] = field(default_factory=dict)
+    sessions: dict[DeviceKey, SavedSession] = field(default_factory=dict)
+    messages: dict[int, SavedMessage] = field(default_factory=dict)
+    last_row_id: int = 0
+
+
+class MemoryStore:
+    """Implements the ports of a store as far as calls need them, for one process.
+
+    A method that is awaited has written when it returns. What is recorded is written together a moment later, and lost
+    when the process is killed before.
+    """
+
+    def __init__(self, disk: Disk, clock: Clock, chance: random.Random) -> None:
+        self._disk = disk
+        self._clock = clock
+        self._chance = chance
+        self._notes: list[Callable[[], object]] = []
+        self._session_notes: dict[DeviceKey, list[Callable[[], object]]] = {}
+        self._calls: dict[str, Call] = {}
+        self._dropped: set[int] = set()
+        self._is_timed = False
+
+    @property
+    def registry_port(self) -> Store:
+        """This store for the registry, which asks for little of its port."""
+        return cast("Store", self)
+
+    @property
+    def models_port(self) -> ThingModelStore:
+        """This store for published models."""
+        return cast("ThingModelStore", self)
+
+    def _note(self, write: Callable[[], object]) -> None:
+        self._notes.append(write)
+        if not self._is_timed:
+            self._is_timed = True
+            self._clock.call_later(self._chance.uniform(0.0, NOTE_S_MAX), self._write_notes)
+
+    def _write_notes(self) -> None:
+        self._is_timed = False
+        notes, self._notes = self._notes, []
+        for call in self._calls.values():
+            self._disk.calls[call.request_id] = copy_call(call)
+        self._calls.clear()
+        for write in notes:
+            write()
+        self._session_notes.clear()
+        self._dropped.clear()
+
+    # the registry and its models
+
+    async def find_access_key(self, access_key_id: str) -> AccessKey | None:
+        return self._disk.access_keys.get(access_key_id)
+
+    async def find_product(self, product_key: str) -> Product | None:
+        return self._disk.products.get(product_key)
+
+    async def find_device(self, key: DeviceKey) -> Device | None:
+        return self._disk.devices.get(key)
+
+    def record_presence(self, change: PresenceChange) -> None:
+        device = self._disk.devices[change.key]
+        if change.is_online and not device.activated_ms:
+            self._disk.devices[change.key] = replace(device, activated_ms=change.at_ms)
+
+    async def find_thing_model_version(self, product_key: str, version: str | None) -> ModelVersion | None:
+        return self._disk.models.get(product_key)
+
+    # calls
+
+    def record_call(self, call: Call) -> None:
+        self._calls[call.request_id] = call
+        self._note(lambda: None)
+
+    async def keep_calls(self, calls: Sequence[Call], messages: Sequence[SavedMessage]) -> list[int]:
+        kept = [copy_call(call) for call in calls]
+        await self._wait()
+        for call in kept:
+            self._disk.calls[call.request_id] = call
+        return self._add(messages)
+
+    async def _wait(self) -> None:
+        await self._clock.sleep(self._chance.uniform(0.0, KEEP_S_MAX))
+
+    async def find_open_call(self, key: DeviceKey, alink_id: int) -> Call | None:
+        for call in [*self._calls.values(), *self._disk.calls.values()]:
+            if (call.key, call.alink_id) == (key, alink_id) and call.is_asynchronous:
+                return None if call.is_ended else self._own(call)
+        return None
+
+    async def find_kept_call(self, request_id: str) -> Call | None:
+        call = self._calls.get(request_id) or self._disk.calls.get(request_id)
+        return self._own(call) if call is not None else None
+
+    def _own(self, call: Call) -> Call:
+        return call if call.request_id in self._calls else copy_call(call)
+
+    # sessions and messages
+
+    async def list_sessions(self) -> list[SavedSession]:
+        return [
+            replace(session, waiting=sum(message.key == session.key for message in self._disk.messages.values()))
+            for session in self._disk.sessions.values()
+        ]
+
+    def record_session(self, session: SavedSession) -> None:
+        self._note_session(session.key, lambda: self._disk.sessions.update({session.key: session}))
+
+    def _note_session(self, key: DeviceKey, write: Callable[[], object]) -> None:
+        self._session_notes.setdefault(key, []).append(write)
+        self._note(write)
+
+    def drop_session(self, key: DeviceKey) -> None:
+        self._note_session(key, lambda: self._disk.sessions.pop(key, None))
+
+    def _messages(self) -> list[SavedMessage]:
+        return [message for row_id, message in self._disk.messages.items() if row_id not in self._dropped]
+
+    async def list_messages(self, key: DeviceKey) -> list[SavedMessage]:
+        return [message for message in self._messages() if message.key == key]
+
+    async def expired_messages(self, now_ms: int, limit: int) -> list[SavedMessage]:
+        oldest_ms = now_ms - int(QUEUED_AGE_S_MAX * 1000)
+        return [message for message in self._messages() if message.accepted_ms < oldest_ms][:limit]
+
+    async def add_messages(self, messages: Sequence[SavedMessage]) -> list[int]:
+        await self._wait()
+        return self._add(messages)
+
+    def _add(self, messages: Sequence[SavedMessage]) -> list[int]:
+        row_ids = []
+        for message in messages:
+            # A message brings its session to the disk.
+            for write in self._session_notes.get(message.key, ()):
+                write()
+            self._disk.last_row_id += 1
+            row_ids.append(self._disk.last_row_id)
+            self._disk.messages[self._disk.last_row_id] = replace(message, row_id=self._disk.last_row_id)
+        return row_ids
+
+    def drop_message(self, row_id: int) -> None:
+        self._dropped.add(row_id)
+        self._note(lambda: self._disk.messages.pop(row_id, None))
+
+
+async def settle() -> None:
+    """Let the loop run until nothing is left to do before the clock is turned."""
+    ready = vars(asyncio.get_running_loop())["_ready"]
+    while ready:  # noqa: ASYNC110
+        await asyncio.sleep(0)

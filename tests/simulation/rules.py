@@ -1,0 +1,295 @@
+"""The five rules of a call, as what an onlooker can see broken: of the records, the wire, the answers and the disk."""
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from linkstead.alink import topics
+from linkstead.invocation import Call, Diagnosis, Stage, Verdict
+from linkstead.mqtt.packets import Publish
+from linkstead.registry import DeviceKey
+from linkstead.testing.clock import ManualClock
+from tests.simulation.device import SimulatedDevice
+from tests.simulation.disk import Disk
+from tests.simulation.node import Node
+from tests.wire import message_id
+
+LATE_S_MAX = 0.05
+"""How far a call may end behind its deadline."""
+
+STAGES = list(Stage)
+
+
+class Violation(Exception):
+    """A rule is broken."""
+
+    def __init__(self, rule: int, text: str) -> None:
+        super().__init__(f"rule {rule}: {text}")
+        self.rule = rule
+
+
+@dataclass(slots=True, eq=False)
+class AppCall:
+    """A call as its app sees it. `timeout_ms` is 0 for one that is only accepted.
+
+    `call` is the server's record, there once the app has its answer; `was_kept` says that the device's session was on
+    the disk then. `is_lost`: the server was killed before it answered.
+    """
+
+    action: str
+    key: DeviceKey
+    qos: int
+    started_s: float
+    timeout_ms: int = 0
+    answer: dict[str, Any] | None = None
+    call: Call | None = None
+    is_lost: bool = False
+    is_gone: bool = False
+    was_kept: bool = False
+    kills: int = 0
+
+    @property
+    def is_synchronous(self) -> bool:
+        return self.timeout_ms > 0
+
+
+class Rules:
+    """Watches one simulation.
+
+    Args:
+        disk, clock, devices: see there.
+        find_node: the server of the moment.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        clock: ManualClock,
+        devices: dict[DeviceKey, SimulatedDevice],
+        find_node: Callable[[], Node | None],
+    ) -> None:
+        self.calls: list[AppCall] = []
+        self._handed: dict[int, float] = {}
+        self._topics: set[str] = set()
+        self.kills = 0
+        self.violation: Violation | None = None
+        self._disk = disk
+        self._clock = clock
+        self._devices = devices
+        self._find_node = find_node
+        self._verdicts: dict[str, Verdict] = {}
+        self._kept_verdicts: dict[str, Verdict] = {}
+
+    def report(self, rule: int, text: str) -> None:
+        """Note a violation; the first one counts."""
+        if self.violation is None:
+            self.violation = Violation(rule, text)
+
+    def lose_calls(self) -> None:
+        """The server was killed: nobody waits for an answer any longer."""
+        self.kills += 1
+        for app_call in self.calls:
+            app_call.is_lost = app_call.is_lost or app_call.answer is None
+
+    def note_handed(self, publish: Publish) -> None:
+        """See `Watcher`."""
+        if "/rrpc/" in publish.topic:
+            self._handed.setdefault(message_id(publish.topic), self._clock.monotonic_s())
+            self._topics.add(publish.topic)
+
+    # around each answer of a device
+
+    def judge(self, node: Node, key: DeviceKey, topic: str, payload: bytes, take: Callable[[], bool]) -> bool:
+        """Have an answer taken, and look whether it went where it belongs (rules 2 and 4)."""
+        topic, _ = topics.split_query(topic)
+        call = self._find_named(node, key, topic, payload)
+        now_s = self._clock.monotonic_s()
+        if call is None:
+            return take()
+        verdict = call.verdict
+        is_due = verdict is None and call.key == key and topic == self._answer_topic(call)
+        if not call.is_asynchronous:
+            routed = call.moment(Stage.ROUTED)
+            is_due = is_due and routed is not None and now_s < routed.monotonic_s + call.timeout_ms / 1000
+        taken = take()
+        if is_due:
+            if call.verdict is not Verdict.SUCCESS or call.answer_payload != payload:
+                self.report(2, f"{self._show(call)} did not take its answer on {topic}")
+            return taken
+        if call.answer_payload == payload:
+            self.report(2, f"{self._show(call)} took an answer of {key} on {topic} that is not its own")
+        if call.verdict is not verdict:
+            self.report(4, f"{self._show(call)} was {verdict} before a stray answer came")
+        account_id = self._disk.devices[key].account_id
+        sender, kept = (str(key), payload) if account_id == call.account_id else ("", b"")
+        is_kept = any(evidence.sender == sender and evidence.payload == kept for evidence in call.evidence)
+        if not is_kept and not call.evidence_dropped:
+            self.report(4, f"{self._show(call)} does not show what {key} sent on {topic}")
+        return taken
+
+    def _find_named(self, node: Node, key: DeviceKey, topic: str, payload: bytes) -> Call | None:
+        answer = topics.parse_rrpc_answer(topic)
+        if answer is not None:
+            return node.journal.find_by_message_id(answer.message_id)
+        if not topic.endswith("_reply") or not topics.may_publish(key, topic):
+            return None
+        alink_id = int(json.loads(payload)["id"])
+        return next(
+            (
+                call
+                for call in node.journal.opened.values()
+                if call.is_asynchronous and call.key == key and call.alink_id == alink_id
+            ),
+            None,
+        )
+
+    def _answer_topic(self, call: Call) -> str:
+        key = call.key
+        assert key is not None
+        if call.is_asynchronous:
+            return f"{topics.service(key, call.target)}_reply"
+        if call.action == "RRpc":
+            return (
+                topics.ext_rrpc(call.message_id, call.target)
+                if call.target
+                else topics.rrpc_response(key, call.message_id)
+            )
+        # On what carrier it was sent is for the connection to say that it was sent on.
+        for topic in (
+            topics.ext_rrpc(call.message_id, topics.service(key, call.target)),
+            topics.rrpc_request(key, call.message_id),
+        ):
+            if topic in self._topics:
+                return topic.replace("/rrpc/request/", "/rrpc/response/")
+        return ""
+
+    # after each step
+
+    def check(self) -> None:
+        """Look at every call. Raises Violation."""
+        node = self._find_node()
+        if node is not None:
+            for call in node.journal.opened.values():
+                self._check_record(call)
+        for app_call in self.calls:
+            self._check_app(app_call)
+        for call in self._disk.calls.values():
+            verdict = call.verdict
+            if verdict is not None and self._kept_verdicts.setdefault(call.request_id, verdict) is not verdict:
+                self.report(4, f"{self._show(call)} was something else on the disk")
+        if self.violation is not None:
+            raise self.violation
+
+    def _check_app(self, app_call: AppCall) -> None:
+        if app_call.is_lost or app_call.is_gone:
+            return
+        answer, call = app_call.answer, app_call.call
+        if answer is None:
+            if app_call.timeout_ms and self._clock.monotonic_s() > (
+                app_call.started_s + app_call.timeout_ms / 1000 + LATE_S_MAX
+            ):
+                self.report(1, f"{app_call.action} to {app_call.key} has no answer past its deadline")
+            return
+        if call is None:
+            return
+        if app_call.is_synchronous:
+            if call.verdict is None:
+                self.report(1, f"{self._show(call)} was answered without having ended")
+            self._check_told(app_call, answer, call)
+        elif answer["Success"]:
+            self._check_kept(app_call, call)
+
+    def _check_told(self, app_call: AppCall, answer: dict[str, Any], call: Call) -> None:
+        if app_call.action == "RRpc":
+            told = answer.get("RrpcCode", Verdict.REJECTED)
+            is_same = told == call.verdict
+            if told == Verdict.SUCCESS and base64.b64decode(answer["PayloadBase64Byte"]) != call.answer_payload:
+                self.report(2, f"{self._show(call)} told its app another answer than its record")
+        else:
+            is_same = bool(answer["Success"]) == (call.verdict is Verdict.SUCCESS)
+        if not is_same:
+            self.report(4, f"{self._show(call)} told its app {answer}")
+
+    def _check_record(self, call: Call) -> None:
+        verdict = call.verdict
+        if verdict is not None and self._verdicts.setdefault(call.request_id, verdict) is not verdict:
+            self.report(4, f"{self._show(call)} was {self._verdicts[call.request_id]} before")
+        moments = [moment.monotonic_s for moment in call.timeline]
+        stages = [moment.stage for moment in call.timeline]
+        # An asynchronous call goes on after its app was told that it is accepted.
+        steps = [STAGES.index(stage) for stage in stages if stage is not Stage.RETURNED or not call.is_asynchronous]
+        if steps != sorted(set(steps)) or moments != sorted(moments) or len(set(stages)) != len(stages):
+            self.report(3, f"{self._show(call)} has its stages out of order")
+        if call.diagnosis is Diagnosis.INTERNAL_ERROR:
+            self.report(1, f"{self._show(call)} broke inside the server")
+        is_written, is_answered = Stage.WRITTEN in stages, Stage.ANSWERED in stages
+        if verdict is Verdict.TIMEOUT and (not is_written or is_answered):
+            self.report(3, f"{self._show(call)} is a timeout")
+        if verdict is Verdict.SUCCESS and call.alink_id and not (is_written and is_answered):
+            self.report(3, f"{self._show(call)} is a success")
+        if is_answered and verdict not in (Verdict.SUCCESS, Verdict.FAILED):
+            self.report(3, f"{self._show(call)} was answered")
+        if not call.is_asynchronous and call.message_id:
+            self._check_against_wire(call, is_written)
+            routed = call.moment(Stage.ROUTED)
+            deadline_s = routed.monotonic_s + call.timeout_ms / 1000 if routed is not None else moments[0]
+            if verdict is None and self._clock.monotonic_s() > deadline_s + LATE_S_MAX:
+                self.report(1, f"{self._show(call)} has not ended by its deadline")
+
+    def _check_against_wire(self, call: Call, is_written: bool) -> None:
+        handed_s = self._handed.get(call.message_id)
+        if is_written and handed_s is None:
+            self.report(3, f"{self._show(call)} never left in full")
+        returned = call.moment(Stage.RETURNED)
+        has_left = handed_s is not None and returned is not None and handed_s < returned.monotonic_s
+        if has_left and call.verdict is not None and not is_written:
+            self.report(3, f"{self._show(call)} left in full before it ended")
+
+    def _check_kept(self, app_call: AppCall, call: Call) -> None:
+        kept = self._disk.calls.get(call.request_id)
+        if kept is None:
+            self.report(5, f"{self._show(call)} was accepted and is not on the disk")
+        elif app_call.qos == 1 and kept.verdict is None:
+            has_message = any(message.call_id == call.request_id for message in self._disk.messages.values())
+            if not has_message and not self._was_taken(app_call, call):
+                self.report(5, f"{self._show(call)} is accepted, open, and its message is not on the disk")
+
+    def _is_orphaned(self, app_call: AppCall) -> bool:
+        """The server died with the message of a session that is not kept, or that its device wanted forgotten since."""
+        is_gone = not app_call.was_kept or self._devices[app_call.key].cleared_s >= app_call.started_s
+        return is_gone and self.kills > app_call.kills
+
+    def _was_taken(self, app_call: AppCall, call: Call) -> bool:
+        return call.request_payload in self._devices[app_call.key].taken
+
+    # at the end
+
+    def check_return(self, app_call: AppCall) -> None:
+        """A message at QoS 1 has reached its device, now that this came back."""
+        call = app_call.call
+        if app_call.qos != 1 or call is None or app_call.answer is None or not app_call.answer["Success"]:
+            return
+        first = self._disk.calls[call.request_id]
+        was_away = first.verdict is Verdict.OFFLINE
+        is_excused = (
+            was_away or self._devices[app_call.key].cleared_s >= app_call.started_s or self._is_orphaned(app_call)
+        )
+        if not self._was_taken(app_call, call) and not is_excused:
+            self.report(5, f"{self._show(first)} never reached its device")
+
+    def check_end(self, app_call: AppCall) -> None:
+        """A message at QoS 1 that was accepted has a result, now that its time has passed."""
+        call = app_call.call
+        if app_call.qos != 1 or call is None or app_call.answer is None or not app_call.answer["Success"]:
+            return
+        kept = self._disk.calls[call.request_id]
+        is_due = app_call.action == "Pub" or not self._was_taken(app_call, call)
+        if kept.verdict is None and is_due:
+            self.report(5, f"{self._show(kept)} never ended")
+
+    @staticmethod
+    def _show(call: Call) -> str:
+        stages = " ".join(f"{moment.stage}@{moment.monotonic_s:.3f}" for moment in call.timeline)
+        return f"{call.action} {call.message_id} to {call.key} ({call.verdict}, {call.diagnosis}; {stages})"

@@ -1,0 +1,312 @@
+"""Apps, devices, the network and the server's death, all on one thread and all drawn from one seed."""
+
+import asyncio
+import base64
+import heapq
+import json
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+
+from linkstead.api import signatures
+from linkstead.api.exchange import HttpRequest
+from linkstead.models.store import ThingModelVersion
+from linkstead.registry import DeviceKey
+from linkstead.sessions import Link
+from linkstead.testing.clock import ManualClock
+from linkstead.tsl import ThingModel
+from linkstead.tsl.writing import write_model
+from tests.actions.world import CountedIds
+from tests.rig import ACCOUNT_ID, KEY, OTHER_ACCOUNT_ID, OTHER_PRODUCT_KEY, PRODUCT_KEY, ErrorWatch, a_device, a_product
+from tests.simulation.device import SimulatedDevice
+from tests.simulation.disk import Disk, settle
+from tests.simulation.node import Node
+from tests.simulation.rules import AppCall, Rules, Violation
+from tests.simulation.wire import Wire
+from tests.tsl.documents import document, read_module, service
+
+STEPS = 60
+STEP_S_MEAN = 0.6
+RETURN_S = 20.0
+AWAY_S = 8 * 24 * 3600.0
+"""Longer than a message waits."""
+
+SERVICE_TIMEOUT_MS = 5_000
+TOLD_MAX = 40
+"""Last events shown with a violation."""
+
+LAMPS = tuple(DeviceKey(PRODUCT_KEY, f"lamp-0{number}") for number in (1, 2, 3))
+STRANGER = DeviceKey(OTHER_PRODUCT_KEY, "lamp-01")
+"""A device of another account: it is never called, and answers all the same."""
+
+
+class SteppedClock(ManualClock):
+    """A clock that can be turned from one callback to the next."""
+
+    def wait_s(self) -> float | None:
+        """How long until something is due, None when nothing is."""
+        while self._timers and self._timers[0][2].cancelled:
+            heapq.heappop(self._timers)
+        return max(0.0, self._timers[0][0] - self.monotonic_s()) if self._timers else None
+
+
+class Simulation:
+    """One run.
+
+    Args:
+        seed: all that happens follows from it.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.clock = SteppedClock()
+        self._ids = CountedIds()
+        self._disk = make_disk()
+        self._node: Node | None = None
+        self._number = 0
+        self._told: deque[str] = deque(maxlen=TOLD_MAX)
+        self._devices = {key: SimulatedDevice(key, self) for key in (*LAMPS, STRANGER)}
+        self._rules = Rules(self._disk, self.clock, self._devices, lambda: self._node)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._errors = ErrorWatch()
+
+    @property
+    def story(self) -> list[str]:
+        """What happened last, up to `TOLD_MAX` events."""
+        return list(self._told)
+
+    # what devices act in
+
+    def open_wire(self, device: SimulatedDevice) -> Wire | None:
+        """See `Surroundings`."""
+        node = self._node
+        if node is None:
+            return None
+        delay_s = self.chance.choice([0.0, 0.001, 0.02, 0.2])
+        return Wire(node.gateway.make_protocol(), device, self._rules, node.clock, delay_s)
+
+    def next_number(self) -> int:
+        """See `Surroundings`."""
+        self._number += 1
+        return self._number
+
+    def neighbour(self, device: SimulatedDevice) -> SimulatedDevice:
+        """See `Surroundings`."""
+        return self.chance.choice([other for other in self._devices.values() if other is not device])
+
+    def tell(self, text: str) -> None:
+        """See `Surroundings`."""
+        self._told.append(f"{self.clock.monotonic_s():.3f} {text}")
+
+    def receive(self, link: Link, topic: str, payload: bytes, take: Callable[[], bool]) -> bool:
+        """See `UplinkWatcher`."""
+        assert self._node is not None
+        self.tell(f"{link.key.device_name} publishes {topic}: {payload.decode()}")
+        return self._rules.judge(self._node, link.key, topic, payload, take)
+
+    # the run
+
+    async def run(self) -> None:
+        """Live through it. Raises Violation, with what happened last in its notes."""
+        asyncio.get_running_loop().set_exception_handler(self._errors.handle_loop_exception)
+        logging.getLogger("linkstead").addHandler(self._errors)
+        try:
+            await self._start_node()
+            for device in self._devices.values():
+                self._connect(device)
+            for _ in range(STEPS):
+                await self._turn(self.chance.expovariate(1 / STEP_S_MEAN))
+                await self._act()
+            await self._return()
+            await self._outlive()
+        except Violation as violation:
+            for text in self._told:
+                violation.add_note(text)
+            raise
+        finally:
+            logging.getLogger("linkstead").removeHandler(self._errors)
+            await self._kill_node()
+
+    async def _turn(self, seconds: float) -> None:
+        """Let time pass, each moment of it settled before the next."""
+        end_s = self.clock.monotonic_s() + seconds
+        await settle()
+        while (wait_s := self.clock.wait_s()) is not None and self.clock.monotonic_s() + wait_s <= end_s:
+            self.clock.advance(wait_s)
+            await settle()
+        self.clock.advance(max(0.0, end_s - self.clock.monotonic_s()))
+        await settle()
+        if self._errors.errors:
+            self._rules.report(1, self._errors.errors[0])
+        self._rules.check()
+
+    async def _act(self) -> None:
+        for device in self._devices.values():
+            if device.wire is None and self.chance.random() < 0.25:
+                self._connect(device)
+        device = self.chance.choice([self._devices[key] for key in LAMPS])
+        weights = {
+            self._call_rrpc: 8,
+            self._call_service: 5,
+            self._post_service: 6,
+            self._publish: 5,
+            self._connect: 1,
+            self._cut: 1,
+            self._vanish: 1,
+            self._disconnect: 1,
+            self._stall: 3,
+        }
+        for act in self.chance.choices(list(weights), list(weights.values()), k=self.chance.choice([1, 1, 2, 4])):
+            act(device)
+        if self._node is None:
+            if self.chance.random() < 0.5:
+                await self._start_node()
+        elif self.chance.random() < 0.04:
+            await self._kill_node()
+
+    async def _return(self) -> None:
+        """The server stays, and every device is back for good."""
+        if self._node is None:
+            await self._start_node()
+        for device in self._devices.values():
+            device.is_good = True
+            device.disconnect()
+        await self._turn(1.0)
+        for device in self._devices.values():
+            device.connect(is_clean=False, ext=1)
+        await self._turn(RETURN_S)
+        for app_call in self._rules.calls:
+            self._rules.check_return(app_call)
+        self._rules.check()
+
+    async def _outlive(self) -> None:
+        """Nobody is there for longer than anything is kept."""
+        assert self._node is not None
+        for device in self._devices.values():
+            device.disconnect()
+        await self._turn(AWAY_S)
+        await self._node.keep_house()
+        await self._turn(RETURN_S)
+        for app_call in self._rules.calls:
+            self._rules.check_end(app_call)
+        self._rules.check()
+
+    # the server
+
+    async def _start_node(self) -> None:
+        self.tell("server starts")
+        node = Node(self._disk, self.clock, self._ids, self.chance, self, SERVICE_TIMEOUT_MS)
+        await node.start()
+        self._node = node
+
+    async def _kill_node(self) -> None:
+        self.tell("server is killed")
+        node, self._node = self._node, None
+        if node is None:
+            return
+        await node.kill()
+        self._rules.lose_calls()
+        for device in self._devices.values():
+            device.lose_all()
+
+    # what devices and the network do
+
+    def _connect(self, device: SimulatedDevice) -> None:
+        device.connect(is_clean=self.chance.random() < 0.3, ext=self.chance.choice([0, 1]))
+
+    def _cut(self, device: SimulatedDevice) -> None:
+        self.tell(f"{device.key.device_name} is cut off")
+        device.cut()
+
+    def _vanish(self, device: SimulatedDevice) -> None:
+        self.tell(f"{device.key.device_name} vanishes")
+        device.vanish()
+
+    def _disconnect(self, device: SimulatedDevice) -> None:
+        self.tell(f"{device.key.device_name} leaves")
+        device.disconnect()
+
+    def _stall(self, device: SimulatedDevice) -> None:
+        if device.wire is not None:
+            self.tell(f"{device.key.device_name} does not read")
+            device.wire.stall()
+            self.clock.call_later(self.chance.choice([0.1, 1.0, 6.0]), device.wire.flow)
+
+    # what apps do
+
+    def _call_rrpc(self, device: SimulatedDevice) -> None:
+        parameters = {
+            "RequestBase64Byte": base64.b64encode(b"ping %d" % self.next_number()).decode(),
+            "Timeout": str(self.chance.choice([1000, 2000, 8000])),
+        }
+        if self.chance.random() < 0.3:
+            parameters["Topic"] = "/ask"
+        self._call("RRpc", device, 0, int(parameters["Timeout"]), parameters)
+
+    def _call_service(self, device: SimulatedDevice) -> None:
+        self._call("InvokeThingService", device, 0, SERVICE_TIMEOUT_MS, {"Identifier": "Run", "Args": "{}"})
+
+    def _post_service(self, device: SimulatedDevice) -> None:
+        qos = self.chance.choice([0, 1, 1])
+        parameters = {"Identifier": "Start", "Args": "{}", "Qos": str(qos)}
+        self._call("InvokeThingService", device, qos, 0, parameters)
+
+    def _publish(self, device: SimulatedDevice) -> None:
+        content = base64.b64encode(b"news %d" % self.next_number()).decode()
+        parameters = {"TopicFullName": device.custom_topic, "MessageContent": content, "Qos": "1"}
+        self._call("Pub", device, 1, 0, parameters)
+
+    def _call(
+        self, action: str, device: SimulatedDevice, qos: int, timeout_ms: int, parameters: dict[str, str]
+    ) -> None:
+        if self._node is None:
+            return
+        app_call = AppCall(action, device.key, qos, self.clock.monotonic_s(), timeout_ms, kills=self._rules.kills)
+        app_call.is_gone = self.chance.random() < 0.1
+        self._rules.calls.append(app_call)
+        own = {"Action": action, "ProductKey": device.key.product_key}
+        if action != "Pub":
+            own["DeviceName"] = device.key.device_name
+        common = {"Version": "2018-01-20", "Format": "JSON"}
+        now = signatures.format_timestamp(self.clock.time_s())
+        query = signatures.signed_query_v1(
+            "GET", {**common, **own, **parameters}, KEY.access_key_id, KEY.secret, f"nonce-{self.next_number()}", now
+        )
+        self.tell(f"{action} qos {qos} to {device.key.device_name}")
+        task = asyncio.get_running_loop().create_task(self._wait_for_answer(self._node, app_call, query))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _wait_for_answer(self, node: Node, app_call: AppCall, query: str) -> None:
+        time_s, monotonic_s = self.clock.time_s(), self.clock.monotonic_s()
+        request = HttpRequest("GET", "/", query.encode(), {}, b"", time_s, monotonic_s)
+        reply = await node.openapi.answer(request)
+        assert reply.call is not None, reply.body
+        app_call.answer = json.loads(reply.body)
+        app_call.call = reply.call
+        app_call.was_kept = app_call.key in self._disk.sessions
+        node.openapi.finish(reply.call, delivered=not app_call.is_gone)
+
+
+def make_disk() -> Disk:
+    """The records that everything begins with."""
+    disk = Disk()
+    disk.access_keys[KEY.access_key_id] = KEY
+    for product_key, account_id in ((PRODUCT_KEY, ACCOUNT_ID), (OTHER_PRODUCT_KEY, OTHER_ACCOUNT_ID)):
+        disk.products[product_key] = a_product(product_key, account_id)
+    for key in LAMPS:
+        disk.devices[key] = a_device(key)
+    disk.devices[STRANGER] = a_device(STRANGER, OTHER_ACCOUNT_ID)
+    module = read_module(document(services=[service("Run"), service("Start", callType="async")]))
+    model = write_model(ThingModel(PRODUCT_KEY, (module,)))
+    disk.models[PRODUCT_KEY] = ThingModelVersion(PRODUCT_KEY, "1", "", 1, model)
+    return disk
+
+
+def simulate(seed: int) -> list[str]:
+    """Run one simulation; returns what happened last. Raises Violation."""
+    simulation = Simulation(seed)
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(simulation.run())
+    return simulation.story
