@@ -641,5 +641,5 @@ async def until_recorded(app: App, request_ids: Sequence[str]) -> None:
     """Every call has a verdict."""
     async with asyncio.timeout(WAIT_S + len(request_ids) * 0.02):
         for request_id in request_ids:
-            while (await app.call_record(request_id))["verdict"] is None:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            while (await app.call_record(request_id))["verdict"] is None:
+                pass

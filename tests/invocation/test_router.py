@@ -25,7 +25,7 @@ from linkstead.invocation import (
 from linkstead.invocation.call import EVIDENCE_PAYLOAD_BYTES_MAX, EVIDENCE_TOPIC_CHARS_MAX
 from linkstead.registry import DeviceKey, Origin
 from linkstead.sessions import Ending, LinkBlocked, LinkBroken, LinkTooSmall, SessionTable
-from linkstead.testing.clock import ManualClock
+from linkstead.testing.clock import ManualClock, ManualTimer
 from tests.fakes import ACCOUNT_ID, KEY, OTHER_ACCOUNT_ID, OTHER_KEY, FakeLink, ListedIds, RecordingSink
 
 FOREIGN_KEY = DeviceKey("a1Probe0001", "probe-7")
@@ -305,6 +305,29 @@ async def test_an_answer_at_the_deadline_is_late(bench: Bench) -> None:
     assert await asked.outcome() == Outcome(Verdict.TIMEOUT, Diagnosis.WRITTEN_NO_ANSWER)
     asked.check_end(Verdict.TIMEOUT, Diagnosis.ANSWERED_LATE)
     assert asked.reasons == [Stray.LATE]
+
+
+class HastyClock(ManualClock):
+    """A clock that runs timers of a millisecond and more half a millisecond early, as an event loop may."""
+
+    def call_later(self, delay_s: float, callback: Callable[..., None], *args: object) -> ManualTimer:
+        return super().call_later(delay_s - 0.0005 if delay_s >= 0.001 else delay_s, callback, *args)
+
+
+@pytest.mark.asyncio
+async def test_a_timer_that_runs_early_takes_nothing_from_the_deadline(bench: Bench) -> None:
+    bench.clock = HastyClock()
+    bench.router = LocalRouter(bench.sessions, bench.journal, bench.clock)
+    bench.connect()
+    first, second = await bench.ask(timeout_ms=1_000), await bench.ask(timeout_ms=1_000)
+    bench.clock.advance(0.9996)
+    assert await first.waits()
+    assert bench.answer(first)
+    bench.clock.advance(0.0004)
+    await settle()
+    first.check_end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+    second.check_end(Verdict.TIMEOUT, Diagnosis.WRITTEN_NO_ANSWER)
+    bench.check_nothing_is_left()
 
 
 class LazyClock(ManualClock):

@@ -140,8 +140,7 @@ def test_silent_device_times_out(cloud: Cloud, server: Installation, echo: Ident
     record = server.find_call(answer["RequestId"])
     assert (record["verdict"], record["diagnosis"]) == ("TIMEOUT", "written-no-answer")
     moments = {moment["stage"]: moment["offset_ms"] for moment in record["timeline"]}
-    # The event loop rounds its timers to a millisecond.
-    assert 999 <= moments["returned"] - moments["routed"] < 8000
+    assert 1000 <= moments["returned"] - moments["routed"] < 2000
     assert _same_message_id(cloud, answer["MessageId"], record["message_id"])
 
 

@@ -185,7 +185,7 @@ class LocalRouter:
         self._attach(pending)
         try:
             session.link.send(message.topic, message.payload, pending)
-            pending.timer = clock.call_later(timeout_s, self._expire, pending)
+            pending.timer = clock.call_later(timeout_s, self._check_deadline, pending)
             return await pending.future
         except LinkBlocked:
             raise RouterOverloaded from None
@@ -243,6 +243,14 @@ class LocalRouter:
         """The connection ended with part of the message unsent: the device cannot have got it."""
         if not pending.call.is_ended:
             self._complete(pending, Outcome(Verdict.HALFCONN, Diagnosis.WRITE_FAILED))
+
+    def _check_deadline(self, pending: _Pending) -> None:
+        left_s = pending.deadline_s - self._clock.monotonic_s()
+        if left_s > 0 and not pending.call.is_ended:
+            # An event loop may round its timers down: what comes within the last of the time is still an answer.
+            pending.timer = self._clock.call_later(left_s, self._check_deadline, pending)
+        else:
+            self._expire(pending)
 
     def _expire(self, pending: _Pending) -> None:
         call = pending.call
