@@ -262,6 +262,94 @@ message = sa.Table(
     sqlite_autoincrement=True,
 )
 
+# The default group of an account is not stored.
+consumer_group = sa.Table(
+    "consumer_group",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True),
+    sa.Column("group_id", sa.String, nullable=False, unique=True),
+    sa.Column("account_id", sa.String, sa.ForeignKey("account.account_id"), nullable=False),
+    sa.Column("group_name", sa.String, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("account_id", "group_name"),
+)
+
+# `kinds` and `group_ids` are JSON lists: both are short, and always read whole.
+subscribe_relation = sa.Table(
+    "subscribe_relation",
+    metadata,
+    sa.Column("product_key", sa.ForeignKey("product.product_key", ondelete="CASCADE"), primary_key=True),
+    sa.Column("type", sa.String, nullable=False),
+    sa.Column("kinds", sa.String, nullable=False),
+    sa.Column("group_ids", sa.String, nullable=False),
+)
+
+# `kinds` is a JSON list.
+webhook = sa.Table(
+    "webhook",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True),
+    sa.Column("webhook_id", sa.String, nullable=False, unique=True),
+    sa.Column("account_id", sa.String, sa.ForeignKey("account.account_id"), nullable=False, index=True),
+    sa.Column("product_key", sa.ForeignKey("product.product_key", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("url", sa.String, nullable=False),
+    sa.Column("secret", sa.String, nullable=False),
+    sa.Column("kinds", sa.String, nullable=False),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+)
+
+# A letter is free from `due_ms` on: who takes it moves that to when its lease ends. `is_dead` ones wait for nobody.
+letter = sa.Table(
+    "letter",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True),
+    sa.Column("destination", sa.String, nullable=False),
+    sa.Column("message_id", sa.BigInteger, nullable=False),
+    sa.Column("topic", sa.String, nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    sa.Column("generated_ms", sa.BigInteger, nullable=False),
+    sa.Column("qos", sa.Integer, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("due_ms", sa.BigInteger, nullable=False),
+    sa.Column("is_dead", sa.Boolean, nullable=False),
+    sa.Column("last_error", sa.String, nullable=False),
+    sa.Index(None, "destination", "is_dead", "due_ms", "id"),
+    sa.Index(None, "generated_ms"),
+    sqlite_autoincrement=True,
+)
+
+# A sub-device has one gateway at most.
+topology = sa.Table(
+    "topology",
+    metadata,
+    _device_id(is_primary=True),
+    sa.Column("gateway_id", sa.ForeignKey("device.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+)
+
+thing_script = sa.Table(
+    "thing_script",
+    metadata,
+    sa.Column("product_key", sa.ForeignKey("product.product_key", ondelete="CASCADE"), primary_key=True),
+    sa.Column("script_type", sa.String, nullable=False),
+    sa.Column("script", sa.String, nullable=False),
+    sa.Column("modified_ms", sa.BigInteger, nullable=False),
+)
+
+# `topic` is the whole class, `${deviceName}` in the place of the name. An `id` is never given twice: apps keep it.
+product_topic = sa.Table(
+    "product_topic",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True),
+    sa.Column("product_key", sa.ForeignKey("product.product_key", ondelete="CASCADE"), nullable=False),
+    sa.Column("topic", sa.String, nullable=False),
+    sa.Column("operation", sa.String, nullable=False),
+    sa.Column("description", sa.String, nullable=False),
+    sa.UniqueConstraint("product_key", "topic"),
+    sqlite_autoincrement=True,
+)
+
 
 def is_device(key: DeviceKey) -> sa.ColumnElement[bool]:
     """The condition that picks the row of one device."""
