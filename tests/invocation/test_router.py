@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -110,8 +111,9 @@ class Bench:
         account_id: str = ACCOUNT_ID,
         activated: bool = True,
         enabled: bool = True,
+        service: str = "",
     ) -> Asked:
-        """Begin a call as an action does, and let it reach the device."""
+        """Begin a call as an action does, and let it reach the device; an answer to a service is the id it names."""
         call = Call(self.ids.request_id(), "node-1", "RRpc", account_id)
         call.key, call.timeout_ms, call.message_id = key, timeout_ms, self.ids.message_id()
         call.mark(Stage.RECEIVED, self.clock.time_s(), self.clock.monotonic_s())
@@ -122,6 +124,9 @@ class Bench:
             )
         else:
             message = Message(rrpc_request(key, call.message_id), rrpc_response(key, call.message_id), REQUEST)
+        if service:
+            call.target, call.alink_id = service, len(self.asked) + 1
+            message = replace(message, read_alink_id=int)
         work = self.router.call(call, message, activated=activated, enabled=enabled)
         asked = Asked(call, message, asyncio.get_running_loop().create_task(work))
         self.asked.append(asked)
@@ -770,6 +775,69 @@ async def test_overlapping_calls_may_be_answered_in_any_order(bench: Bench) -> N
     for index, asked in enumerate(calls):
         assert await asked.outcome() == Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, b"%d" % index)
         assert asked.reasons == []
+
+
+def name(asked: Asked) -> bytes:
+    """An answer that names a call."""
+    return str(asked.call.alink_id).encode()
+
+
+@pytest.mark.asyncio
+async def test_an_answer_on_the_topic_of_a_later_call_of_the_service_is_of_the_call_it_names(bench: Bench) -> None:
+    bench.connect()
+    first, second = [await bench.ask(service="Blink") for _ in range(2)]
+    assert bench.answer(second, name(first))
+    assert await first.outcome() == Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, name(first))
+    assert await second.waits()
+    assert bench.answer(second, name(second))
+    assert await second.outcome() == Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, name(second))
+    assert first.reasons == second.reasons == []
+
+
+@pytest.mark.asyncio
+async def test_an_answer_that_names_a_call_given_up_is_late_and_the_next_call_waits_on(bench: Bench) -> None:
+    bench.connect()
+    first = await bench.ask(service="Blink")
+    bench.clock.advance(TIMEOUT_MS / 1000)
+    await first.outcome()
+    bench.close_journal(first)
+    second = await bench.ask(service="Blink")
+    bench.clock.advance(1.0)
+    assert not bench.answer(second, name(first))
+    first.check_end(Verdict.TIMEOUT, Diagnosis.ANSWERED_LATE)
+    assert (first.reasons, first.call.late_by_ms) == ([Stray.LATE], 1_000)
+    assert await second.waits()
+    assert bench.answer(second, name(second))
+    assert await second.outcome() == Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, name(second))
+    assert second.reasons == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("ending", [None, Verdict.TIMEOUT])
+async def test_an_answer_that_names_a_call_of_another_service_is_of_its_topic(
+    bench: Bench, ending: Verdict | None
+) -> None:
+    bench.connect()
+    first = await bench.ask(service="SelfTest", timeout_ms=TIMEOUT_MS if ending else 2 * TIMEOUT_MS)
+    bench.clock.advance(TIMEOUT_MS / 1000)
+    if ending:
+        assert (await first.outcome()).verdict is ending
+        bench.close_journal(first)
+    assert first.call.verdict is ending
+    second = await bench.ask(service="Blink")
+    assert bench.answer(second, name(first))
+    assert await second.outcome() == Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, name(first))
+    assert first.reasons == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("payload", [b"0", b"1900000000"])
+async def test_an_answer_that_names_no_call_is_of_its_topic(bench: Bench, payload: bytes) -> None:
+    bench.connect()
+    first, second = [await bench.ask(service="Blink") for _ in range(2)]
+    assert bench.answer(second, payload)
+    assert await second.outcome() == Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, payload)
+    assert await first.waits()
 
 
 @pytest.mark.asyncio

@@ -1,17 +1,22 @@
 """A device built with the vendor's Python Link SDK, behind lines of JSON; run by the interpreter that has that SDK.
 
-The first argument is {"identity": {…}, "port", "topics": […], "ca": PEM text or null}. It answers every RRPC with the
-request behind `echo:`, and says what happens to it; on a line {"publish": topic, "payload", "qos"} it publishes. It
-ends with its stdin.
+The first argument is {"identity": {…}, "port", "topics": […], "ca": PEM text or null, "tsl": file or null, "services":
+{identifier: {"data": {…}, "held": bool}}}. It answers every RRPC with the request behind `echo:`, and each service with
+its data, one that is held only on a line {"release": true}; it says what happens to it. On a line {"publish": topic,
+"payload", "qos"} it publishes, on {"post": {…}} it posts properties. It ends with its stdin.
 """
 
 import json
+import logging
 import os
 import sys
 import threading
 from typing import Any
 
 from linkkit import linkkit
+
+TOPIC_LOGGED = "__on_internal_async_message topic:"
+"""What the SDK's log has before the topic of every message, in quotes."""
 
 said = threading.Lock()
 
@@ -20,6 +25,15 @@ def say(event: str, **fields: object) -> None:
     with said:
         sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
         sys.stdout.flush()
+
+
+class TopicLog(logging.Handler):
+    """Says the topic of what came: the SDK tells its handlers the name of a service alone."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _, logged, topic = record.getMessage().partition(TOPIC_LOGGED)
+        if logged:
+            say("topic", topic=topic.strip("'"))
 
 
 def main() -> None:
@@ -58,6 +72,29 @@ def main() -> None:
         else:
             say("message", topic=topic, payload=payload.decode())
 
+    services = settings["services"]
+    held: list[tuple[str, str]] = []
+
+    def answer_service(identifier: str, request_id: str, params: Any, _data: Any) -> None:
+        say("service", identifier=identifier, id=request_id, params=params)
+        if services[identifier].get("held"):
+            held.append((identifier, request_id))
+        else:
+            device.thing_answer_service(identifier, request_id, 200, services[identifier]["data"])
+
+    def note_set(params: Any, _data: Any) -> None:
+        say("set", params=params)
+
+    def note_post(_request_id: str, code: int, _reply: Any, _message: str, _data: Any) -> None:
+        say("posted", code=code)
+
+    if settings["tsl"] is not None:
+        logging.getLogger("linkkit").addHandler(TopicLog())
+        device.enable_logger(logging.DEBUG)
+        say("thing", code=device.thing_setup(settings["tsl"]))
+    device.on_thing_call_service = answer_service
+    device.on_thing_prop_changed = note_set
+    device.on_thing_prop_post = note_post
     device.on_connect = note_connect
     device.on_disconnect = note_disconnect
     device.on_subscribe_topic = note_grants
@@ -65,8 +102,14 @@ def main() -> None:
     device.on_topic_message = take_message
     device.connect_async()
     for line in sys.stdin:
-        told = json.loads(line)
-        device.publish_topic(told["publish"], told["payload"], told["qos"])
+        match json.loads(line):
+            case {"publish": topic, "payload": payload, "qos": qos}:
+                device.publish_topic(topic, payload, qos)
+            case {"post": properties}:
+                device.thing_post_property(properties)
+            case {"release": True}:
+                for identifier, request_id in held:
+                    device.thing_answer_service(identifier, request_id, 200, services[identifier]["data"])
     device.disconnect()
     say("left")
     # The SDK's own threads are waiting for their next round.

@@ -1,7 +1,7 @@
 """A device built with the vendor's Link SDK for Node.js."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -18,19 +18,26 @@ SUBSCRIPTIONS = 17
 NOT_AUTHORIZED = 5
 RECONNECT_WAIT_S = 30.0
 
+SERVICES = {SERVICE: {"type": "sync", "data": {"done": 3}}}
+
 Connect = Callable[[], tuple[Child, Identity]]
 
 
 def start_node_device(
-    identity: Identity, broker_url: str, *, secret: str = "", environment: dict[str, str] | None = None
+    identity: Identity,
+    broker_url: str,
+    *,
+    secret: str = "",
+    environment: dict[str, str] | None = None,
+    services: Mapping[str, object] = SERVICES,
 ) -> Child:
-    """Start a device; it connects by itself."""
+    """Start a device; it connects by itself. `services`: see the program."""
     settings = {
         "productKey": identity.product_key,
         "deviceName": identity.device_name,
         "deviceSecret": secret or identity.device_secret,
         "brokerUrl": broker_url,
-        "service": SERVICE,
+        "services": services,
     }
     command = ["node", str(NODE_PROGRAMS / "device.mjs"), json.dumps(settings)]
     missing = "make test (it brings Node.js and the npm packages)"
@@ -81,8 +88,9 @@ def test_device_answers_through_its_service_handler(connect: Connect, tea: Cloud
     child, identity = connect()
     request = {"id": "1735689601", "version": "1.0", "method": f"thing.service.{SERVICE}", "params": {"times": 3}}
     answer = answered(tea, identity, json.dumps(request).encode())
-    assert json.loads(answer) == {"id": "1735689601", "code": 200, "data": {"done": {"times": 3}}}
-    assert child.expect("service") == {"event": "service", "id": "1735689601", "params": {"times": 3}}
+    assert json.loads(answer) == {"id": "1735689601", "code": 200, "data": {"done": 3}}
+    called = child.expect("service", identifier=SERVICE)
+    assert (called["id"], called["params"]) == ("1735689601", {"times": 3})
 
 
 def test_device_that_was_cut_comes_back_to_its_session(connect: Connect, tea: Cloud) -> None:

@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -20,10 +21,25 @@ RECONNECT_WAIT_S = 30.0
 Connect = Callable[..., tuple[Child, Identity]]
 
 
-def start_link_device(identity: Identity, port: int, topics: list[str], ca: str | None = None) -> Child:
-    """Start a device; it connects by itself."""
+def start_link_device(
+    identity: Identity,
+    port: int,
+    topics: list[str],
+    ca: str | None = None,
+    *,
+    tsl: Path | None = None,
+    services: Mapping[str, object] | None = None,
+) -> Child:
+    """Start a device; it connects by itself. `tsl`, `services`: see the program."""
     python = os.environ.get("LINKSTEAD_DEMO_PYTHON") or str(REPOSITORY / ".venv-demo" / "bin" / "python")
-    settings = {"identity": dataclasses.asdict(identity), "port": port, "topics": topics, "ca": ca}
+    settings = {
+        "identity": dataclasses.asdict(identity),
+        "port": port,
+        "topics": topics,
+        "ca": ca,
+        "tsl": None if tsl is None else str(tsl),
+        "services": services or {},
+    }
     return Child([python, str(DEVICE_PROGRAM), json.dumps(settings)], missing="make test (it makes .venv-demo)")
 
 

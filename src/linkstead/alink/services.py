@@ -75,6 +75,14 @@ def is_reply(payload: bytes) -> bool:
     return True
 
 
+def read_alink_id(payload: bytes) -> int:
+    """The id that a reply names, see `Reply.alink_id`; 0 for what is no reply."""
+    try:
+        return parse_reply(payload).alink_id
+    except ReplyError:
+        return 0
+
+
 def make_envelope(reply: Reply, alink_id: int) -> str:
     """The whole reply as JSON text, with what the device left out filled in and `id` as text."""
     given_id = reply.members.get("id")

@@ -48,6 +48,7 @@ class Message:
 
     `ext_topic` takes the place of both for a device that connected with `ext` bit 0 set. `needs_ext`: other devices do
     not understand the topic. `is_acceptable` judges an answer by its form; without it any bytes are one.
+    `read_alink_id` tells which call an answer says it is of, 0 where it says nothing.
     """
 
     topic: str
@@ -56,6 +57,7 @@ class Message:
     needs_ext: bool = False
     ext_topic: str = ""
     is_acceptable: Callable[[bytes], bool] | None = None
+    read_alink_id: Callable[[bytes], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +288,11 @@ class LocalRouter:
         if topic != pending.message.answer_topic:
             self._add_evidence(call, Stray.WRONG_TOPIC, _Publish(origin, topic, payload, len(payload)))
             return False
+        named = self._find_named(pending, payload)
+        if isinstance(named, Call):
+            self._keep_with_ended(named, _Publish(origin, topic, payload, len(payload)))
+            return False
+        pending, call, message_id = named, named.call, named.call.message_id
         if call.moment(Stage.WRITTEN) is None:
             # The device has it, so its bytes have left, whatever the receipt will say.
             pending.written()
@@ -303,6 +310,27 @@ class LocalRouter:
         else:
             self._complete(pending, Outcome(Verdict.FAILED, Diagnosis.ANSWER_MALFORMED, payload))
         return True
+
+    def _find_named(self, pending: _Pending, payload: bytes) -> _Pending | Call:
+        """The call that an answer on the topic of `pending` is of: that one, or an earlier one of the same service.
+
+        The Node SDK keeps one message id a service: it answers overlapping calls, and one that was given up before the
+        next, on the topic of the latest; the id inside is the right one. An id that is of neither means nothing, as
+        programs set it as they like. Source: `device-protocol.md` 0.3 and 5.9.
+        """
+        read_alink_id, call = pending.message.read_alink_id, pending.call
+        waiting = self._by_device[pending.key]
+        last = self._journal.last_call_of(pending.key)
+        given_up = last if last is not None and last.verdict is Verdict.TIMEOUT else None
+        if read_alink_id is None or (len(waiting) == 1 and given_up is None):
+            return pending
+        alink_id = read_alink_id(payload)
+        if alink_id in (0, call.alink_id):
+            return pending
+        if given_up is not None and (given_up.alink_id, given_up.target) == (alink_id, call.target):
+            return given_up
+        named = (each for each in waiting.values() if (each.call.alink_id, each.call.target) == (alink_id, call.target))
+        return next(named, pending)
 
     def refuse_answer(
         self,
