@@ -65,7 +65,7 @@ async def exchange(device: DeviceClient, sent: bytes, answer: bytes) -> None:
 
 
 async def expect_silence(device: DeviceClient) -> None:
-    """Nothing else was sent; an answer to a PINGREQ may overtake what came in one segment with it, a second does not."""
+    """Nothing else was sent. The first answer to a PINGREQ may overtake what came in one segment with it."""
     for _ in range(2):
         await exchange(device, PINGREQ, PINGRESP)
 
