@@ -14,6 +14,7 @@ from linkstead.alink.services import (
     make_envelope,
     make_request,
     parse_reply,
+    read_alink_id,
 )
 from linkstead.tsl.limits import DEPTH_MAX
 from linkstead.tsl.literal import LITERAL_BYTES_MAX, read_literal_object
@@ -53,6 +54,21 @@ def test_a_request_says_what_was_given(alink_id: int, method: str, params: dict[
 
 
 # --- replies
+
+
+@pytest.mark.parametrize(
+    ("payload", "alink_id"),
+    [
+        (b'{"code":200,"id":"7"}', 7),
+        (b'{"code":"200","id":7}', 7),
+        (b'{"code":200,"id":"x"}', 0),
+        (b'{"code":200}', 0),
+        (b'{"id":"7"}', 0),
+        (b"\xff", 0),
+    ],
+)
+def test_the_id_of_a_reply_is_read_where_there_is_one(payload: bytes, alink_id: int) -> None:
+    assert read_alink_id(payload) == alink_id
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -113,7 +112,7 @@ class Bench:
         enabled: bool = True,
         service: str = "",
     ) -> Asked:
-        """Begin a call as an action does, and let it reach the device; an answer to a service is the id it names."""
+        """Begin a call as an action does, and let it reach the device."""
         call = Call(self.ids.request_id(), "node-1", "RRpc", account_id)
         call.key, call.timeout_ms, call.message_id = key, timeout_ms, self.ids.message_id()
         call.mark(Stage.RECEIVED, self.clock.time_s(), self.clock.monotonic_s())
@@ -126,7 +125,6 @@ class Bench:
             message = Message(rrpc_request(key, call.message_id), rrpc_response(key, call.message_id), REQUEST)
         if service:
             call.target, call.alink_id = service, len(self.asked) + 1
-            message = replace(message, read_alink_id=int)
         work = self.router.call(call, message, activated=activated, enabled=enabled)
         asked = Asked(call, message, asyncio.get_running_loop().create_task(work))
         self.asked.append(asked)
@@ -779,7 +777,7 @@ async def test_overlapping_calls_may_be_answered_in_any_order(bench: Bench) -> N
 
 def name(asked: Asked) -> bytes:
     """An answer that names a call."""
-    return str(asked.call.alink_id).encode()
+    return b'{"id":"%d","code":200}' % asked.call.alink_id
 
 
 @pytest.mark.asyncio
@@ -792,6 +790,31 @@ async def test_an_answer_on_the_topic_of_a_later_call_of_the_service_is_of_the_c
     assert bench.answer(second, name(second))
     assert await second.outcome() == Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, name(second))
     assert first.reasons == second.reasons == []
+
+
+@pytest.mark.asyncio
+async def test_an_answer_on_the_topic_of_a_call_that_has_ended_is_of_the_call_it_names(bench: Bench) -> None:
+    bench.connect()
+    first, second = [await bench.ask(service="Blink") for _ in range(2)]
+    assert bench.answer(second, name(second))
+    assert bench.answer(second, name(first))
+    assert await first.outcome() == Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, name(first))
+    assert not bench.answer(second, name(first))
+    assert (first.reasons, second.reasons) == ([], [Stray.DUPLICATE])
+
+
+@pytest.mark.asyncio
+async def test_on_another_topic_of_a_call_that_has_ended_no_call_is_named(bench: Bench) -> None:
+    bench.connect()
+    first, second = [await bench.ask(service="Blink") for _ in range(2)]
+    other = await bench.ask(service="SelfTest")
+    assert bench.answer(second, name(second))
+    assert not bench.answer(second, name(first), topic=rrpc_request(KEY, second.call.message_id))
+    assert not bench.answer(second, name(other))
+    assert not bench.answer(second, b"{}")
+    assert second.reasons == [Stray.DUPLICATE] * 3
+    assert await first.waits()
+    assert await other.waits()
 
 
 @pytest.mark.asyncio
@@ -831,7 +854,7 @@ async def test_an_answer_that_names_a_call_of_another_service_is_of_its_topic(
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("payload", [b"0", b"1900000000"])
+@pytest.mark.parametrize("payload", [b"{}", b'{"code":200}', b'{"id":"1900000000","code":200}'])
 async def test_an_answer_that_names_no_call_is_of_its_topic(bench: Bench, payload: bytes) -> None:
     bench.connect()
     first, second = [await bench.ask(service="Blink") for _ in range(2)]

@@ -1,7 +1,7 @@
 // A device built with the vendor's Link SDK for Node.js, behind lines of JSON.
 // The first argument is {productKey, deviceName, deviceSecret, brokerUrl, services: {identifier: {type: "sync" | "async",
 // data: {…}, held: bool}}}. It answers every RRPC with the request behind `echo:`, one that is a call of a service with its
-// data; one that is held only on a line {release: true}. It says what happens to it. On a line {publish: topic, payload, qos}
+// data; one that is held only on a line {release: [indices]}. It says what happens to it. On a line {publish: topic, payload, qos}
 // it publishes, on {post: {…}} it posts properties.
 
 import { createRequire } from "node:module";
@@ -53,6 +53,6 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { publish, payload, qos, post, release } = JSON.parse(line);
   if (publish) device.publish(publish, payload, { qos }, (error) => say("published", { error: error?.message ?? null }));
   if (post) device.postProps(post, ({ code }) => say("posted", { code }));
-  if (release) held.forEach((answer) => answer());
+  for (const index of release ?? []) held[index]();
 }
 device._mqttClient.end(false, () => say("left"));

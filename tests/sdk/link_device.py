@@ -2,8 +2,8 @@
 
 The first argument is {"identity": {…}, "port", "topics": […], "ca": PEM text or null, "tsl": file or null, "services":
 {identifier: {"data": {…}, "held": bool}}}. It answers every RRPC with the request behind `echo:`, and each service with
-its data, one that is held only on a line {"release": true}; it says what happens to it. On a line {"publish": topic,
-"payload", "qos"} it publishes, on {"post": {…}} it posts properties. It ends with its stdin.
+its data, one that is held only on a line {"release": [indices]}; it says what happens to it. On a line {"publish":
+topic, "payload", "qos"} it publishes, on {"post": {…}} it posts properties. It ends with its stdin.
 """
 
 import json
@@ -107,8 +107,8 @@ def main() -> None:
                 device.publish_topic(topic, payload, qos)
             case {"post": properties}:
                 device.thing_post_property(properties)
-            case {"release": True}:
-                for identifier, request_id in held:
+            case {"release": indices}:
+                for identifier, request_id in [held[index] for index in indices]:
                     device.thing_answer_service(identifier, request_id, 200, services[identifier]["data"])
     device.disconnect()
     say("left")

@@ -187,15 +187,14 @@ def test_an_asynchronous_service_is_served_and_its_result_found(
 
 def test_overlapping_calls_of_one_service_get_their_own_replies(lamp: Lamp, tea: Cloud) -> None:
     with ThreadPoolExecutor(2) as pool:
-        calling: list[Future[dict[str, Any]]] = []
-        for _ in range(2):
-            calling.append(pool.submit(invoke, tea, lamp, "SelfTest", {}))
-            lamp.child.expect("service", identifier="SelfTest")
-        lamp.child.say({"release": True})
-        answers = [each.result() for each in calling]
-    assert [json.loads(answer["Data"]["Result"])["id"] for answer in answers] == [
-        answer["Data"]["MessageId"] for answer in answers
-    ]
+        for released in ([0, 1], [3, 2]):
+            calling: list[Future[dict[str, Any]]] = []
+            for _ in released:
+                calling.append(pool.submit(invoke, tea, lamp, "SelfTest", {}))
+                lamp.child.expect("service", identifier="SelfTest")
+            lamp.child.say({"release": released})
+            for answer in [each.result() for each in calling]:
+                assert json.loads(answer["Data"]["Result"])["id"] == answer["Data"]["MessageId"]
 
 
 def test_a_property_set_reaches_the_device_and_its_report_comes_back(

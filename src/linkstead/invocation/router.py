@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+from linkstead.alink.services import read_alink_id
 from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.invocation.call import (
     EVIDENCE_PAYLOAD_BYTES_MAX,
@@ -48,7 +49,6 @@ class Message:
 
     `ext_topic` takes the place of both for a device that connected with `ext` bit 0 set. `needs_ext`: other devices do
     not understand the topic. `is_acceptable` judges an answer by its form; without it any bytes are one.
-    `read_alink_id` tells which call an answer says it is of, 0 where it says nothing.
     """
 
     topic: str
@@ -57,7 +57,6 @@ class Message:
     needs_ext: bool = False
     ext_topic: str = ""
     is_acceptable: Callable[[bytes], bool] | None = None
-    read_alink_id: Callable[[bytes], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,21 +277,25 @@ class LocalRouter:
         """Take what a device published on an answer topic. True when it completed a call.
 
         It completes only the call it names, sent to this very device and answered on its own topic; anything else is
-        kept as evidence with the call it belongs to.
+        kept as evidence with the call it belongs to. For services see `_find_named`.
         """
         pending = self._pending.get(message_id)
         if pending is None or pending.key != origin.key:
-            self._keep_stray(message_id, _Publish(origin, topic, payload, len(payload)))
+            publish = _Publish(origin, topic, payload, len(payload))
+            pending = self._find_named_on_ended(message_id, publish)
+            if pending is None:
+                self._keep_stray(message_id, publish)
+                return False
+        elif topic != pending.message.answer_topic:
+            self._add_evidence(pending.call, Stray.WRONG_TOPIC, _Publish(origin, topic, payload, len(payload)))
             return False
+        else:
+            named = self._find_named(pending, payload)
+            if isinstance(named, Call):
+                self._keep_with_ended(named, _Publish(origin, topic, payload, len(payload)))
+                return False
+            pending = named
         call = pending.call
-        if topic != pending.message.answer_topic:
-            self._add_evidence(call, Stray.WRONG_TOPIC, _Publish(origin, topic, payload, len(payload)))
-            return False
-        named = self._find_named(pending, payload)
-        if isinstance(named, Call):
-            self._keep_with_ended(named, _Publish(origin, topic, payload, len(payload)))
-            return False
-        pending, call, message_id = named, named.call, named.call.message_id
         if call.moment(Stage.WRITTEN) is None:
             # The device has it, so its bytes have left, whatever the receipt will say.
             pending.written()
@@ -300,7 +303,7 @@ class LocalRouter:
         if now_s >= pending.deadline_s:
             # The timer is due but has not run yet: the deadline rules, not the order of callbacks.
             self._expire(pending)
-            self._keep_stray(message_id, _Publish(origin, topic, payload, len(payload)))
+            self._keep_stray(call.message_id, _Publish(origin, topic, payload, len(payload)))
             return False
         call.mark(Stage.ANSWERED, self._clock.time_s(), now_s)
         call.set_answer(payload)
@@ -312,25 +315,42 @@ class LocalRouter:
         return True
 
     def _find_named(self, pending: _Pending, payload: bytes) -> _Pending | Call:
-        """The call that an answer on the topic of `pending` is of: that one, or an earlier one of the same service.
+        """The call that an answer on the topic of `pending` is of: that one, or another of the same service.
 
         The Node SDK keeps one message id a service: it answers overlapping calls, and one that was given up before the
         next, on the topic of the latest; the id inside is the right one. An id that is of neither means nothing, as
         programs set it as they like. Source: `device-protocol.md` 0.3 and 5.9.
         """
-        read_alink_id, call = pending.message.read_alink_id, pending.call
-        waiting = self._by_device[pending.key]
+        call = pending.call
+        if not call.alink_id:
+            return pending
         last = self._journal.last_call_of(pending.key)
         given_up = last if last is not None and last.verdict is Verdict.TIMEOUT else None
-        if read_alink_id is None or (len(waiting) == 1 and given_up is None):
+        if given_up is None and len(self._by_device[pending.key]) == 1:
             return pending
         alink_id = read_alink_id(payload)
         if alink_id in (0, call.alink_id):
             return pending
         if given_up is not None and (given_up.alink_id, given_up.target) == (alink_id, call.target):
             return given_up
-        named = (each for each in waiting.values() if (each.call.alink_id, each.call.target) == (alink_id, call.target))
-        return next(named, pending)
+        return self._find_waiting(pending.key, call.target, alink_id) or pending
+
+    def _find_named_on_ended(self, message_id: int, publish: _Publish) -> _Pending | None:
+        """The same for the topic of a call that has ended: a waiting one of its service, or None."""
+        origin, topic, payload, _ = publish
+        ended = self._journal.find_by_message_id(message_id)
+        if ended is None or ended.key != origin.key or not ended.alink_id or origin.key not in self._by_device:
+            return None
+        named = self._find_waiting(origin.key, ended.target, read_alink_id(payload))
+        if named is None:
+            return None
+        # But for the message id, both calls are answered on the same topic.
+        answer_topic = named.message.answer_topic.replace(f"/{named.call.message_id}", f"/{message_id}", 1)
+        return named if topic == answer_topic else None
+
+    def _find_waiting(self, key: DeviceKey, service: str, alink_id: int) -> _Pending | None:
+        waiting = self._by_device[key].values() if alink_id else ()
+        return next((each for each in waiting if (each.call.alink_id, each.call.target) == (alink_id, service)), None)
 
     def refuse_answer(
         self,

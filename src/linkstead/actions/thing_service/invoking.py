@@ -160,7 +160,6 @@ async def _call(context: ActionContext, call: Call, target: Target, service: _Se
         payload,
         ext_topic=topics.ext_rrpc(call.message_id, topics.service(device.key, service.identifier)),
         is_acceptable=services.is_reply,
-        read_alink_id=services.read_alink_id,
     )
     try:
         outcome = await context.router.call(call, message, activated=bool(device.activated_ms), enabled=device.enabled)
