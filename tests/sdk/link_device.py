@@ -76,10 +76,11 @@ def main() -> None:
     held: list[tuple[str, str]] = []
 
     def answer_service(identifier: str, request_id: str, params: Any, _data: Any) -> None:
-        say("service", identifier=identifier, id=request_id, params=params)
-        if services[identifier].get("held"):
+        is_held = services[identifier].get("held", False)
+        if is_held:
             held.append((identifier, request_id))
-        else:
+        say("service", identifier=identifier, id=request_id, params=params)
+        if not is_held:
             device.thing_answer_service(identifier, request_id, 200, services[identifier]["data"])
 
     def note_set(params: Any, _data: Any) -> None:
@@ -108,7 +109,7 @@ def main() -> None:
             case {"post": properties}:
                 device.thing_post_property(properties)
             case {"release": indices}:
-                for identifier, request_id in [held[index] for index in indices]:
+                for identifier, request_id in map(held.__getitem__, indices):
                     device.thing_answer_service(identifier, request_id, 200, services[identifier]["data"])
     device.disconnect()
     say("left")
