@@ -486,15 +486,62 @@ async def test_a_reply_of_another_device_ends_nothing(start_rig: RigStarter) -> 
     assert not find(rig, answer).is_ended
 
 
-async def test_a_malformed_reply_ends_nothing(start_rig: RigStarter) -> None:
+MALFORMED = ("FAILED", "answer-malformed", 6207)
+
+
+@pytest.mark.parametrize("payload", [b"done", b'{"id":"%s"}', b'{"id":"x","code":"fine"}'])
+async def test_a_malformed_reply_fails_its_call(start_rig: RigStarter, payload: bytes) -> None:
     rig = await start(start_rig)
     device = await rig.connected()
     answer = await invoke(rig, "RunScene", SCENE)
     request = await device.expect(Publish)
-    await device.answer(request, b"done", topic=f"{request.topic}_reply", qos=1)
-    assert not find(rig, answer).is_ended
+    payload = payload.replace(b"%s", answer["Data"]["MessageId"].encode())
+    await device.answer(request, payload, topic=f"{request.topic}_reply", qos=1)
+    await rig.server.delivery.stop()
+    found = find(rig, answer)
+    assert (ending(found), found.answer_payload) == (MALFORMED, payload)
     await answer_posted(device, request)
-    assert find(rig, answer).verdict is Verdict.SUCCESS
+    assert (ending(found), list(found.reasons())) == (MALFORMED, ["duplicate"])
+
+
+async def test_a_malformed_reply_that_two_calls_may_wait_for_is_evidence_with_both(start_rig: RigStarter) -> None:
+    rig = await start(start_rig)
+    device = await rig.connected()
+    answers = [await invoke(rig, "RunScene", SCENE) for _ in range(2)]
+    requests = [await device.expect(Publish) for _ in range(2)]
+    await device.answer(requests[0], b"done", topic=f"{requests[0].topic}_reply", qos=1)
+    await rig.server.delivery.stop()
+    for answer, request in zip(answers, requests, strict=True):
+        record = await rig.app().call_record(answer["Data"]["MessageId"])
+        assert (record["request_id"], record["verdict"]) == (answer["RequestId"], None)
+        assert record["evidence"][0]["reason"] == "malformed"
+        await answer_posted(device, request)
+        assert find(rig, answer).verdict is Verdict.SUCCESS
+
+
+async def test_a_malformed_reply_fails_its_property_set(start_rig: RigStarter) -> None:
+    rig = await start(start_rig)
+    device = await rig.connected()
+    answer = await call(rig, "SetDeviceProperty", Items='{"PowerSwitch":1}', **names(LAMP))
+    request = await device.expect(Publish)
+    await device.answer(request, b"done", topic=f"{request.topic}_reply", qos=1)
+    await rig.server.delivery.stop()
+    assert ending(find(rig, answer)) == MALFORMED
+
+
+async def test_a_call_is_shown_by_the_message_id_its_app_has(start_rig: RigStarter) -> None:
+    rig = await start(start_rig)
+    device = await rig.connected()
+    invoking = begin_invoke(rig, "Blink", BLINK)
+    await answer_with(device, data={"Executed": 3, "FinishedAt": "1700000003000"})
+    posted = await invoke(rig, "RunScene", SCENE)
+    await answer_posted(device, await device.expect(Publish))
+    for answer in (await invoking, posted):
+        record = await rig.app().call_record(answer["Data"]["MessageId"])
+        assert (record["request_id"], record["verdict"]) == (answer["RequestId"], "SUCCESS")
+        stored = await rig.server.store.find_call("1001", answer["Data"]["MessageId"])
+        assert stored is not None
+        assert stored.request_id == answer["RequestId"]
 
 
 async def test_a_product_that_checks_nothing_is_called_asynchronously(start_rig: RigStarter) -> None:

@@ -139,6 +139,23 @@ def test_what_is_no_object_with_a_code_is_no_reply(payload: bytes) -> None:
     assert not is_reply(payload)
 
 
+@pytest.mark.parametrize(
+    ("payload", "alink_id"),
+    [
+        (b'{"id":"7"}', 7),
+        (b'{"id":7,"code":"fine"}', 7),
+        (b'{"id":"x","code":"fine"}', 0),
+        (b'{"code":"fine"}', 0),
+        (b'{"id":"7"', 0),
+        (b'[{"id":"7"}]', 0),
+    ],
+)
+def test_what_is_no_reply_may_still_name_its_call(payload: bytes, alink_id: int) -> None:
+    with pytest.raises(ReplyError) as caught:
+        parse_reply(payload)
+    assert caught.value.alink_id == alink_id
+
+
 @pytest.mark.parametrize("extra", [0, 1])
 def test_a_reply_is_as_large_as_a_literal_and_no_larger(extra: int) -> None:
     head = b'{"code":200,"data":"'

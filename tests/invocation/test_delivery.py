@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
@@ -17,11 +16,16 @@ from linkstead.alink.services import make_request, parse_reply
 from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict
 from linkstead.invocation import delivery as delivery_module
 from linkstead.invocation.call import EVIDENCE_PAYLOAD_BYTES_MAX, EVIDENCE_TOPIC_CHARS_MAX, Stray
-from linkstead.invocation.delivery import ACKNOWLEDGED_KEPT_S, NEVER_ACTIVATED, OFFLINE
-from linkstead.models import ModelShelf
-from linkstead.mqtt.packets import PubAck, Publish
+from linkstead.invocation.delivery import (
+    ACKNOWLEDGED_KEPT_S,
+    ANSWER_MALFORMED,
+    MALFORMED_SHOWN_WITH_MAX,
+    NEVER_ACTIVATED,
+    OFFLINE,
+    SEND_FAILED,
+)
 from linkstead.registry import Account, DeviceKey, Origin
-from linkstead.server import DATABASE_FILE, SystemClock
+from linkstead.server import DATABASE_FILE
 from linkstead.sessions import (
     QUEUED_MESSAGES_MAX,
     LinkBlocked,
@@ -35,14 +39,8 @@ from linkstead.sessions import (
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
 from linkstead.store import SqliteStore
 from linkstead.testing.clock import ManualClock
-from linkstead.tsl import ThingModel
 from tests.actions.world import ACCOUNT_ID, World
-from tests.cli.processes import ServerProcess, serving
 from tests.fakes import KEY, NOW_MS, FakeLink, make_device, make_product
-from tests.rig import KEY as ACCESS_KEY
-from tests.rig import PRODUCT_KEY, a_device, device_secret
-from tests.tsl.documents import read_sample
-from tests.wire import WAIT_S, App, DeviceClient
 
 pytestmark = pytest.mark.asyncio
 
@@ -398,17 +396,116 @@ async def test_a_call_that_is_not_at_hand_any_more_is_found_on_the_disk(
     assert not (await stored(world, calls[1])).is_ended
 
 
-async def test_what_comes_twice_is_told_from_what_belongs_to_nobody_while_the_call_is_at_hand(
+async def test_what_comes_twice_is_told_from_what_belongs_to_nobody(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(delivery_module, "ENDED_CALLS_CACHED_MAX", 2)
     away(world)
     calls = [await post(world, number) for number in (1, 2, 3)]
     for _ in range(2):
-        for number in (1, 2, 3):
+        for number in (1, 2, 3, 4):
             answer(world, number)
-    await world.delivery.stop()
     assert [list(call.reasons()) for call in calls] == [[], [Stray.DUPLICATE], [Stray.DUPLICATE]]
+    await world.delivery.stop()
+    assert [list(call.reasons()) for call in calls] == [[Stray.DUPLICATE]] * 3
+    assert caplog.messages == ["reply without a call"] * 2
+
+
+async def test_answers_to_a_call_that_ended_in_an_earlier_process_are_all_kept_with_it(tmp_path: Path) -> None:
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock) as world:
+        session = away(world)
+        answered, given_up = await post(world, 1), await post(world, 2)
+        answer(world, 1)
+        world.sessions.forget(KEY)
+        assert waiting(session) == []
+    async with opened(path, clock) as world:
+        await world.delivery.restore()
+        for number in (1, 2, 1, 2):
+            answer(world, number)
+        await world.delivery.stop()
+        answer(world, 1)
+        found = await stored(world, answered)
+        assert (ending(found), list(found.reasons())) == (ANSWERED, [Stray.DUPLICATE] * 3)
+        found = await stored(world, given_up)
+        assert (ending(found), list(found.reasons())) == (ending(given_up), [Stray.LATE] * 2)
+
+
+# --- answers that cannot be read
+
+UNREADABLE = (Verdict.FAILED, Diagnosis.ANSWER_MALFORMED, ANSWER_MALFORMED)
+
+
+async def answer_unreadably(world: World, alink_id: int = 0, **fields: Any) -> None:
+    given = {"origin": ORIGIN, "identifier": "RunScene", "topic": REPLY_TOPIC, "payload": b"done", **fields}
+    world.delivery.answer_malformed(alink_id=alink_id, **given)
+    await world.delivery.stop()
+
+
+@pytest.mark.parametrize("alink_id", [0, 1])
+async def test_an_answer_that_cannot_be_read_fails_its_call(world: World, alink_id: int) -> None:
+    world.attach(FakeLink())
+    call = await post(world, qos=0)
+    await answer_unreadably(world, alink_id)
+    assert (ending(call), call.answer_payload) == (UNREADABLE, b"done")
+    assert stages(call)[-1] is Stage.ANSWERED
+    assert ending(await stored(world, call)) == UNREADABLE
+    answer(world)
+    assert (ending(call), list(call.reasons())) == (UNREADABLE, [Stray.DUPLICATE])
+
+
+async def test_an_answer_that_names_a_call_and_cannot_be_read_fails_that_call(world: World) -> None:
+    away(world)
+    calls = [await post(world, number) for number in (1, 2)]
+    await answer_unreadably(world, 1)
+    assert [ending(call) for call in calls] == [UNREADABLE, (None, None, 0)]
+    await answer_unreadably(world, 1)
+    await answer_unreadably(world, 2, identifier="Blink")
+    await answer_unreadably(world, 3)
+    assert [list(call.reasons()) for call in calls] == [[Stray.DUPLICATE], [Stray.WRONG_TOPIC]]
+
+
+async def test_an_answer_of_an_earlier_process_s_call_that_cannot_be_read_fails_it(tmp_path: Path) -> None:
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock) as world:
+        world.attach(FakeLink())
+        call = await post(world, qos=0)
+    async with opened(path, clock) as world:
+        await world.delivery.restore()
+        await answer_unreadably(world)
+        assert ending(await stored(world, call)) == UNREADABLE
+
+
+async def test_an_answer_that_several_calls_may_wait_for_is_evidence_with_the_latest_of_them(world: World) -> None:
+    away(world)
+    calls = []
+    for number in range(1, MALFORMED_SHOWN_WITH_MAX + 2):
+        calls.append(await post(world, number))
+        world.clock.advance(0.001)
+    other = await post(world, 100, target="Blink")
+    await answer_unreadably(world)
+    assert [list(call.reasons()) for call in calls] == [[], *([[Stray.MALFORMED]] * MALFORMED_SHOWN_WITH_MAX)]
+    assert not any(call.is_ended for call in calls)
+    assert (await stored(world, calls[-1])).evidence[0].payload == b"done"
+    assert other.evidence == []
+
+
+async def test_an_answer_that_cannot_be_read_ends_no_call_that_never_left(world: World) -> None:
+    away(world)
+    call = await post(world)
+    await answer_unreadably(world)
+    assert not call.is_ended
+    assert list(call.reasons()) == [Stray.MALFORMED]
+
+
+async def test_an_answer_that_no_call_waits_for_and_that_cannot_be_read_is_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.attach(FakeLink())
+    call = await post(world, qos=0)
+    answer(world)
+    await answer_unreadably(world)
+    assert (ending(call), call.evidence) == (ANSWERED, [])
     assert caplog.messages == ["reply without a call"]
 
 
@@ -427,7 +524,83 @@ async def test_a_bounded_number_of_answers_is_looked_up_at_once(
     assert caplog.messages.count("reply without a call") == 101
 
 
+async def test_a_message_whose_call_cannot_be_looked_up_now_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock) as world:
+        away(world)
+        calls = [await post(world, number) for number in (1, 2, 3)]
+    clock.advance(QUEUED_AGE_S_MAX + 1)
+    async with opened(path, clock) as world:
+        monkeypatch.setattr(delivery_module, "LOOKUPS_MAX", 2)
+        for left in (1, 0):
+            await world.delivery.expire()
+            await world.delivery.stop()
+            assert len(await messages(world)) == left
+        assert [(await stored(world, call)).verdict for call in calls] == [Verdict.EXPIRED] * 3
+
+
 # --- from one process to the next
+
+NODE_LOST = (Verdict.UNKNOWN, Diagnosis.NODE_LOST, SEND_FAILED)
+DELIVERED = (Verdict.SUCCESS, Diagnosis.DELIVERED, 0)
+
+
+@pytest.mark.parametrize(
+    ("alink_id", "was_written", "expected"),
+    [
+        (1, False, NODE_LOST),
+        (1, True, (None, None, 0)),
+        (0, False, NODE_LOST),
+        (0, True, DELIVERED),
+    ],
+)
+async def test_a_call_that_no_message_waits_for_ends_with_its_process_unless_its_answer_may_come(
+    tmp_path: Path, alink_id: int, was_written: bool, expected: object
+) -> None:
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock) as world:
+        call = a_call(world, alink_id=alink_id)
+        if was_written:
+            call.mark(Stage.WRITTEN, clock.time_s(), clock.monotonic_s())
+        await world.store.keep_calls([call], [])
+    async with opened(path, clock) as world:
+        await world.delivery.restore()
+        assert ending(await stored(world, call)) == expected
+        if alink_id:
+            answer(world)
+            await world.delivery.stop()
+            found = await stored(world, call)
+            assert ending(found) == (ANSWERED if was_written else expected)
+            assert list(found.reasons()) == ([] if was_written else [Stray.LATE])
+
+
+async def test_a_broadcast_ends_with_its_process(tmp_path: Path) -> None:
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock) as world:
+        call = a_call(world, action="PubBroadcast", key=None, alink_id=0)
+        await world.store.keep_calls([call], [])
+    async with opened(path, clock) as world:
+        await world.delivery.restore()
+        assert ending(await stored(world, call)) == NODE_LOST
+
+
+async def test_all_calls_of_an_earlier_process_are_looked_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "STRANDED_AT_ONCE_MAX", 2)
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock) as world:
+        away(world)
+        kept = await post(world, 9)
+        calls = [a_call(world, number) for number in range(1, 6)]
+        calls[1].mark(Stage.WRITTEN, clock.time_s(), clock.monotonic_s())
+        await world.store.keep_calls(calls, [])
+    async with opened(path, clock) as world:
+        await world.delivery.restore()
+        verdicts = [(await stored(world, call)).verdict for call in [kept, *calls]]
+        assert verdicts == [None, Verdict.UNKNOWN, None, *([Verdict.UNKNOWN] * 3)]
 
 
 async def test_what_waits_is_there_after_a_restart_in_its_order(tmp_path: Path) -> None:
@@ -526,120 +699,3 @@ async def test_messages_that_are_too_old_are_given_up_a_bounded_number_at_once(
             await world.delivery.stop()
             found = [await stored(world, call) for call in calls]
             assert [each.verdict for each in found].count(Verdict.EXPIRED) == ended
-
-
-# --- a server that is killed
-
-
-async def make_installation(filled: Path, path: Path, device_names: Sequence[str]) -> None:
-    """A database with devices of a product with a thing model."""
-    shutil.copyfile(filled, path)
-    store = SqliteStore(path, SystemClock())
-    await store.open()
-    await store.add_devices([a_device(DeviceKey(PRODUCT_KEY, name)) for name in device_names])
-    await ModelShelf(store).publish(ThingModel(PRODUCT_KEY, read_sample("lamp").modules), "1", "", 1)
-    await store.close()
-
-
-class Worker:
-    """A device with a persistent session: it acknowledges and answers whatever comes, and remembers the ids."""
-
-    def __init__(self, name: str) -> None:
-        self.key = DeviceKey(PRODUCT_KEY, name)
-        self.seen: set[str] = set()
-
-    async def connect(self, server: ServerProcess) -> DeviceClient:
-        device = DeviceClient(server.mqtt, self.key, device_secret(self.key))
-        await device.connect(clean_start=False)
-        return device
-
-    async def work(self, device: DeviceClient) -> None:
-        while True:
-            request = await device.expect(Publish)
-            number = json.loads(request.payload)["id"]
-            self.seen.add(number)
-            reply = json.dumps({"id": number, "code": 200, "data": {}}).encode()
-            device.send(PubAck(request.packet_id), Publish(f"{request.topic}_reply", reply))
-
-
-@contextlib.asynccontextmanager
-async def working(server: ServerProcess, workers: Sequence[Worker]) -> AsyncIterator[None]:
-    devices = [await worker.connect(server) for worker in workers]
-    tasks = [asyncio.ensure_future(worker.work(device)) for worker, device in zip(workers, devices, strict=True)]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for device in devices:
-            await device.close()
-
-
-def app_of(server: ServerProcess) -> App:
-    return App(server.http, SystemClock(), ACCESS_KEY.access_key_id, ACCESS_KEY.secret)
-
-
-async def invoke_until_killed(app: App, worker: Worker, accepted: dict[str, tuple[Worker, str]]) -> None:
-    """Call a service of a device again and again; each call that was accepted is noted with its id."""
-    args = '{"SceneId":"evening","Steps":[]}'
-    names = {"ProductKey": PRODUCT_KEY, "DeviceName": worker.key.device_name}
-    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-        while True:
-            response = await app.call("InvokeThingService", Identifier="RunScene", Args=args, Qos="1", **names)
-            answer = response.json()
-            if not answer["Success"]:
-                assert answer["Code"] == "iot.messagebroker.RateLimit", answer
-                return
-            accepted[answer["RequestId"]] = (worker, answer["Data"]["MessageId"])
-
-
-@pytest.mark.parametrize(
-    ("device_count", "call_count"),
-    [(4, 300), pytest.param(24, 10_000, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
-)
-async def test_what_was_accepted_reaches_its_device_and_is_recorded_though_the_server_is_killed(
-    filled_database: Path, tmp_path: Path, device_count: int, call_count: int
-) -> None:
-    workers = [Worker(f"worker-{number}") for number in range(device_count)]
-    path = tmp_path / DATABASE_FILE
-    await make_installation(filled_database, path, [worker.key.device_name for worker in workers])
-    options = ("--no-quotas", "--database", f"sqlite:///{path}")
-    accepted: dict[str, tuple[Worker, str]] = {}
-    with serving("serve", *options, folder=tmp_path, name="first") as server:
-        async with working(server, workers):
-            pass
-        # Half of them are away while they are called.
-        async with working(server, workers[::2]):
-            calling = [
-                asyncio.ensure_future(invoke_until_killed(app_of(server), worker, accepted)) for worker in workers
-            ]
-            async with asyncio.timeout(600.0):
-                while len(accepted) < call_count and not all(task.done() for task in calling):
-                    await asyncio.wait(calling, timeout=0.02, return_when=asyncio.FIRST_EXCEPTION)
-            server.child.kill()
-            server.end()
-            await asyncio.gather(*calling)
-    assert len(accepted) >= call_count
-    with serving("serve", *options, folder=tmp_path, name="second") as server:
-        async with working(server, workers):
-            await until_recorded(app_of(server), list(accepted))
-        assert server.stop() == 0
-    for worker, number in accepted.values():
-        assert number in worker.seen
-    store = SqliteStore(path, SystemClock())
-    await store.open()
-    for request_id, (_, number) in accepted.items():
-        call = await store.find_call(ACCESS_KEY.account_id, request_id)
-        assert call is not None
-        assert (ending(call), call.alink_id) == (ANSWERED, int(number))
-        assert stages(call).count(Stage.ANSWERED) == 1
-    await store.close()
-
-
-async def until_recorded(app: App, request_ids: Sequence[str]) -> None:
-    """Every call has a verdict."""
-    async with asyncio.timeout(WAIT_S + len(request_ids) * 0.02):
-        for request_id in request_ids:
-            while (await app.call_record(request_id))["verdict"] is None:
-                pass

@@ -91,6 +91,18 @@ def test_the_largest_message_id_is_found() -> None:
     assert calls.find(ACCOUNT_ID, "9223372036854775807") is call
 
 
+def test_a_call_is_found_by_its_alink_id_and_of_several_the_latest() -> None:
+    calls = Journal()
+    ended = [calls.add(number, alink_id=7) for number in (100, 101)]
+    calls.add(102, alink_id=7, account_id=OTHER_ACCOUNT_ID)
+    assert calls.find(ACCOUNT_ID, "7") is ended[1]
+    under_way = calls.begin(make_call(103, alink_id=7))
+    assert calls.find(ACCOUNT_ID, "7") is under_way
+    named = calls.add(7)
+    assert calls.find(ACCOUNT_ID, "7") is named
+    assert calls.find(ACCOUNT_ID, "8") is None
+
+
 def test_the_last_call_of_a_device_is_the_one_that_ended_last() -> None:
     calls = Journal()
     assert calls.last_call_of(KEY) is None

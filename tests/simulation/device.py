@@ -196,6 +196,16 @@ class SimulatedDevice:
         else:
             self._answer(request, f"/ext/rrpc/{message_id(request.topic)}/elsewhere")
 
+    def answer_unreadably(self, request: Publish) -> None:
+        """To an asynchronous call, with an id or without."""
+        if "/rrpc/" in request.topic:
+            self._answer(request)
+            return
+        members = json.loads(self._payload(request))
+        del members["code"]
+        payload = json.dumps(members) if self._around.chance.random() < 0.5 else f"done {members['message']}"
+        self.send(Publish(self._own_topic(request), payload.encode()))
+
     def answer_with_wrong_id(self, request: Publish) -> None:
         if "/rrpc/" in request.topic:
             number = message_id(request.topic)
@@ -254,6 +264,7 @@ WAYS = (
     Way(SimulatedDevice.answer_late, 6),
     Way(SimulatedDevice.answer_twice, 4),
     Way(SimulatedDevice.answer_on_wrong_topic, 2),
+    Way(SimulatedDevice.answer_unreadably, 2),
     Way(SimulatedDevice.answer_with_wrong_id, 2),
     Way(SimulatedDevice.let_another_answer, 3),
     Way(SimulatedDevice.stay_silent, 3),

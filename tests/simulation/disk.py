@@ -120,10 +120,31 @@ class MemoryStore:
         await self._clock.sleep(self._chance.uniform(0.0, KEEP_S_MAX))
 
     async def find_open_call(self, key: DeviceKey, alink_id: int) -> Call | None:
-        for call in [*self._calls.values(), *self._disk.calls.values()]:
-            if (call.key, call.alink_id) == (key, alink_id) and call.is_asynchronous:
-                return None if call.is_ended else self._own(call)
-        return None
+        return self._find(lambda call: (call.key, call.alink_id) == (key, alink_id) and not call.is_ended)
+
+    async def find_ended_call(self, key: DeviceKey, alink_id: int) -> Call | None:
+        return self._find(lambda call: (call.key, call.alink_id) == (key, alink_id) and call.is_ended)
+
+    async def list_open_calls(self, key: DeviceKey, target: str, limit: int) -> list[Call]:
+        return self._list(lambda call: (call.key, call.target) == (key, target) and not call.is_ended)[:limit]
+
+    async def list_stranded_calls(self, after: Call | None, limit: int) -> list[Call]:
+        waiting = {message.call_id for message in self._messages()}
+        place = (after.received_ms, after.request_id) if after is not None else (-1, "")
+        stranded = self._list(
+            lambda call: (
+                not call.is_ended and call.request_id not in waiting and (call.received_ms, call.request_id) > place
+            )
+        )
+        return sorted(stranded, key=lambda call: (call.received_ms, call.request_id))[:limit]
+
+    def _find(self, is_meant: Callable[[Call], bool]) -> Call | None:
+        return next(iter(self._list(is_meant)), None)
+
+    def _list(self, is_meant: Callable[[Call], bool]) -> list[Call]:
+        """Asynchronous calls, each as it is now, the latest first."""
+        latest = reversed([*(self._disk.calls | self._calls).values()])
+        return [self._own(call) for call in latest if call.is_asynchronous and is_meant(call)]
 
     async def find_kept_call(self, request_id: str) -> Call | None:
         call = self._calls.get(request_id) or self._disk.calls.get(request_id)

@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,15 @@ from linkstead.mqtt.packets import Publish
 from linkstead.registry import DeviceKey
 from linkstead.testing.clock import ManualClock
 from tests.simulation.device import SimulatedDevice
-from tests.simulation.disk import Disk
+from tests.simulation.disk import NOTE_S_MAX, Disk
 from tests.simulation.node import Node
 from tests.wire import message_id
 
 LATE_S_MAX = 0.05
 """How far a call may end behind its deadline."""
+
+KEPT_S_MAX = NOTE_S_MAX + 1.0
+"""When what a server learned is on the disk at last."""
 
 STAGES = list(Stage)
 
@@ -55,6 +59,15 @@ class AppCall:
         return self.timeout_ms > 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """What a device sent to a call of an earlier server."""
+
+    sent_s: float
+    request_id: str
+    payload: bytes
+
+
 class Rules:
     """Watches one simulation.
 
@@ -73,6 +86,7 @@ class Rules:
         self.calls: list[AppCall] = []
         self._handed: dict[int, float] = {}
         self._topics: set[str] = set()
+        self._replies: deque[_Reply] = deque()
         self.kills = 0
         self.violation: Violation | None = None
         self._disk = disk
@@ -90,6 +104,8 @@ class Rules:
     def lose_calls(self) -> None:
         """The server was killed: nobody waits for an answer any longer."""
         self.kills += 1
+        # What it was about to write is lost with it.
+        self._replies.clear()
         for app_call in self.calls:
             app_call.is_lost = app_call.is_lost or app_call.answer is None
 
@@ -104,9 +120,11 @@ class Rules:
     def judge(self, node: Node, key: DeviceKey, topic: str, payload: bytes, take: Callable[[], bool]) -> bool:
         """Have an answer taken, and look whether it went where it belongs (rules 2 and 4)."""
         topic, _ = topics.split_query(topic)
-        call = self._find_named(node, key, topic, payload)
+        alink_id, is_readable = self._read_reply(key, topic, payload)
+        call = self._find_named(node, key, topic, alink_id)
         now_s = self._clock.monotonic_s()
         if call is None:
+            self._note_for_earlier(key, alink_id, payload)
             return take()
         verdict = call.verdict
         is_due = verdict is None and call.key == key and topic == self._answer_topic(call)
@@ -115,7 +133,8 @@ class Rules:
             is_due = is_due and routed is not None and now_s < routed.monotonic_s + call.timeout_ms / 1000
         taken = take()
         if is_due:
-            if call.verdict is not Verdict.SUCCESS or call.answer_payload != payload:
+            due = Verdict.SUCCESS if is_readable else Verdict.FAILED
+            if call.verdict is not due or call.answer_payload != payload:
                 self.report(2, f"{self._show(call)} did not take its answer on {topic}")
             return taken
         if call.answer_payload == payload:
@@ -129,21 +148,41 @@ class Rules:
             self.report(4, f"{self._show(call)} does not show what {key} sent on {topic}")
         return taken
 
-    def _find_named(self, node: Node, key: DeviceKey, topic: str, payload: bytes) -> Call | None:
+    @staticmethod
+    def _read_reply(key: DeviceKey, topic: str, payload: bytes) -> tuple[int, bool]:
+        """The Alink id of a device's reply, 0 where it names none, and whether there is a code with it."""
+        if not topic.endswith("_reply") or not topics.may_publish(key, topic):
+            return 0, True
+        try:
+            members = json.loads(payload)
+        except ValueError:
+            return 0, False
+        return int(members["id"]), "code" in members
+
+    def _find_named(self, node: Node, key: DeviceKey, topic: str, alink_id: int) -> Call | None:
         answer = topics.parse_rrpc_answer(topic)
         if answer is not None:
             return node.journal.find_by_message_id(answer.message_id)
-        if not topic.endswith("_reply") or not topics.may_publish(key, topic):
-            return None
-        alink_id = int(json.loads(payload)["id"])
-        return next(
-            (
-                call
-                for call in node.journal.opened.values()
-                if call.is_asynchronous and call.key == key and call.alink_id == alink_id
-            ),
-            None,
-        )
+        return self._find_delivered(node.journal.opened.values(), key, alink_id)
+
+    @staticmethod
+    def _find_delivered(calls: Iterable[Call], key: DeviceKey, alink_id: int) -> Call | None:
+        named = (call for call in calls if call.is_asynchronous and call.key == key and 0 < alink_id == call.alink_id)
+        return next(named, None)
+
+    def _note_for_earlier(self, key: DeviceKey, alink_id: int, payload: bytes) -> None:
+        """A reply to a call of a server that died: it has to be on the disk a moment later."""
+        call = self._find_delivered(self._disk.calls.values(), key, alink_id)
+        if call is not None:
+            self._replies.append(_Reply(self._clock.monotonic_s(), call.request_id, payload))
+
+    def _check_replies(self) -> None:
+        while self._replies and self._clock.monotonic_s() > self._replies[0].sent_s + KEPT_S_MAX:
+            reply = self._replies.popleft()
+            kept = self._disk.calls[reply.request_id]
+            shown = [kept.answer_payload, *(evidence.payload for evidence in kept.evidence)]
+            if reply.payload not in shown and not kept.evidence_dropped:
+                self.report(4, f"{self._show(kept)} does not show {reply.payload!r}")
 
     def _answer_topic(self, call: Call) -> str:
         key = call.key
@@ -175,10 +214,13 @@ class Rules:
                 self._check_record(call)
         for app_call in self.calls:
             self._check_app(app_call)
+        self._check_replies()
         for call in self._disk.calls.values():
             verdict = call.verdict
             if verdict is not None and self._kept_verdicts.setdefault(call.request_id, verdict) is not verdict:
                 self.report(4, f"{self._show(call)} was something else on the disk")
+            if call.diagnosis is Diagnosis.NODE_LOST and call.moment(Stage.WRITTEN) is not None:
+                self.report(3, f"{self._show(call)} left before its server was lost")
         if self.violation is not None:
             raise self.violation
 
@@ -278,6 +320,18 @@ class Rules:
         )
         if not self._was_taken(app_call, call) and not is_excused:
             self.report(5, f"{self._show(first)} never reached its device")
+
+    def check_left(self) -> None:
+        """No call is left behind by a server that died, now that one is there that stays and every connection is new.
+
+        One that has not ended is waited for by a message, or it left and its answer may still come.
+        """
+        waiting = {message.call_id for message in self._disk.messages.values()}
+        for call in self._disk.calls.values():
+            if call.verdict is not None or call.request_id in waiting:
+                continue
+            if call.moment(Stage.WRITTEN) is None or not call.alink_id:
+                self.report(1, f"{self._show(call)} was left behind")
 
     def check_end(self, app_call: AppCall) -> None:
         """A message at QoS 1 that was accepted has a result, now that its time has passed."""

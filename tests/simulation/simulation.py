@@ -178,6 +178,7 @@ class Simulation:
         await self._turn(RETURN_S)
         for app_call in self._rules.calls:
             self._rules.check_return(app_call)
+        self._rules.check_left()
         self._rules.check()
 
     async def _outlive(self) -> None:
@@ -254,8 +255,9 @@ class Simulation:
 
     def _publish(self, device: SimulatedDevice) -> None:
         content = base64.b64encode(b"news %d" % self.next_number()).decode()
-        parameters = {"TopicFullName": device.custom_topic, "MessageContent": content, "Qos": "1"}
-        self._call("Pub", device, 1, 0, parameters)
+        qos = self.chance.choice([0, 1, 1])
+        parameters = {"TopicFullName": device.custom_topic, "MessageContent": content, "Qos": str(qos)}
+        self._call("Pub", device, qos, 0, parameters)
 
     def _call(
         self, action: str, device: SimulatedDevice, qos: int, timeout_ms: int, parameters: dict[str, str]

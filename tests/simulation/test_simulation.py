@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from linkstead.invocation import Delivery, LocalRouter
-from linkstead.registry import Origin
+from linkstead.registry import DeviceKey, Origin
 from linkstead.sessions import QueuedMessage
+from tests.simulation.disk import MemoryStore
 from tests.simulation.rules import Violation
 from tests.simulation.simulation import simulate
 
@@ -81,6 +82,17 @@ def drop_late_answers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LocalRouter, "_keep_with_ended", lambda router, call, publish: None)
 
 
+def look_up_no_ended_call(patch: pytest.MonkeyPatch) -> None:
+    async def find_none(store: MemoryStore, key: DeviceKey, alink_id: int) -> None:
+        return None
+
+    patch.setattr(MemoryStore, "find_ended_call", find_none)
+
+
+def take_no_unreadable_answer(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Delivery, "answer_malformed", lambda *answer: None)
+
+
 def forget_messages_when_sent(patch: pytest.MonkeyPatch) -> None:
     message_sent = Delivery.message_sent
 
@@ -91,13 +103,23 @@ def forget_messages_when_sent(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Delivery, "message_sent", send_and_forget)
 
 
+def leave_calls_behind(patch: pytest.MonkeyPatch) -> None:
+    async def do_nothing(delivery: Delivery) -> None:
+        pass
+
+    patch.setattr(Delivery, "_end_stranded", do_nothing)
+
+
 @pytest.mark.parametrize(
     ("rule", "plant"),
     [
         (1, set_no_timer),
+        (1, leave_calls_behind),
         (2, take_any_sender),
         (3, mark_nothing_written),
+        (2, take_no_unreadable_answer),
         (4, drop_late_answers),
+        (4, look_up_no_ended_call),
         (5, forget_messages_when_sent),
     ],
 )

@@ -658,6 +658,19 @@ async def test_messages_to_forget_are_never_dropped(setting: Setting) -> None:
     assert sorted(dropped) == list(range(1, REPORT_QUEUE_MAX + 2))
 
 
+async def test_a_message_is_not_forgotten_before_what_became_of_the_calls_before_it_is_written(
+    setting: Setting,
+) -> None:
+    setting.shelf.gate.clear()
+    for number in range(1, 2 * BATCH_ROWS + 2):
+        setting.batches.record_call(an_open_call(number))
+        setting.batches.drop_message(number)
+    setting.shelf.gate.set()
+    assert await setting.batches.flush()
+    written = [(len(batch.calls), len(batch.dropped_messages)) for batch in setting.shelf.batches]
+    assert written == [(BATCH_ROWS, 0), (BATCH_ROWS, 0), (1, BATCH_ROWS), (0, BATCH_ROWS), (0, 1)]
+
+
 async def test_nothing_of_a_deleted_device_is_put_back(setting: Setting) -> None:
     setting.shelf.is_broken = True
     setting.shelf.gate.clear()

@@ -15,7 +15,17 @@ from linkstead.store.history import CALLS_LISTED_MAX, RECORD, SERVICE_ACTIONS, d
 from linkstead.store.sql import SqlStore
 from linkstead.store.tables import INTEGER_MAX, call_history
 from linkstead.telemetry import Span
-from tests.store.samples import ACCOUNT_ID, ALWAYS, LAMP, NOW_MS, OTHER_LAMP, PRODUCT_KEY, a_call, an_open_call
+from tests.store.samples import (
+    ACCOUNT_ID,
+    ALWAYS,
+    LAMP,
+    NOW_MS,
+    OTHER_LAMP,
+    PRODUCT_KEY,
+    a_call,
+    a_message,
+    an_open_call,
+)
 
 whole_numbers = st.integers(0, INTEGER_MAX)
 moments = st.builds(
@@ -199,6 +209,26 @@ async def test_the_highest_message_id_is_found(store: SqlStore) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("alink_id", [1, 2**31 - 1, INTEGER_MAX])
+async def test_a_call_is_found_by_its_alink_id_and_of_several_the_latest(store: SqlStore, alink_id: int) -> None:
+    calls = [an_open_call(10**18 + number, alink_id=alink_id) for number in range(3)]
+    other = a_call(10**18 + 3, alink_id=alink_id, account_id="1002")
+    await keep(store, ended(calls[0]), calls[1], calls[2], other)
+    assert values(await store.find_call(ACCOUNT_ID, str(alink_id))) == values(calls[2])
+    store.record_call(ended(calls[2]))
+    assert values(await store.find_call(ACCOUNT_ID, str(alink_id))) == values(calls[2])
+    assert values(await store.find_call("1002", str(alink_id))) == values(other)
+    assert await store.find_call("1003", str(alink_id)) is None
+
+
+@pytest.mark.asyncio
+async def test_a_message_id_comes_before_an_alink_id(store: SqlStore) -> None:
+    call = a_call(7)
+    await keep(store, call, a_call(8, alink_id=7))
+    assert values(await store.find_call(ACCOUNT_ID, "7")) == values(call)
+
+
+@pytest.mark.asyncio
 async def test_a_request_id_of_digits_is_found(store: SqlStore) -> None:
     call = a_call(7)
     call.request_id = "12345"
@@ -371,6 +401,69 @@ async def test_a_call_that_ended_is_no_longer_open(store: SqlStore, is_written: 
     assert await store.find_open_call(LAMP, 2) is not None
     assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID, verdict=Verdict.SUCCESS))) == [1]
     assert numbers(await store.list_calls(CallFilter(ACCOUNT_ID))) == [2, 1]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("is_written", [False, True])
+async def test_an_ended_call_is_found_by_device_and_alink_id(store: SqlStore, is_written: bool) -> None:
+    calls = [an_open_call(number, alink_id=9) for number in (1, 2, 3)]
+    await store.keep_calls(calls, [])
+    assert await store.find_ended_call(LAMP, 9) is None
+    for call in calls[:2]:
+        store.record_call(ended(call))
+    # One that an app waited for has no message that is answered where this one is.
+    store.record_call(a_call(4, action="InvokeThingService", alink_id=9))
+    if is_written:
+        assert await store.flush()
+    assert values(await store.find_ended_call(LAMP, 9)) == values(calls[1])
+    for key, alink_id in ((LAMP, 1), (OTHER_LAMP, 9), (LAMP, 0), (LAMP, INTEGER_MAX + 1)):
+        assert await store.find_ended_call(key, alink_id) is None
+
+
+@pytest.mark.asyncio
+async def test_open_calls_are_listed_by_device_and_service_newest_first(store: SqlStore) -> None:
+    calls = [
+        *(an_open_call(number, received_ms=NOW_MS + number) for number in (1, 2, 3)),
+        an_open_call(4, target="reboot"),
+        an_open_call(5, key=OTHER_LAMP),
+        an_open_call(6, action="Pub", alink_id=0),
+        an_open_call(7, action="SetDeviceDesiredProperty", target="set"),
+        an_open_call(8, action="SetDeviceProperty", target="set", received_ms=NOW_MS + 8),
+    ]
+    await store.keep_calls(calls, [])
+    assert numbers(await store.list_open_calls(LAMP, "setMode", 50)) == [3, 2, 1]
+    assert numbers(await store.list_open_calls(LAMP, "setMode", 2)) == [3, 2]
+    assert await store.list_open_calls(LAMP, "setMode", 0) == []
+    assert numbers(await store.list_open_calls(LAMP, "set", 50)) == [8, 7]
+    store.record_call(ended(calls[2]))
+    assert numbers(await store.list_open_calls(LAMP, "setMode", 2)) == [2, 1]
+
+
+@pytest.mark.asyncio
+async def test_calls_that_no_message_waits_for_are_listed_a_part_at_a_time(store: SqlStore) -> None:
+    assert await store.list_stranded_calls(None, 2) == []
+    calls = [
+        *(an_open_call(number, received_ms=NOW_MS + number % 2) for number in range(1, 6)),
+        an_open_call(6, key=None, action="PubBroadcast", alink_id=0, received_ms=NOW_MS + 2),
+        an_open_call(7),
+        an_open_call(8),
+    ]
+    await store.keep_calls(calls, [a_message(7)])
+    store.record_call(ended(calls[-1]))
+    listed = []
+    last = None
+    while part := await store.list_stranded_calls(last, 2):
+        last = part[-1]
+        listed.append(numbers(part))
+    assert listed == [[2, 4], [1, 3], [5, 6]]
+
+
+@pytest.mark.asyncio
+async def test_a_part_of_stranded_calls_has_an_end(store: SqlStore) -> None:
+    await store.keep_calls([an_open_call(number) for number in range(1, CALLS_LISTED_MAX + 2)], [])
+    for limit in (CALLS_LISTED_MAX, CALLS_LISTED_MAX + 1):
+        assert len(await store.list_stranded_calls(None, limit)) == CALLS_LISTED_MAX
+    assert await store.list_stranded_calls(None, -1) == []
 
 
 @pytest.mark.asyncio

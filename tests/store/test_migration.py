@@ -94,9 +94,10 @@ async def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_an_earlier_version_wrote_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("revision", REVISIONS[:-1])
+async def test_what_an_earlier_version_wrote_is_kept(tmp_path: Path, revision: str) -> None:
     path = tmp_path / "linkstead.db"
-    make_old(path, "0001")
+    make_old(path, revision)
     call = a_call(1, action="InvokeThingService", target="setMode")
     columns = "request_id, message_id, account_id, product_key, device_name, action, verdict, diagnosis, received_ms"
     with closing(sqlite3.connect(path)) as connection, connection:

@@ -144,6 +144,12 @@ async def test_any_other_publish_that_is_too_large_is_only_logged(
 
 # --- replies to what was delivered asynchronously
 
+SERVICES = [
+    ("RunScene", "thing/service/RunScene"),
+    ("testFb:asyncService", "thing/service/testFb:asyncService"),
+    ("set", "thing/service/property/set"),
+]
+
 
 async def post_call(bench: Bench, target: str, path: str) -> Call:
     """Deliver an asynchronous call to the device."""
@@ -158,14 +164,7 @@ async def post_call(bench: Bench, target: str, path: str) -> Call:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("query", ["", "?_rid=7"])
-@pytest.mark.parametrize(
-    ("target", "path"),
-    [
-        ("RunScene", "thing/service/RunScene"),
-        ("testFb:asyncService", "thing/service/testFb:asyncService"),
-        ("set", "thing/service/property/set"),
-    ],
-)
+@pytest.mark.parametrize(("target", "path"), SERVICES)
 async def test_a_reply_reaches_its_asynchronous_call(bench: Bench, target: str, path: str, query: str) -> None:
     call = await post_call(bench, target, path)
     payload = b'{"id":"7","code":200,"data":{}}'
@@ -175,13 +174,16 @@ async def test_a_reply_reaches_its_asynchronous_call(bench: Bench, target: str, 
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("target", "path"), SERVICES)
 @pytest.mark.parametrize("payload", [b"", b"nonsense", b"[]", b'{"id":"7"}', b'{"id":"7","code":"fine"}', b"\xff"])
-async def test_a_reply_that_is_none_is_logged_and_its_call_goes_on(
-    bench: Bench, payload: bytes, caplog: pytest.LogCaptureFixture
+async def test_a_reply_that_is_none_fails_its_call(
+    bench: Bench, target: str, path: str, payload: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    call = await post_call(bench, "RunScene", "thing/service/RunScene")
-    assert bench.publish(f"{SYS}/thing/service/RunScene_reply", payload)
-    assert not call.is_ended
+    call = await post_call(bench, target, path)
+    assert bench.publish(f"{SYS}/{path}_reply", payload)
+    await bench.delivery.stop()
+    assert (call.verdict, call.diagnosis) == (Verdict.FAILED, Diagnosis.ANSWER_MALFORMED)
+    assert (call.result_code, call.answer_payload) == (6207, payload)
     assert "reply not understood (6207)" in caplog.text
     assert bench.link.sent == []
 

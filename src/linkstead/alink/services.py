@@ -16,7 +16,11 @@ _CODE = re.compile(r"-?[0-9]{1,10}")
 
 
 class ReplyError(ValueError):
-    """A device's reply is not an Alink reply; the text says why."""
+    """A device's reply is not an Alink reply; the text says why. `alink_id` is the one it names all the same, or 0."""
+
+    def __init__(self, text: str, alink_id: int = 0) -> None:
+        super().__init__(text)
+        self.alink_id = alink_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +34,20 @@ class Reply:
     @property
     def alink_id(self) -> int:
         """The id it names, given as digits or as a number; 0, which no call has, where it is neither."""
-        given = self.members.get("id")
-        if isinstance(given, str) and _ID.fullmatch(given):
-            return int(given)
-        return given if isinstance(given, int) and not isinstance(given, bool) and 0 < given <= CODE_MAX else 0
+        return _read_id(self.members)
 
     @property
     def message(self) -> str:
         """What the device says about it, empty when it says nothing."""
         message = self.members.get("message")
         return message if isinstance(message, str) else ""
+
+
+def _read_id(members: Mapping[str, JsonValue]) -> int:
+    given = members.get("id")
+    if isinstance(given, str) and _ID.fullmatch(given):
+        return int(given)
+    return given if isinstance(given, int) and not isinstance(given, bool) and 0 < given <= CODE_MAX else 0
 
 
 def make_request(alink_id: int, method: str, params: Mapping[str, object]) -> bytes:
@@ -61,7 +69,8 @@ def parse_reply(payload: bytes) -> Reply:
     if isinstance(code, str) and _CODE.fullmatch(code):
         code = int(code)
     if not isinstance(code, int) or isinstance(code, bool) or not -CODE_MAX <= code <= CODE_MAX:
-        raise ReplyError(f"the reply has no code that is a whole number from {-CODE_MAX} to {CODE_MAX}")
+        text = f"the reply has no code that is a whole number from {-CODE_MAX} to {CODE_MAX}"
+        raise ReplyError(text, _read_id(members))
     data = members.get("data")
     return Reply(code, {} if data is None else data, members)
 

@@ -83,6 +83,7 @@ class Stray(StrEnum):
     WRONG_TOPIC = "wrong-topic"
     OTHER_DEVICE = "other-device"
     TOO_LARGE = "too-large"
+    MALFORMED = "malformed"
 
 
 @dataclass(frozen=True, slots=True)

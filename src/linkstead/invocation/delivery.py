@@ -61,6 +61,14 @@ A server that dies in between sends it again: the answer may have been lost with
 LOOKUPS_MAX = 10_000
 """Answers whose call is being looked up in the store; past it an answer is dropped and logged."""
 
+STRANDED_AT_ONCE_MAX = 1_000
+"""Calls of an earlier process that are looked through at once."""
+
+MALFORMED_SHOWN_WITH_MAX = 16
+"""Calls that an answer is kept with as evidence when it cannot be told which of them it belongs to: the latest."""
+
+SEND_FAILED = 6205
+ANSWER_MALFORMED = 6207
 NEVER_ACTIVATED = 9200
 OFFLINE = 9201
 """Numbers of the vendor's result messages. Source: `device-protocol.md` 5.7."""
@@ -88,11 +96,11 @@ class _Receipt:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A reply as it came."""
+    """A reply as it came; `code` is None where it cannot be read."""
 
     origin: Origin
     identifier: str
-    code: int
+    code: int | None
     topic: str
     payload: bytes
 
@@ -119,7 +127,7 @@ class Delivery:
         self._lookups: set[asyncio.Task[None]] = set()
 
     async def restore(self) -> None:
-        """Bring back the sessions and the messages that an earlier process kept."""
+        """Bring back the sessions and the messages that an earlier process kept, and end the calls it left stranded."""
         now_s, now_ms = self._clock.monotonic_s(), milliseconds(self._clock.time_s())
         for saved in await self._store.list_sessions():
             # One that was connected when the process died is away from now on.
@@ -129,7 +137,6 @@ class Delivery:
             if left_s <= 0:
                 for message in queue:
                     await self._expire_kept(message)
-                    self._store.drop_message(message.row_id)
                 self._store.drop_session(saved.key)
                 continue
             self._kept.add(saved.key)
@@ -141,6 +148,23 @@ class Delivery:
             self._sessions.restore(
                 saved.key, saved.subscriptions, queue, kept_s=saved.kept_s, detached_s=now_s + left_s - saved.kept_s
             )
+
+        await self._end_stranded()
+
+    async def _end_stranded(self) -> None:
+        """End the calls of an earlier process that nothing will bring to an end any more.
+
+        No message waits for them: they went at QoS 0, or to many devices at once. One that left goes on waiting for its
+        answer, where there is one to come.
+        """
+        last: Call | None = None
+        while calls := await self._store.list_stranded_calls(last, STRANDED_AT_ONCE_MAX):
+            last = calls[-1]
+            for call in calls:
+                if call.moment(Stage.WRITTEN) is None:
+                    self.end(call, Verdict.UNKNOWN, Diagnosis.NODE_LOST, SEND_FAILED)
+                elif not call.alink_id:
+                    self.end(call, Verdict.SUCCESS, Diagnosis.DELIVERED, 0)
 
     @staticmethod
     def _restored(message: SavedMessage, now_s: float, now_ms: int) -> QueuedMessage:
@@ -307,21 +331,21 @@ class Delivery:
 
     def message_dropped(self, message: QueuedMessage) -> None:
         """See `SessionObserver`."""
-        self._store.drop_message(message.row_id)
         call = self._calls_of_messages.pop(message.call_id, None)
-        if call is not None:
+        if call is not None or not message.call_id:
             self._expire(call, message)
-        elif message.call_id:
+        else:
+            # One that cannot be looked up now stays on the disk, for housekeeping to find it there.
             self._look_up(self._expire_kept(message))
 
     async def _expire_kept(self, message: QueuedMessage) -> None:
-        call = await self._find_kept(message.call_id)
-        if call is not None:
-            self._expire(call, message)
+        self._expire(await self._find_kept(message.call_id), message)
 
-    def _expire(self, call: Call, message: QueuedMessage) -> None:
-        diagnosis = Diagnosis.WRITTEN_NO_ACKNOWLEDGEMENT if message.was_sent else Diagnosis.NOT_CONNECTED
-        self.end(call, Verdict.EXPIRED, diagnosis, OFFLINE)
+    def _expire(self, call: Call | None, message: QueuedMessage) -> None:
+        if call is not None:
+            diagnosis = Diagnosis.WRITTEN_NO_ACKNOWLEDGEMENT if message.was_sent else Diagnosis.NOT_CONNECTED
+            self.end(call, Verdict.EXPIRED, diagnosis, OFFLINE)
+        self._store.drop_message(message.row_id)
 
     async def _find_kept(self, call_id: str) -> Call | None:
         """A call of an earlier process, or one that is not at hand any more; the same object for all who ask."""
@@ -329,14 +353,21 @@ class Delivery:
         return self._adopt(call) if call is not None else None
 
     def _adopt(self, call: Call) -> Call:
-        if call.key is None or call.is_ended:
+        if call.key is None:
             return call
         name = call.key, call.alink_id
         # It may have ended while the disk was read.
-        known = self._open.get(name) or self._ended.get(name)
-        if known is not None and known.request_id == call.request_id:
-            return known
-        self._remember(call.key, call)
+        for known in (
+            self._open.get(name),
+            self._ended.get(name),
+            self._journal.find(call.account_id, call.request_id),
+        ):
+            if known is not None and known.request_id == call.request_id:
+                return known
+        if call.is_ended:
+            self._remember_ended(call)
+        else:
+            self._remember(call.key, call)
         return call
 
     def session_changed(self, session: Session) -> None:
@@ -364,33 +395,73 @@ class Delivery:
             identifier: the service whose reply topic it came on.
             topic, payload: as it came, kept as evidence when it is not taken.
         """
-        answer = _Answer(origin, identifier, reply.code, topic, payload)
-        alink_id = reply.alink_id
-        call = self._open.get((origin.key, alink_id)) or self._ended.get((origin.key, alink_id))
+        self._bring(reply.alink_id, _Answer(origin, identifier, reply.code, topic, payload))
+
+    def answer_malformed(self, origin: Origin, identifier: str, alink_id: int, topic: str, payload: bytes) -> None:
+        """Bring a reply that cannot be read to the call that it names, or can only belong to; that call fails.
+
+        Where several calls wait it is evidence with each of them, up to `MALFORMED_SHOWN_WITH_MAX`, and ends none.
+
+        Args:
+            identifier, topic, payload: see `answer`.
+            alink_id: the id it names, 0 where not even that can be read.
+
+        Source: `cloud-api.md` 8.
+        """
+        answer = _Answer(origin, identifier, None, topic, payload)
+        if alink_id:
+            self._bring(alink_id, answer)
+        else:
+            self._look_up(self._bring_unnamed(answer))
+
+    def _bring(self, alink_id: int, answer: _Answer) -> None:
+        name = answer.origin.key, alink_id
+        call = self._open.get(name) or self._ended.get(name)
         if call is not None:
             self._take_answer(call, answer)
         else:
-            self._look_up(self._answer_kept(alink_id, answer))
+            self._look_up(self._bring_kept(alink_id, answer))
 
-    async def _answer_kept(self, alink_id: int, answer: "_Answer") -> None:
-        call = await self._store.find_open_call(answer.origin.key, alink_id)
+    async def _bring_kept(self, alink_id: int, answer: _Answer) -> None:
+        key = answer.origin.key
+        call = await self._store.find_open_call(key, alink_id) or await self._store.find_ended_call(key, alink_id)
         if call is None:
-            log.warning("reply without a call", extra={"device": str(answer.origin.key), "topic": answer.topic})
-            return
-        self._take_answer(self._adopt(call), answer)
+            self._log_without_call(answer)
+        else:
+            self._take_answer(self._adopt(call), answer)
 
-    def _take_answer(self, call: Call, answer: "_Answer") -> None:
+    async def _bring_unnamed(self, answer: _Answer) -> None:
+        found = await self._store.list_open_calls(answer.origin.key, answer.identifier, MALFORMED_SHOWN_WITH_MAX)
+        calls = [call for call in map(self._adopt, found) if not call.is_ended]
+        # What never left is not what the device means to answer.
+        if len(calls) == 1 and calls[0].moment(Stage.WRITTEN) is not None:
+            self._take_answer(calls[0], answer)
+        elif not calls:
+            self._log_without_call(answer)
+        else:
+            for call in calls:
+                self._keep_stray(call, Stray.MALFORMED, answer)
+
+    @staticmethod
+    def _log_without_call(answer: _Answer) -> None:
+        log.warning("reply without a call", extra={"device": str(answer.origin.key), "topic": answer.topic})
+
+    def _take_answer(self, call: Call, answer: _Answer) -> None:
         if call.is_ended:
-            self._keep_stray(call, Stray.DUPLICATE if call.verdict is Verdict.SUCCESS else Stray.LATE, answer)
+            was_answered = call.moment(Stage.ANSWERED) is not None
+            self._keep_stray(call, Stray.DUPLICATE if was_answered else Stray.LATE, answer)
             return
         if call.target != answer.identifier:
             self._keep_stray(call, Stray.WRONG_TOPIC, answer)
             return
         call.mark(Stage.ANSWERED, self._clock.time_s(), self._clock.monotonic_s())
         call.set_answer(answer.payload)
-        self.end(call, Verdict.SUCCESS, Diagnosis.ANSWERED, answer.code)
+        if answer.code is None:
+            self.end(call, Verdict.FAILED, Diagnosis.ANSWER_MALFORMED, ANSWER_MALFORMED)
+        else:
+            self.end(call, Verdict.SUCCESS, Diagnosis.ANSWERED, answer.code)
 
-    def _keep_stray(self, call: Call, reason: Stray, answer: "_Answer") -> None:
+    def _keep_stray(self, call: Call, reason: Stray, answer: _Answer) -> None:
         evidence = Evidence(
             reason=reason,
             time_ms=milliseconds(self._clock.time_s()),
@@ -409,10 +480,14 @@ class Delivery:
         call.result_code = code
         call.end(verdict, diagnosis)
         self._journal.update(call)
-        if call.key is not None and call.alink_id:
-            self._ended[call.key, call.alink_id] = call
-            if len(self._ended) > ENDED_CALLS_CACHED_MAX:
-                self._ended.popitem(last=False)
+        self._remember_ended(call)
+
+    def _remember_ended(self, call: Call) -> None:
+        if call.key is None or not call.alink_id:
+            return
+        self._ended[call.key, call.alink_id] = call
+        if len(self._ended) > ENDED_CALLS_CACHED_MAX:
+            self._ended.popitem(last=False)
 
     def _remember(self, key: DeviceKey, call: Call) -> None:
         if not call.alink_id:

@@ -65,6 +65,19 @@ class CallStore(CallSink, Protocol):
     async def find_open_call(self, key: DeviceKey, alink_id: int) -> Call | None:
         """An asynchronous call to a device that has not ended, by the id its message carries."""
 
+    async def find_ended_call(self, key: DeviceKey, alink_id: int) -> Call | None:
+        """The latest asynchronous call to a device that has ended, likewise."""
+
+    async def list_open_calls(self, key: DeviceKey, target: str, limit: int) -> list[Call]:
+        """Asynchronous calls to a device that wait for an answer of this service, newest first."""
+
+    async def list_stranded_calls(self, after: Call | None, limit: int) -> list[Call]:
+        """Calls that have not ended and that no message waits for, oldest first.
+
+        Args:
+            after: the last one of the part before, None for the first part.
+        """
+
     async def find_kept_call(self, request_id: str) -> Call | None:
         """A call of any account by request id."""
 
@@ -73,7 +86,7 @@ class CallHistory(Protocol):
     """Where every call is found again, those under way that were kept among them."""
 
     async def find_call(self, account_id: str, call_id: str) -> Call | None:
-        """The account's call of this message id or request id."""
+        """The account's call of this message id, request id or Alink id; of several the latest."""
 
     async def list_calls(self, calls: CallFilter) -> list[Call]:
         """Calls that match, newest first."""
@@ -158,11 +171,17 @@ class CallJournal:
         return self._last_of_device.get(key)
 
     def find(self, account_id: str, call_id: str) -> Call | None:
-        """A call of an account by message id (decimal) or request id."""
+        """A call of an account by message id (decimal), request id, or Alink id (decimal); of several the latest."""
         call = self._open.get(call_id) or self._ended.get(call_id)
         if call is None and call_id.isascii() and call_id.isdigit() and len(call_id) <= MESSAGE_ID_DIGITS_MAX:
-            call = self._by_message_id.get(int(call_id))
+            number = int(call_id)
+            call = self._by_message_id.get(number) or self._find_by_alink_id(account_id, number)
         return call if call is not None and call.account_id == account_id else None
+
+    def _find_by_alink_id(self, account_id: str, alink_id: int) -> Call | None:
+        # Only somebody who looks asks for it: that is not worth an index which every call would pay for.
+        named = (call for call in self._latest_first() if call.alink_id == alink_id and call.account_id == account_id)
+        return next(named, None) if alink_id else None
 
     def list(self, calls: CallFilter) -> list[Call]:
         """Calls in memory that match, newest first, at most `calls.limit`."""

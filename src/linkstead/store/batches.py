@@ -235,8 +235,12 @@ class Batches:
             log.error("closing with %s not written", ", ".join(left))
 
     def _ready_count(self) -> int:
-        """Of the kind that most wait of, how many."""
-        return max(waiting.ready_count for waiting in self._all.values())
+        """How many wait of the kind that takes longest."""
+        # Messages to forget wait for the calls before them: see `_write_batch`.
+        behind = self._accepted.ready_count if self._dropped_messages.ready_count else 0
+        return max(
+            *(waiting.ready_count for waiting in self._all.values()), self._dropped_messages.ready_count + behind
+        )
 
     def _arm_for(self, waiting: Waiting[Any, Any]) -> None:
         # Called for all that is recorded: where a timer runs, and the batch is not full, there is nothing to do.
@@ -273,13 +277,16 @@ class Batches:
             self._arm()
 
     async def _write_batch(self) -> bool:
+        accepted = self._take_calls(self._accepted)
+        # A message is never forgotten before what became of its call is written.
+        is_forgetting = not self._accepted.ready_count
         batch = Batch(
-            calls=self._take_calls(self._accepted) + self._take_calls(self._calls),
+            calls=accepted + self._take_calls(self._calls),
             reports=[report for _, report in self._reports.take(BATCH_ROWS)],
             presence=self._presence.take(BATCH_ROWS),
             present=self._present.take(BATCH_ROWS),
             sessions=self._sessions.take(BATCH_ROWS),
-            dropped_messages=self._dropped_messages.take(BATCH_ROWS),
+            dropped_messages=self._dropped_messages.take(BATCH_ROWS if is_forgetting else 0),
         )
         try:
             if any(getattr(batch, field.name) for field in fields(batch)):

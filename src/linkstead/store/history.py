@@ -6,6 +6,7 @@ field may be added at the end of either; one that is moved, renamed or dropped n
 
 from collections.abc import Sequence
 from dataclasses import MISSING, fields
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, get_type_hints
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from linkstead.invocation import Call, CallFilter, Moment, Verdict
 from linkstead.registry import DeviceKey
-from linkstead.store.tables import INTEGER_MAX, call_history
+from linkstead.store.tables import INTEGER_MAX, call_history, message
 from linkstead.telemetry import Span
 
 CALLS_LISTED_MAX = 1_000
@@ -115,17 +116,17 @@ def add_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
 
 
 def find_call(connection: sa.Connection, account_id: str, call_id: str) -> Call | None:
-    """See `CallHistory.find_call`; a message id is decimal."""
+    """See `CallHistory.find_call`; message ids and Alink ids are decimal."""
     column = call_history.c
     names = [column.request_id == call_id]
     if call_id.isascii() and call_id.isdigit() and len(call_id) <= len(str(INTEGER_MAX)):
-        message_id = int(call_id)
-        if message_id <= INTEGER_MAX:
-            names.insert(0, column.message_id == message_id)
+        number = int(call_id)
+        if number <= INTEGER_MAX:
+            names = [column.message_id == number, *names, column.alink_id == number]
     # One question a name: SQLite would answer an OR by going through all calls of the account.
     for named in names:
-        statement = sa.select(column.record).where(named, column.account_id == account_id)
-        record = connection.execute(statement).scalars().first()
+        statement = sa.select(column.record).where(named, column.account_id == account_id).order_by(column.id.desc())
+        record = connection.execute(statement.limit(1)).scalar()
         if record is not None:
             return decode_call(record)
     return None
@@ -163,18 +164,54 @@ def find_kept_call(connection: sa.Connection, request_id: str) -> Call | None:
     return decode_call(record) if record is not None else None
 
 
-def list_open_calls(connection: sa.Connection, key: DeviceKey, alink_id: int) -> list[Call]:
-    """Calls to a device that have no verdict and carry this id, newest first."""
+def list_calls_of(connection: sa.Connection, key: DeviceKey, alink_id: int) -> list[Call]:
+    """Calls to a device that carry this id, newest first; ids are given anew so rarely that these are few."""
     column = call_history.c
     statement = (
         sa.select(column.record)
         .where(
+            column.alink_id == alink_id,
             column.product_key == key.product_key,
             column.device_name == key.device_name,
-            column.alink_id == alink_id,
-            column.verdict.is_(None),
         )
         .order_by(column.id.desc())
+        .limit(CALLS_LISTED_MAX)
+    )
+    return [decode_call(record) for record in connection.execute(statement).scalars()]
+
+
+def list_open_calls(connection: sa.Connection, key: DeviceKey, target: str, limit: int) -> list[Call]:
+    """See `CallStore.list_open_calls`; of the latest `CALLS_LISTED_MAX` that may be meant."""
+    column = call_history.c
+    statement = (
+        sa.select(column.record)
+        .where(
+            column.verdict.is_(None),
+            column.product_key == key.product_key,
+            column.device_name == key.device_name,
+            # A device's desired values are set by a call that is no service's.
+            sa.or_(column.service == target, column.service.is_(None)),
+            column.alink_id.is_not(None),
+        )
+        .order_by(column.received_ms.desc())
+        .limit(CALLS_LISTED_MAX)
+    )
+    calls = (decode_call(record) for record in connection.execute(statement).scalars())
+    return list(islice((call for call in calls if call.target == target), limit))
+
+
+def list_stranded_calls(connection: sa.Connection, after: Call | None, limit: int) -> list[Call]:
+    """See `CallStore.list_stranded_calls`; at most `CALLS_LISTED_MAX`."""
+    column = call_history.c
+    conditions = [column.verdict.is_(None), ~sa.exists().where(message.c.call_id == column.request_id)]
+    if after is not None:
+        place = sa.tuple_(column.received_ms, column.request_id)
+        conditions.append(place > sa.tuple_(after.received_ms, after.request_id))
+    statement = (
+        sa.select(column.record)
+        .where(*conditions)
+        .order_by(column.received_ms, column.request_id)
+        .limit(min(max(limit, 0), CALLS_LISTED_MAX))
     )
     return [decode_call(record) for record in connection.execute(statement).scalars()]
 

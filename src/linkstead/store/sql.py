@@ -176,15 +176,37 @@ class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, 
         return await self._commits.keep(Wish([history.encode_call(call) for call in calls], messages))
 
     async def find_open_call(self, key: DeviceKey, alink_id: int) -> Call | None:
+        return next((call for call in await self._list_calls_of(key, alink_id) if not call.is_ended), None)
+
+    async def find_ended_call(self, key: DeviceKey, alink_id: int) -> Call | None:
+        calls = await self._list_calls_of(key, alink_id)
+        return next((call for call in calls if call.is_ended and call.is_asynchronous), None)
+
+    async def _list_calls_of(self, key: DeviceKey, alink_id: int) -> list[Call]:
         if not 0 < alink_id <= INTEGER_MAX:
-            return None
+            return []
+        return await self._read_latest(history.list_calls_of, key, alink_id)
+
+    async def list_open_calls(self, key: DeviceKey, target: str, limit: int) -> list[Call]:
+        await self.flush()
+        calls = await self._read_latest(history.list_open_calls, key, target, limit)
+        return [call for call in calls if not call.is_ended]
+
+    async def list_stranded_calls(self, after: Call | None, limit: int) -> list[Call]:
+        await self.flush()
+        return await self._read(history.list_stranded_calls, after, limit)
+
+    async def _read_latest(
+        self, statement: Statement[Given, list[Call]], *args: Given.args, **kwargs: Given.kwargs
+    ) -> list[Call]:
+        """Read calls, each as it is now, though that may not be written yet."""
         while True:
             written_count = self._batches.written_count
-            kept = await self._read(history.list_open_calls, key, alink_id)
+            kept = await self._read(statement, *args, **kwargs)
             latest = [self._batches.find_call(call.request_id) or call for call in kept]
             # Where a batch was written meanwhile, what was read may be older than what waited when this began.
             if written_count == self._batches.written_count:
-                return next((call for call in latest if not call.is_ended), None)
+                return latest
 
     async def find_kept_call(self, request_id: str) -> Call | None:
         waiting = self._batches.find_call(request_id)

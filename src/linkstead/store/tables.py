@@ -114,7 +114,7 @@ device = sa.Table(
 # `service` is the identifier of a service that was invoked, or a property that was set; NULL for every other call.
 # Every index grows at its end, as ids and time rise; one that starts with the device would double the cost of a row.
 # Instead one index holds all filters: a listing of one device, or of a rare verdict, reads no row it does not show.
-# The two after it do go by device, but hold few calls: those without a verdict yet, and those of services.
+# Two of those after it do go by device, but hold few calls: those without a verdict yet, and those of services.
 call_history = sa.Table(
     "call_history",
     metadata,
@@ -138,9 +138,21 @@ call_history = sa.Table(
 )
 sa.Index(
     "ix_call_history_open",
-    *(call_history.c[name] for name in ("product_key", "device_name", "alink_id")),
+    *(call_history.c[name] for name in ("product_key", "device_name", "received_ms")),
     sqlite_where=call_history.c.verdict.is_(None),
     postgresql_where=call_history.c.verdict.is_(None),
+)
+sa.Index(
+    "ix_call_history_open_since",
+    *(call_history.c[name] for name in ("received_ms", "request_id")),
+    sqlite_where=call_history.c.verdict.is_(None),
+    postgresql_where=call_history.c.verdict.is_(None),
+)
+sa.Index(
+    "ix_call_history_alink_id",
+    call_history.c.alink_id,
+    sqlite_where=call_history.c.alink_id.is_not(None),
+    postgresql_where=call_history.c.alink_id.is_not(None),
 )
 sa.Index(
     "ix_call_history_service",
@@ -256,7 +268,7 @@ message = sa.Table(
     sa.Column("topic", sa.String, nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("accepted_ms", sa.BigInteger, nullable=False),
-    sa.Column("call_id", sa.String, nullable=False),
+    sa.Column("call_id", sa.String, nullable=False, index=True),
     sa.Index(None, "product_key", "device_name"),
     sa.Index(None, "accepted_ms"),
     sqlite_autoincrement=True,

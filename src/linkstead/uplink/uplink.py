@@ -92,12 +92,14 @@ class Uplink:
 
     def _take_reply(self, link: Link, topic: str, identifier: str, payload: bytes) -> None:
         """Bring the reply to an asynchronous service call, or to a property set, to its call."""
+        identifier = identifier.removeprefix("property/")
         try:
             reply = services.parse_reply(payload)
         except services.ReplyError as error:
             log.warning("reply not understood (6207): %s", error, extra=_fields(link, topic))
+            self._delivery.answer_malformed(link.origin, identifier, error.alink_id, topic, payload)
             return
-        self._delivery.answer(link.origin, identifier.removeprefix("property/"), reply, topic, payload)
+        self._delivery.answer(link.origin, identifier, reply, topic, payload)
 
     def refuse_too_large(self, link: Link, topic: str, payload_bytes: int) -> None:
         """Take notice of a publish over the size limit, already dropped. Kept with its call when it was an answer."""
