@@ -14,6 +14,7 @@ from linkstead.invocation import Call, CallHistory, CallJournal, Delivery, Route
 from linkstead.models import ModelShelf
 from linkstead.registry import PUBLIC_INSTANCE, AccessKey, DeviceKey, Registry, Scope
 from linkstead.sessions import SessionTable
+from linkstead.subscription import Subscriptions
 from linkstead.telemetry import TelemetryStore
 
 Profile = Literal["documented", "observed"]
@@ -70,6 +71,7 @@ class ActionContext:
     models: ModelShelf
     telemetry: TelemetryStore
     service_calls: ServiceCallStore
+    subscriptions: Subscriptions
     sessions: SessionTable
     router: Router
     delivery: Delivery

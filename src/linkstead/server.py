@@ -32,6 +32,7 @@ from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.registry import AccessKey, Account, Registry
 from linkstead.sessions import SessionTable
 from linkstead.store import SqliteStore, StoreUnusable
+from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, Subscriptions
 from linkstead.uplink import Uplink
 
 log = logging.getLogger(__name__)
@@ -154,6 +155,8 @@ class Server:
         self.router = LocalRouter(self.sessions, self.journal, self.clock)
         self.delivery = Delivery(self.sessions, self.journal, self.store, self.clock)
         self.sessions.observe(self.delivery)
+        self.forwarder = Forwarder(self.store, [GroupDestinations(self.store, self.registry)], self.clock, self.ids)
+        self.dispatcher = Dispatcher(self.store, self.clock)
         self.uplink = Uplink(
             self.router,
             self.sessions,
@@ -172,6 +175,7 @@ class Server:
             models=self.models,
             telemetry=self.store,
             service_calls=self.store,
+            subscriptions=Subscriptions(self.store, self.store, self.forwarder, self.dispatcher),
             sessions=self.sessions,
             router=self.router,
             delivery=self.delivery,
@@ -223,6 +227,7 @@ class Server:
         try:
             self.access_key = await self._prepare_key()
             await self.store.mark_all_offline(int(self.clock.time_s() * 1000))
+            await self.store.return_all_letters(int(self.clock.time_s() * 1000))
             self._registry_version = await self.store.registry_version()
             await self.delivery.restore()
             self.endpoints = Endpoints(
@@ -253,6 +258,8 @@ class Server:
         await self.gateway.close()
         await self.uplink.drain()
         await self.delivery.stop()
+        await self.forwarder.drain()
+        await self.dispatcher.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.store.close()
@@ -350,6 +357,8 @@ class Server:
             self._registry_version = version
             self.registry.forget_all()
             self.models.forget_all()
+            self.forwarder.forget_all()
+            self.dispatcher.wake_all()
 
     async def _keep_house(self) -> None:
         self.sessions.expire(self.clock.monotonic_s())

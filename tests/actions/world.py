@@ -20,6 +20,7 @@ from linkstead.models import ModelShelf
 from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Account, DeviceKey, Origin, Registry, Scope
 from linkstead.sessions import Ending, Receipt, Session, SessionTable
 from linkstead.store import SqliteStore
+from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, Subscriptions
 from linkstead.testing.clock import ManualClock
 from tests.fakes import FakeLink
 
@@ -116,6 +117,13 @@ class World:
         self.journal = CallJournal(self.store)
         self.delivery = Delivery(self.sessions, self.journal, self.store, self.clock)
         self.sessions.observe(self.delivery)
+        sources = [GroupDestinations(self.store, self.registry)]
+        self.subscriptions = Subscriptions(
+            self.store,
+            self.store,
+            Forwarder(self.store, sources, self.clock, self.ids),
+            Dispatcher(self.store, self.clock),
+        )
 
     @property
     def now_ms(self) -> int:
@@ -135,6 +143,7 @@ class World:
             models=self.models,
             telemetry=self.store,
             service_calls=self.store,
+            subscriptions=self.subscriptions,
             sessions=self.sessions,
             router=IdleRouter(),
             delivery=self.delivery,

@@ -17,6 +17,7 @@ from linkstead.models import ModelShelf
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.registry import Registry
 from linkstead.sessions import Link, SessionTable
+from linkstead.subscription import Subscriptions
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink import Uplink
 from tests.simulation.disk import Disk, MemoryStore
@@ -113,6 +114,7 @@ class Node:
             models=models,
             telemetry=telemetry,
             service_calls=cast("ServiceCallStore", store),
+            subscriptions=cast("Subscriptions", store),
             sessions=self.sessions,
             router=self.router,
             delivery=self.delivery,

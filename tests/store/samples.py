@@ -11,6 +11,7 @@ from linkstead.models import ThingModelVersion
 from linkstead.registry import AccessKey, Account, Device, DeviceKey, Instance, Product
 from linkstead.sessions import SavedMessage, SavedSession
 from linkstead.store.sql import SqlStore
+from linkstead.subscription import ConsumerGroup, Letter, Notice, NoticeKind, SubscribeRelation, destination_of
 from linkstead.telemetry import EventRecord, PropertyPoint, Span
 
 NOW_MS = 1_700_000_000_000
@@ -19,6 +20,8 @@ PRODUCT_KEY = "a1Lamp00001"
 SECRET = "a-Secret-nobody-may-see"
 LAMP = DeviceKey(PRODUCT_KEY, "lamp-0001")
 OTHER_LAMP = DeviceKey(PRODUCT_KEY, "lamp-0002")
+GROUP_ID = "Yw4EBEfPpwQA9GkAhSIH000100"
+DESTINATION, OTHER_DESTINATION = destination_of(ACCOUNT_ID, GROUP_ID), destination_of(ACCOUNT_ID, "DEFAULT_GROUP")
 ALWAYS = Span(0, 2 * NOW_MS, ascending=True, limit=1_000)
 
 
@@ -162,6 +165,41 @@ def a_model_version(version: str = "1.0", **fields: Any) -> ThingModelVersion:
         "document": '{"properties":[{"name":"Helligkeit 灯"}]}',
     }
     return ThingModelVersion(version=version, **(given | fields))
+
+
+def a_group(group_id: str = GROUP_ID, **fields: Any) -> ConsumerGroup:
+    given: dict[str, Any] = {"account_id": ACCOUNT_ID, "group_name": f"name of {group_id}", "created_ms": NOW_MS}
+    return ConsumerGroup(group_id, **(given | fields))
+
+
+def a_relation(product_key: str = PRODUCT_KEY, **fields: Any) -> SubscribeRelation:
+    given: dict[str, Any] = {
+        "type": "AMQP",
+        "kinds": frozenset({NoticeKind.DEVICE_DATA, NoticeKind.STATUS_CHANGE}),
+        "group_ids": (GROUP_ID, "DEFAULT_GROUP"),
+    }
+    return SubscribeRelation(product_key, **(given | fields))
+
+
+def a_notice(number: int = 1, **fields: Any) -> Notice:
+    """A message of a lamp; its id and what it says are made of `number`."""
+    given: dict[str, Any] = {
+        "account_id": ACCOUNT_ID,
+        "key": LAMP,
+        "kind": NoticeKind.DEVICE_DATA,
+        "topic": f"/{PRODUCT_KEY}/lamp-0001/thing/event/property/post",
+        "payload": b"notice %d" % number,
+        "message_id": number,
+        "generated_ms": NOW_MS,
+        "qos": 1,
+    }
+    return Notice(**(given | fields))
+
+
+def a_letter(row_id: int, number: int = 1, attempts: int = 1, **fields: Any) -> Letter:
+    """The letter that a notice becomes."""
+    notice = a_notice(number, **fields)
+    return Letter(row_id, notice.message_id, notice.topic, notice.payload, notice.generated_ms, notice.qos, attempts)
 
 
 async def add_lamps(store: SqlStore, *names: str) -> None:

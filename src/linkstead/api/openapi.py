@@ -32,6 +32,7 @@ from linkstead.invocation import (
 from linkstead.models import ModelShelf
 from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Registry, Scope
 from linkstead.sessions import SessionTable
+from linkstead.subscription import Subscriptions
 from linkstead.telemetry import TelemetryStore
 
 log = logging.getLogger(__name__)
@@ -81,8 +82,8 @@ class OpenApi:
 
     Args:
         actions: every action served, by name.
-        registry, models, telemetry, service_calls, sessions, router, delivery, journal, history, clock, ids: what
-            actions reach.
+        registry, models, telemetry, service_calls, subscriptions, sessions, router, delivery, journal, history, clock,
+            ids: what actions reach.
         nonces: replay protection.
         quotas: requests per second.
         behaviour: the switches that change answers.
@@ -98,6 +99,7 @@ class OpenApi:
         models: ModelShelf,
         telemetry: TelemetryStore,
         service_calls: ServiceCallStore,
+        subscriptions: Subscriptions,
         sessions: SessionTable,
         router: Router,
         delivery: Delivery,
@@ -116,6 +118,7 @@ class OpenApi:
         self._models = models
         self._telemetry = telemetry
         self._service_calls = service_calls
+        self._subscriptions = subscriptions
         self._sessions = sessions
         self._router = router
         self._delivery = delivery
@@ -214,6 +217,7 @@ class OpenApi:
             models=self._models,
             telemetry=self._telemetry,
             service_calls=self._service_calls,
+            subscriptions=self._subscriptions,
             sessions=self._sessions,
             router=self._router,
             delivery=self._delivery,

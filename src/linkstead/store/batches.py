@@ -16,11 +16,13 @@ import sqlalchemy as sa
 from linkstead.clock import Clock, Timer
 from linkstead.invocation import Call
 from linkstead.registry import DeviceKey, PresenceChange
+from linkstead.store.backlog import LetterNote, NoticeNote, add_letters, write_letter_notes
 from linkstead.store.history import CallRow, encode_call, write_calls
 from linkstead.store.presence import PresenceNote, write_presence
 from linkstead.store.sessions import SessionNote, drop_messages, write_sessions
 from linkstead.store.telemetry import measure_report, newest, write_events, write_points, write_present
 from linkstead.store.waiting import Notes, Queue, Waiting
+from linkstead.subscription import Notice
 from linkstead.telemetry import EventRecord, PropertyPoint
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,12 @@ REPORT_QUEUE_MAX = 50_000
 REPORT_QUEUE_BYTES_MAX = 64 * 1024 * 1024
 """Bytes of these; beyond it likewise."""
 
+NOTICE_QUEUE_MAX = 50_000
+"""Notices for subscribers not written yet; beyond it the one that waits longest is dropped and counted."""
+
+NOTICE_QUEUE_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of these; beyond it likewise."""
+
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 10.0
 """Wait after the first failure; it doubles with each that follows, up to the second figure."""
 
@@ -63,6 +71,8 @@ class Batch:
     present: Sequence[PropertyPoint]
     sessions: Sequence[SessionNote]
     dropped_messages: Sequence[int]
+    notices: Sequence[NoticeNote]
+    letters: Sequence[LetterNote]
 
 
 Write = Callable[[Batch], Awaitable[None]]
@@ -82,7 +92,7 @@ class _Dropped:
         now_s = self._clock.monotonic_s()
         if now_s - self._logged_s >= DROPPED_LOGGED_EVERY_S:
             self._logged_s = now_s
-            log.warning("%s dropped from the history since the start: %d", self._what, self.count)
+            log.warning("%s since the start: %d", self._what, self.count)
 
 
 class Batches:
@@ -96,8 +106,8 @@ class Batches:
     def __init__(self, clock: Clock, write: Write) -> None:
         self._clock = clock
         self._write = write
-        self._dropped_calls = _Dropped("calls", clock)
-        self._dropped_reports = _Dropped("reports of devices", clock)
+        self._dropped_calls = _Dropped("calls dropped from the history", clock)
+        self._dropped_reports = _Dropped("reports of devices dropped from the history", clock)
         # Evidence may be added to a call while it waits, so with each goes what it counts for.
         self._calls, self._accepted = (
             Queue[str, Call](HISTORY_QUEUE_MAX, HISTORY_QUEUE_BYTES_MAX, self._dropped_calls.add_one) for _ in range(2)
@@ -105,6 +115,11 @@ class Batches:
         self._reports: Queue[int, PropertyPoint | EventRecord] = Queue(
             REPORT_QUEUE_MAX, REPORT_QUEUE_BYTES_MAX, self._dropped_reports.add_one
         )
+        self._dropped_notices = _Dropped("messages for subscribers dropped", clock)
+        self._notices: Queue[int, NoticeNote] = Queue(
+            NOTICE_QUEUE_MAX, NOTICE_QUEUE_BYTES_MAX, self._dropped_notices.add_one
+        )
+        self._letters: Notes[int, LetterNote] = Notes(LetterNote.then)
         self._presence: Notes[DeviceKey, PresenceNote] = Notes(PresenceNote.then)
         self._present: Notes[tuple[DeviceKey, str], PropertyPoint] = Notes(newest)
         self._sessions: Notes[DeviceKey, SessionNote] = Notes(lambda _, later: later)
@@ -117,8 +132,11 @@ class Batches:
             "present values": self._present,
             "sessions": self._sessions,
             "messages to forget": self._dropped_messages,
+            "notices": self._notices,
+            "letters": self._letters,
         }
         self._report_number = count()
+        self._notice_number = count()
         self._written_count = 0
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -140,6 +158,11 @@ class Batches:
     def reports_dropped(self) -> int:
         """Values and events that were never written into the history."""
         return self._dropped_reports.count
+
+    @property
+    def notices_dropped(self) -> int:
+        """Notices that no subscriber will be told of."""
+        return self._dropped_notices.count
 
     @property
     def written_count(self) -> int:
@@ -204,6 +227,26 @@ class Batches:
         if not self._is_closed:
             self._dropped_messages.add(row_id, row_id)
             self._arm_for(self._dropped_messages)
+
+    def record_notice(self, destinations: Sequence[str], notice: Notice) -> None:
+        """Keep a notice to be written for each destination, together with the calls recorded before it."""
+        if self._is_closed:
+            self._dropped_notices.add_one()
+            return
+        note = NoticeNote(tuple(destinations), notice)
+        self._notices.add(next(self._notice_number), note, note.size_bytes)
+        self._arm_for(self._notices)
+
+    def record_letter(self, note: LetterNote) -> None:
+        """Keep in mind what became of a letter."""
+        if not self._is_closed:
+            self._letters.add(note.row_id, note)
+            self._arm_for(self._letters)
+
+    @property
+    def has_letters(self) -> bool:
+        """True while what became of some letter is not written yet."""
+        return len(self._letters) > 0
 
     def forget_device(self, key: DeviceKey) -> None:
         """Let go of what waits for a device that was deleted."""
@@ -277,16 +320,18 @@ class Batches:
             self._arm()
 
     async def _write_batch(self) -> bool:
-        accepted = self._take_calls(self._accepted)
-        # A message is never forgotten before what became of its call is written.
-        is_forgetting = not self._accepted.ready_count
+        # A notice may tell how an asynchronous call ended: both are written, or neither. So of these two kinds all that
+        # waits is taken, which is more than a batch's rows only after the database could not write for a while. Nor is
+        # a message ever forgotten before what became of its call is written.
         batch = Batch(
-            calls=accepted + self._take_calls(self._calls),
+            calls=self._take_calls(self._accepted, self._accepted.ready_count) + self._take_calls(self._calls),
+            notices=[note for _, note in self._notices.take(self._notices.ready_count)],
+            letters=self._letters.take(BATCH_ROWS),
             reports=[report for _, report in self._reports.take(BATCH_ROWS)],
             presence=self._presence.take(BATCH_ROWS),
             present=self._present.take(BATCH_ROWS),
             sessions=self._sessions.take(BATCH_ROWS),
-            dropped_messages=self._dropped_messages.take(BATCH_ROWS if is_forgetting else 0),
+            dropped_messages=self._dropped_messages.take(BATCH_ROWS),
         )
         try:
             if any(getattr(batch, field.name) for field in fields(batch)):
@@ -307,9 +352,9 @@ class Batches:
         return True
 
     @staticmethod
-    def _take_calls(calls: Queue[str, Call]) -> list[CallRow]:
+    def _take_calls(calls: Queue[str, Call], limit: int = BATCH_ROWS) -> list[CallRow]:
         rows = []
-        for name, call in calls.take(BATCH_ROWS):
+        for name, call in calls.take(limit):
             try:
                 rows.append(encode_call(call))
             except (ValueError, OverflowError):
@@ -336,3 +381,7 @@ def write_batch(connection: sa.Connection, batch: Batch) -> None:
         write_sessions(connection, batch.sessions)
     if batch.dropped_messages:
         drop_messages(connection, batch.dropped_messages)
+    if batch.notices:
+        add_letters(connection, batch.notices)
+    if batch.letters:
+        write_letter_notes(connection, batch.letters)

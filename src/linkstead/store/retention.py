@@ -5,7 +5,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from linkstead.registry import DeviceKey
-from linkstead.store.tables import call_history, device_id_of, event_history, property_history
+from linkstead.store.tables import call_history, device_id_of, event_history, letter, property_history
 
 CALL_HISTORY_DAYS = 30
 CALL_HISTORY_ROWS_MAX = 1_000_000
@@ -19,6 +19,15 @@ TELEMETRY_ROWS_MAX = 5_000_000
 """Values of properties kept, and events likewise; older than `TELEMETRY_DAYS`, or the oldest beyond it, are deleted.
 
 Source of the days: `cloud-api.md` 9.6.
+"""
+
+LETTER_DAYS = 1
+LETTERS_OF_A_DESTINATION_MAX = 1_000_000
+LETTERS_MAX = 10_000_000
+"""Letters that wait for a consumer group or a webhook; older than `LETTER_DAYS`, or the oldest beyond it, are deleted.
+
+Those that wait for nobody any longer are left alone. Source of the day: `device-protocol.md` 8.1, which names a hundred
+million for an account; that would fill most disks.
 """
 
 PRUNED_PER_TRANSACTION_MAX = 2_000
@@ -75,6 +84,39 @@ def prune_excess_reports(connection: sa.Connection, table: sa.Table, excess: int
     """Delete up to `excess` values or events, those that came first; at most `PRUNED_PER_TRANSACTION_MAX`."""
     # In the order they came, not by time: a device whose clock is ahead would crowd out all the others.
     return _delete(connection, table, sa.select(table.c.id).order_by(table.c.id), excess)
+
+
+def prune_old_letters(connection: sa.Connection, now_ms: int) -> int:
+    """Delete up to `PRUNED_PER_TRANSACTION_MAX` of the letters that are too old; returns how many."""
+    too_old = letter.c.generated_ms < now_ms - LETTER_DAYS * DAY_MS
+    doomed = sa.select(letter.c.id).where(too_old, letter.c.is_dead.is_(False)).order_by(letter.c.generated_ms)
+    return _delete(connection, letter, doomed)
+
+
+def list_crowded(connection: sa.Connection) -> list[tuple[str, int]]:
+    """The destinations for which more wait than `LETTERS_OF_A_DESTINATION_MAX`, each with the excess."""
+    # Counting reads the whole index, so that is left alone where the ids show that there cannot be too many.
+    if not count_excess(connection, letter, LETTERS_OF_A_DESTINATION_MAX):
+        return []
+    number = sa.func.count()
+    statement = (
+        sa.select(letter.c.destination, number - LETTERS_OF_A_DESTINATION_MAX)
+        .where(letter.c.is_dead.is_(False))
+        .group_by(letter.c.destination)
+        .having(number > LETTERS_OF_A_DESTINATION_MAX)
+    )
+    return [(destination, excess) for destination, excess in connection.execute(statement)]
+
+
+def prune_excess_letters(connection: sa.Connection, destination: str | None, excess: int) -> int:
+    """Delete up to `excess` letters, the oldest first, of one destination or of all; at most a transaction's worth."""
+    doomed = sa.select(letter.c.id).where(letter.c.is_dead.is_(False))
+    if destination is None:
+        doomed = doomed.order_by(letter.c.id)
+    else:
+        # That which is due longest is the oldest, or nearly; so they stand in an index.
+        doomed = doomed.where(letter.c.destination == destination).order_by(letter.c.due_ms, letter.c.id)
+    return _delete(connection, letter, doomed, excess)
 
 
 def prune_reports_of(connection: sa.Connection, key: DeviceKey) -> int:

@@ -1,7 +1,7 @@
 """A store in an SQL database: what is the same on every engine."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
@@ -24,10 +24,21 @@ from linkstead.registry import (
     Store,
 )
 from linkstead.sessions import SavedMessage, SavedSession, SessionStore
-from linkstead.store import history, models, presence, retention, sessions, statements, telemetry
+from linkstead.store import (
+    backlog,
+    history,
+    models,
+    presence,
+    retention,
+    sessions,
+    statements,
+    subscriptions,
+    telemetry,
+)
 from linkstead.store.batches import Batch, Batches, write_batch
 from linkstead.store.commits import Commits, Outcome, Wish, write_together
-from linkstead.store.tables import INTEGER_MAX, call_history
+from linkstead.store.tables import INTEGER_MAX, call_history, letter
+from linkstead.subscription import BacklogStore, ConsumerGroup, GroupStore, Letter, Notice, SubscribeRelation
 from linkstead.telemetry import DesiredProperty, EventRecord, PropertyPoint, Span, TelemetryStore
 
 Given = ParamSpec("Given")
@@ -40,7 +51,18 @@ class StoreUnusable(Exception):
     """The database cannot be opened; the message says which one and why."""
 
 
-class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, CallHistory, ServiceCallStore, ABC):
+class SqlStore(
+    Store,
+    ThingModelStore,
+    TelemetryStore,
+    SessionStore,
+    CallStore,
+    CallHistory,
+    ServiceCallStore,
+    GroupStore,
+    BacklogStore,
+    ABC,
+):
     """All that outlives the process. An engine brings the abstract methods.
 
     What the methods without a description do is told by their ports.
@@ -52,6 +74,8 @@ class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, 
     def __init__(self, clock: Clock) -> None:
         self._batches = Batches(clock, self._write_batch)
         self._commits = Commits(self._write_together)
+        self._letter_watchers: list[Callable[[Collection[str]], None]] = []
+        self._letters_pruned = 0
 
     async def open(self) -> None:
         """Connect, and bring the tables up to date.
@@ -108,6 +132,15 @@ class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, 
         """Values and events that are missing in the history since the store was opened."""
         return self._batches.reports_dropped
 
+    @property
+    def letters_dropped(self) -> int:
+        """Messages for subscribers that were forgotten before they were delivered, since the store was opened.
+
+        One that was never written counts once, whoever subscribed; one that grew too old, or was the oldest of too
+        many, counts for each destination.
+        """
+        return self._batches.notices_dropped + self._letters_pruned
+
     async def close(self) -> None:
         """Write what waits and disconnect. What is recorded afterwards is dropped."""
         await self._commits.close()
@@ -120,6 +153,10 @@ class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, 
 
     async def _write_batch(self, batch: Batch) -> None:
         await self._write_soon(write_batch, batch)
+        if batch.notices:
+            destinations = {destination for note in batch.notices for destination in note.destinations}
+            for tell in self._letter_watchers:
+                tell(destinations)
 
     async def mark_all_offline(self, at_ms: int) -> None:
         """Write down as gone offline at `at_ms` the devices that a server which died left written down as online."""
@@ -130,7 +167,7 @@ class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, 
         pruned = await self._prune_calls(now_ms)
         for table in retention.REPORT_TABLES:
             pruned += await self._prune_reports(table, now_ms)
-        return pruned
+        return pruned + await self._prune_letters(now_ms)
 
     async def _prune_calls(self, now_ms: int) -> int:
         excess = await self._read(retention.count_excess, call_history, retention.CALL_HISTORY_ROWS_MAX)
@@ -153,6 +190,26 @@ class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, 
             part = await self._write_soon(retention.prune_excess_reports, table, excess)
             pruned += part
             excess -= part or excess
+        return pruned
+
+    async def _prune_letters(self, now_ms: int) -> int:
+        pruned = 0
+        while part := await self._write_soon(retention.prune_old_letters, now_ms):
+            pruned += part
+        for destination, excess in await self._read(retention.list_crowded):
+            pruned += await self._prune_excess_letters(destination, excess)
+        excess = await self._read(retention.count_excess, letter, retention.LETTERS_MAX)
+        pruned += await self._prune_excess_letters(None, excess)
+        self._letters_pruned += pruned
+        return pruned
+
+    async def _prune_excess_letters(self, destination: str | None, excess: int) -> int:
+        pruned = 0
+        while excess > pruned:
+            part = await self._write_soon(retention.prune_excess_letters, destination, excess - pruned)
+            if not part:
+                break
+            pruned += part
         return pruned
 
     def record_call(self, call: Call) -> None:
@@ -308,6 +365,84 @@ class SqlStore(Store, ThingModelStore, TelemetryStore, SessionStore, CallStore, 
 
     async def list_thing_model_versions(self, product_key: str) -> list[ThingModelVersion]:
         return await self._read(models.list_versions, product_key)
+
+    async def add_consumer_group(self, group: ConsumerGroup) -> None:
+        await self._write(subscriptions.add_group, group)
+
+    async def find_consumer_group(self, account_id: str, group_id: str) -> ConsumerGroup | None:
+        return await self._read(subscriptions.find_group, account_id, group_id)
+
+    async def list_consumer_groups(
+        self, account_id: str, name_part: str | None, offset: int, limit: int
+    ) -> Page[ConsumerGroup]:
+        return await self._read(subscriptions.list_groups, account_id, name_part, offset, limit)
+
+    async def rename_consumer_group(self, account_id: str, group_id: str, group_name: str) -> bool:
+        return await self._write(subscriptions.rename_group, account_id, group_id, group_name)
+
+    async def delete_consumer_group(self, account_id: str, group_id: str) -> bool:
+        group = await self.find_consumer_group(account_id, group_id)
+        if group is None or not await self._write(subscriptions.delete_group, account_id, group_id):
+            return False
+        await self.clear_letters(group.destination)
+        return True
+
+    async def find_relation(self, product_key: str) -> SubscribeRelation | None:
+        return await self._read(subscriptions.find_relation, product_key)
+
+    async def add_relation(self, relation: SubscribeRelation) -> None:
+        try:
+            await self._write(subscriptions.add_relation, relation)
+        except IntegrityError:
+            # The product is all that a subscription refers to.
+            raise ProductGone from None
+
+    async def update_relation(self, relation: SubscribeRelation) -> bool:
+        return await self._write(subscriptions.update_relation, relation)
+
+    async def delete_relation(self, product_key: str) -> bool:
+        return await self._write(subscriptions.delete_relation, product_key)
+
+    async def list_relations(self, account_id: str) -> list[SubscribeRelation]:
+        return await self._read(subscriptions.list_relations, account_id)
+
+    def watch_letters(self, tell: Callable[[Collection[str]], None]) -> None:
+        self._letter_watchers.append(tell)
+
+    def record_notice(self, destinations: Sequence[str], notice: Notice) -> None:
+        self._batches.record_notice(destinations, notice)
+
+    async def lease_letters(self, destination: str, limit: int, now_ms: int, until_ms: int) -> list[Letter]:
+        if self._batches.has_letters:
+            # One that was given back a moment ago may be had at once, one that was delivered never again.
+            await self.flush()
+        return await self._write_soon(backlog.lease_letters, destination, limit, now_ms, until_ms)
+
+    def acknowledge_letter(self, row_id: int) -> None:
+        self._batches.record_letter(backlog.LetterNote(row_id, None))
+
+    def return_letter(self, row_id: int, due_ms: int) -> None:
+        self._batches.record_letter(backlog.LetterNote(row_id, due_ms))
+
+    async def next_due_ms(self, destination: str) -> int | None:
+        if self._batches.has_letters:
+            await self.flush()
+        return await self._read(backlog.next_due_ms, destination)
+
+    async def count_letters(self, destination: str) -> int:
+        await self.flush()
+        return await self._read(backlog.count_letters, destination)
+
+    async def clear_letters(self, destination: str) -> None:
+        await self.flush()
+        last_id = await self._read(backlog.last_letter_id)
+        # There may be many: a part at a time, so that no other write waits for all of it.
+        part_max = retention.PRUNED_PER_TRANSACTION_MAX
+        while await self._write_soon(backlog.clear_letters, destination, last_id, part_max) == part_max:
+            pass
+
+    async def return_all_letters(self, now_ms: int) -> None:
+        await self._write_soon(backlog.return_all_letters, now_ms)
 
     async def add_account(self, account: Account) -> None:
         await self._write(statements.add_account, account)

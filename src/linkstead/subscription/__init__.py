@@ -3,9 +3,11 @@
 from linkstead.subscription.dispatch import (
     Attachment,
     Consumer,
+    ConsumerStatus,
     Dispatcher,
     TooManyConsumers,
 )
+from linkstead.subscription.forwarder import DestinationSource, Forwarder, GroupDestinations
 from linkstead.subscription.records import (
     DEFAULT_GROUP_ID,
     ConsumerGroup,
@@ -14,8 +16,10 @@ from linkstead.subscription.records import (
     NoticeKind,
     NoticeSink,
     SubscribeRelation,
+    destination_of,
 )
 from linkstead.subscription.store import BacklogStore, GroupStore
+from linkstead.subscription.subscriptions import Subscriptions
 
 __all__ = [
     "DEFAULT_GROUP_ID",
@@ -23,12 +27,18 @@ __all__ = [
     "BacklogStore",
     "Consumer",
     "ConsumerGroup",
+    "ConsumerStatus",
+    "DestinationSource",
     "Dispatcher",
+    "Forwarder",
+    "GroupDestinations",
     "GroupStore",
     "Letter",
     "Notice",
     "NoticeKind",
     "NoticeSink",
     "SubscribeRelation",
+    "Subscriptions",
     "TooManyConsumers",
+    "destination_of",
 ]

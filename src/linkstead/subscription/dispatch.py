@@ -1,9 +1,40 @@
-"""Handing out the backlog: to each consumer as much as it has credit for, and again what was not settled."""
+"""Handing out the backlog: to each consumer as much as it has credit for, and again what was not settled.
 
-from collections.abc import Sequence
+A letter is leased from the backlog before it is handed out, for as long as its consumer has to settle it and until it
+would be delivered again: whoever dies holding letters, consumer or process, delays them and loses none. In memory are
+those that consumers hold, never the backlog.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.subscription.records import Letter
+from linkstead.subscription.store import BacklogStore
+
+log = logging.getLogger(__name__)
+
+CONSUMERS_OF_A_DESTINATION_MAX = 64
+"""Source: `device-protocol.md` 8.1, consumers per group."""
+
+LETTERS_OF_A_CONSUMER_MAX = 1_000
+"""Letters that a consumer holds unsettled at once, whatever its credit."""
+
+LEASE_LETTERS_MAX = 250
+"""Letters read from the backlog at a time."""
+
+SETTLE_S = 30.0
+"""How long a consumer has to settle a letter before it is delivered again. Source: `device-protocol.md` 8.1."""
+
+REDELIVERY_S = 60.0
+"""How long a letter rests that was not taken. Source: `device-protocol.md` 8.1."""
+
+RETRY_S = 1.0
+"""Wait after the backlog could not be read."""
 
 
 class TooManyConsumers(Exception):
@@ -20,27 +51,301 @@ class Consumer(Protocol):
         """Send these, never more than the credit granted; each is settled later by the attachment."""
 
 
-class Attachment(Protocol):
-    """A consumer's place at a destination."""
+@dataclass(frozen=True, slots=True)
+class ConsumerStatus:
+    """A consumer that is attached, since when, and what it settled and holds."""
+
+    client_id: str
+    peer: str
+    attached_ms: int
+    accepted_count: int
+    held_count: int
+    last_accepted_ms: int
+    """0 where it accepted none."""
+
+
+class Attachment:
+    """A consumer's place at a destination; made by `Dispatcher.attach`."""
+
+    def __init__(self, desk: "_Desk", consumer: Consumer, clock: Clock) -> None:
+        self.consumer = consumer
+        self._desk = desk
+        self._clock = clock
+        self._credit = 0
+        self._attached_ms = milliseconds(clock.time_s())
+        self._accepted_count = 0
+        self._last_accepted_ms = 0
+        # Letters it holds, and until when it has to settle each: handed out in order, so the first falls due first.
+        self._held: OrderedDict[int, float] = OrderedDict()
+        self._timer: Timer | None = None
+        self._is_detached = False
+
+    @property
+    def wanted_count(self) -> int:
+        """How many letters it takes now."""
+        return min(self._credit, LETTERS_OF_A_CONSUMER_MAX - len(self._held))
+
+    @property
+    def status(self) -> ConsumerStatus:
+        """What is to be said of the consumer."""
+        return ConsumerStatus(
+            self.consumer.client_id,
+            self.consumer.peer,
+            self._attached_ms,
+            self._accepted_count,
+            len(self._held),
+            self._last_accepted_ms,
+        )
 
     def grant(self, credit: int) -> None:
         """How many letters the consumer takes from now on, beside those it has; replaces what was granted before."""
+        if not self._is_detached:
+            self._credit = credit
+            self._desk.wake()
 
     def accept(self, letter: Letter) -> None:
-        """The letter was delivered: it is forgotten."""
+        """The letter was delivered: it is forgotten, though it came too late and is delivered to another meanwhile."""
+        self._accepted_count += 1
+        self._last_accepted_ms = milliseconds(self._clock.time_s())
+        self._desk.backlog.acknowledge_letter(letter.row_id)
+        self._settle(letter)
 
     def release(self, letter: Letter) -> None:
-        """The letter was not taken: it is delivered again, to anybody, about a minute later."""
+        """The letter was not taken: it is delivered again, to anybody, `REDELIVERY_S` later.
+
+        Nothing becomes of one that the consumer does not hold any longer.
+        """
+        if letter.row_id in self._held:
+            self._desk.give_back(letter.row_id, REDELIVERY_S)
+            self._settle(letter)
 
     def detach(self) -> None:
-        """The consumer is gone; what it had and did not settle is delivered again."""
+        """The consumer is gone; what it had and did not settle is delivered again, at once where somebody takes it."""
+        if self._is_detached:
+            return
+        self._is_detached = True
+        self._credit = 0
+        self._disarm()
+        for row_id in self._held:
+            self._desk.give_back(row_id, 0.0)
+        self._held.clear()
+        self._desk.remove(self)
+
+    def hand_out(self, letters: Sequence[Letter]) -> None:
+        """Give the consumer letters that were leased for it."""
+        if self._is_detached:
+            for letter in letters:
+                self._desk.give_back(letter.row_id, 0.0)
+            return
+        self._credit -= len(letters)
+        until_s = self._clock.monotonic_s() + SETTLE_S
+        for letter in letters:
+            self._held[letter.row_id] = until_s
+        if self._timer is None:
+            self._timer = self._clock.call_later(SETTLE_S, self._expire)
+        self.consumer.take(letters)
+
+    def _settle(self, letter: Letter) -> None:
+        was_full = len(self._held) >= LETTERS_OF_A_CONSUMER_MAX
+        self._held.pop(letter.row_id, None)
+        if was_full:
+            self._desk.wake()
+
+    def _expire(self) -> None:
+        """Take back what was not settled in time. Its lease goes on for as long as it has to rest."""
+        self._timer = None
+        now_s = self._clock.monotonic_s()
+        while self._held:
+            row_id, until_s = next(iter(self._held.items()))
+            if until_s > now_s:
+                self._timer = self._clock.call_later(until_s - now_s, self._expire)
+                break
+            del self._held[row_id]
+        self._desk.wake()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
-class Dispatcher(Protocol):
-    """Hands letters to the consumers of each destination."""
+class Dispatcher:
+    """Hands letters to the consumers of each destination.
+
+    Args:
+        backlog: where they wait.
+        clock: when they are due.
+    """
+
+    def __init__(self, backlog: BacklogStore, clock: Clock) -> None:
+        self._backlog = backlog
+        self._clock = clock
+        self._desks: dict[str, _Desk] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+        # Wall time that stands on the disk, and never goes back here: what is due stays due.
+        self._ahead_s = clock.time_s() - clock.monotonic_s()
+        backlog.watch_letters(self._wake_some)
 
     def attach(self, destination: str, consumer: Consumer) -> Attachment:
         """Add a consumer, without credit. Raises TooManyConsumers."""
+        desk = self._desks.get(destination)
+        if desk is None:
+            desk = self._desks[destination] = _Desk(self, destination, self._backlog, self._clock)
+        elif len(desk.attachments) >= CONSUMERS_OF_A_DESTINATION_MAX:
+            raise TooManyConsumers
+        attachment = Attachment(desk, consumer, self._clock)
+        desk.attachments.append(attachment)
+        return attachment
 
     def wake(self, destination: str) -> None:
         """Something new waits for a destination."""
+        desk = self._desks.get(destination)
+        if desk is not None:
+            desk.wake()
+
+    def wake_all(self) -> None:
+        """Something new may wait for any destination: another process changed what is stored."""
+        self._wake_some(self._desks)
+
+    def consumers(self, destination: str) -> list[ConsumerStatus]:
+        """Who is attached to a destination, the longest first."""
+        desk = self._desks.get(destination)
+        return [attachment.status for attachment in desk.attachments] if desk is not None else []
+
+    async def stop(self) -> None:
+        """Detach every consumer, and return when nothing is being read any longer."""
+        self._is_stopping = True
+        for desk in list(self._desks.values()):
+            for attachment in list(desk.attachments):
+                attachment.detach()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def now_ms(self) -> int:
+        """The present moment: wall time that does not go back when the machine's clock is set back."""
+        now_s, monotonic_s = self._clock.time_s(), self._clock.monotonic_s()
+        self._ahead_s = max(self._ahead_s, now_s - monotonic_s)
+        return max(milliseconds(now_s), milliseconds(monotonic_s + self._ahead_s))
+
+    def start(self, desk: "_Desk") -> asyncio.Task[None] | None:
+        """Have a desk served, unless the server is stopping."""
+        if self._is_stopping:
+            return None
+        task = asyncio.get_running_loop().create_task(desk.serve())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def close(self, desk: "_Desk") -> None:
+        """Let go of a desk without consumers."""
+        self._desks.pop(desk.destination, None)
+
+    def _wake_some(self, destinations: Collection[str]) -> None:
+        for destination in list(destinations):
+            self.wake(destination)
+
+
+class _Desk:
+    """A destination with at least one consumer."""
+
+    def __init__(self, dispatcher: Dispatcher, destination: str, backlog: BacklogStore, clock: Clock) -> None:
+        self.destination = destination
+        self.backlog = backlog
+        self.attachments: list[Attachment] = []
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._turn = 0
+        self._task: asyncio.Task[None] | None = None
+        self._timer: Timer | None = None
+        self._is_woken = False
+
+    def wake(self) -> None:
+        """Look into the backlog, now or once more, if anybody takes letters."""
+        self._is_woken = True
+        if self._task is None and self._wanted_count:
+            self._disarm()
+            self._task = self._dispatcher.start(self)
+
+    def give_back(self, row_id: int, rest_s: float) -> None:
+        """Make a letter available again, `rest_s` from now."""
+        self.backlog.return_letter(row_id, self._dispatcher.now_ms() + milliseconds(rest_s))
+        # By its name: this desk may be closed, and others may have come to the destination since.
+        self._dispatcher.wake(self.destination)
+
+    def remove(self, attachment: Attachment) -> None:
+        """Take a consumer away."""
+        self.attachments.remove(attachment)
+        if not self.attachments:
+            self._disarm()
+            self._dispatcher.close(self)
+
+    @property
+    def _wanted_count(self) -> int:
+        return sum(attachment.wanted_count for attachment in self.attachments)
+
+    async def serve(self) -> None:
+        """Hand out what is due, until nothing is or nobody takes more; then come back when the next falls due."""
+        retry = False
+        try:
+            while wanted_count := self._wanted_count:
+                self._is_woken = False
+                now_ms = self._dispatcher.now_ms()
+                letters = await self.backlog.lease_letters(
+                    self.destination,
+                    min(wanted_count, LEASE_LETTERS_MAX),
+                    now_ms,
+                    now_ms + milliseconds(SETTLE_S + REDELIVERY_S),
+                )
+                if letters:
+                    self._hand_out(letters)
+                    continue
+                due_ms = await self.backlog.next_due_ms(self.destination)
+                now_ms = self._dispatcher.now_ms()
+                if not self._is_woken and (due_ms is None or due_ms > now_ms):
+                    self._arm(due_ms - now_ms if due_ms is not None else None)
+                    return
+        except Exception:
+            # Nobody waits for this to end: the log is told, and what was leased comes again when its lease ends.
+            log.exception("the backlog of a destination cannot be handed out", extra={"destination": self.destination})
+            retry = True
+        finally:
+            self._task = None
+        if retry:
+            self._arm(milliseconds(RETRY_S))
+
+    def _hand_out(self, letters: Sequence[Letter]) -> None:
+        """Share letters among those who take some: one each in turn, so that none has to wait for another."""
+        takers = [attachment for attachment in self.attachments if attachment.wanted_count > 0]
+        shares: list[list[Letter]] = [[] for _ in takers]
+        waiting = list(reversed(letters))
+        while waiting and takers:
+            is_taken = False
+            for _ in takers:
+                place = self._turn % len(takers)
+                self._turn += 1
+                if waiting and len(shares[place]) < takers[place].wanted_count:
+                    shares[place].append(waiting.pop())
+                    is_taken = True
+            if not is_taken:
+                break
+        for letter in waiting:
+            # While the backlog was read, somebody left or wants less.
+            self.give_back(letter.row_id, 0.0)
+        for taker, share in zip(takers, shares, strict=True):
+            if share:
+                taker.hand_out(share)
+
+    def _arm(self, delay_ms: int | None) -> None:
+        self._disarm()
+        if delay_ms is not None and self.attachments:
+            self._timer = self._clock.call_later(delay_ms / 1000, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self.wake()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

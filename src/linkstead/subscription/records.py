@@ -10,6 +10,11 @@ DEFAULT_GROUP_ID = "DEFAULT_GROUP"
 """The consumer group that every account has; it is not stored. Source: `device-protocol.md` 8.1."""
 
 
+def destination_of(account_id: str, group_id: str) -> str:
+    """A consumer group's name in the backlog; the default group has the same id in every account."""
+    return f"{account_id}/{group_id}"
+
+
 class NoticeKind(StrEnum):
     """What a message tells of; each is the name of a flag of a subscription, in snake_case and without `_flag`.
 
@@ -69,8 +74,8 @@ class ConsumerGroup:
 
     @property
     def destination(self) -> str:
-        """Its name in the backlog; the default group has the same id in every account."""
-        return f"{self.account_id}/{self.group_id}"
+        """Its name in the backlog."""
+        return destination_of(self.account_id, self.group_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The ports for what of server-side subscription is kept on the disk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from linkstead.registry import Page
@@ -51,6 +51,9 @@ class BacklogStore(Protocol):
 
     def record_notice(self, destinations: Sequence[str], notice: Notice) -> None:
         """Take a notice for each destination; returns at once. In the same batch as calls recorded with it."""
+
+    def watch_letters(self, tell: Callable[[Collection[str]], None]) -> None:
+        """Have `tell` called with their destinations each time that new letters are on the disk."""
 
     async def lease_letters(self, destination: str, limit: int, now_ms: int, until_ms: int) -> list[Letter]:
         """Hand out what is due at `now_ms`, the longest due first; nobody else gets it before `until_ms`."""

@@ -1,0 +1,205 @@
+"""From a notice to letters: who subscribed to what is kept at hand, so that telling them waits for nothing.
+
+What is at hand may be a moment old: while the latest is read, the earlier one goes on being used. Only notices of a
+product of which nothing is at hand wait for the store, those of one product in the order they came.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from linkstead.clock import Clock, milliseconds
+from linkstead.ids import Ids
+from linkstead.registry import DeviceKey, Registry
+from linkstead.subscription.records import Notice, NoticeKind, destination_of
+from linkstead.subscription.store import BacklogStore, GroupStore
+
+log = logging.getLogger(__name__)
+
+PRODUCTS_CACHED_MAX = 10_000
+"""Products whose subscribers are kept at hand; the one unused for longest goes first."""
+
+WAITING_NOTICES_MAX = 10_000
+"""Notices that wait until it is known who subscribed; one more is dropped and counted."""
+
+WAITING_BYTES_MAX = 16 * 1024 * 1024
+"""Payload bytes of these; likewise."""
+
+READ_RETRY_S = 1.0
+"""Wait after the store could not tell who subscribed."""
+
+DROPPED_LOGGED_EVERY_S = 60.0
+
+
+class DestinationSource(Protocol):
+    """Knows destinations of a kind: consumer groups, or webhooks."""
+
+    async def destinations(self, product_key: str) -> Mapping[NoticeKind, Sequence[str]]:
+        """Who is to be told of what of a product, as names in the backlog. What nobody is told of is left out."""
+
+
+class GroupDestinations:
+    """Implements `DestinationSource` for consumer groups."""
+
+    def __init__(self, groups: GroupStore, registry: Registry) -> None:
+        self._groups = groups
+        self._registry = registry
+
+    async def destinations(self, product_key: str) -> Mapping[NoticeKind, Sequence[str]]:
+        """See `DestinationSource.destinations`."""
+        relation = await self._groups.find_relation(product_key)
+        if relation is None or not relation.group_ids:
+            return {}
+        product = await self._registry.find_product(product_key)
+        if product is None:
+            return {}
+        names = [destination_of(product.account_id, group_id) for group_id in relation.group_ids]
+        return dict.fromkeys(relation.kinds, names)
+
+
+@dataclass(slots=True)
+class _Known:
+    """Who is told of what of a product, as it was in an epoch."""
+
+    destinations: Mapping[NoticeKind, tuple[str, ...]]
+    epoch: int
+
+
+class Forwarder:
+    """Implements `NoticeSink`: writes each notice into the backlog of everybody who subscribed to it.
+
+    Args:
+        backlog: where letters wait.
+        sources: who subscribed.
+        clock, ids: the moment and the message id of each notice.
+    """
+
+    def __init__(self, backlog: BacklogStore, sources: Sequence[DestinationSource], clock: Clock, ids: Ids) -> None:
+        self._backlog = backlog
+        self._sources = sources
+        self._clock = clock
+        self._ids = ids
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._epoch = 0
+        # Of each product that is being read, the notices that wait for it.
+        self._reads: dict[str, list[Notice]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting_count = 0
+        self._waiting_bytes = 0
+        self._dropped_count = 0
+        self._logged_s = -DROPPED_LOGGED_EVERY_S
+        self._is_draining = False
+
+    @property
+    def dropped_count(self) -> int:
+        """Notices dropped at a bound since the start."""
+        return self._dropped_count
+
+    @property
+    def waiting_count(self) -> int:
+        """Notices that wait until it is known who subscribed."""
+        return self._waiting_count
+
+    def wants(self, product_key: str, kind: NoticeKind) -> bool:
+        """See `NoticeSink.wants`."""
+        known = self._look_up(product_key)
+        return known is None or kind in known.destinations
+
+    def forward(
+        self, account_id: str, key: DeviceKey, kind: NoticeKind, topic: str, payload: bytes, qos: int = 0
+    ) -> None:
+        """See `NoticeSink.forward`."""
+        known = self._look_up(key.product_key)
+        if known is not None and kind not in known.destinations:
+            return
+        now_ms = milliseconds(self._clock.time_s())
+        notice = Notice(account_id, key, kind, topic, payload, self._ids.message_id(), now_ms, qos)
+        if known is not None:
+            self._backlog.record_notice(known.destinations[kind], notice)
+        elif self._waiting_count >= WAITING_NOTICES_MAX or self._waiting_bytes + len(payload) > WAITING_BYTES_MAX:
+            self._drop(1)
+        else:
+            self._waiting_count += 1
+            self._waiting_bytes += len(payload)
+            self._reads[key.product_key].append(notice)
+
+    def forget(self, product_key: str) -> None:
+        """Drop what is at hand of a product whose subscription changed: what comes from now on goes by the new one."""
+        self._epoch += 1
+        self._known.pop(product_key, None)
+
+    def forget_all(self) -> None:
+        """Have everything read anew, each when it is wanted: another process may have changed subscriptions."""
+        self._epoch += 1
+
+    async def drain(self) -> None:
+        """Return when nothing waits for the store any longer; what the store cannot tell now is dropped."""
+        self._is_draining = True
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _look_up(self, product_key: str) -> _Known | None:
+        """What is at hand of a product; where that is nothing, or not the latest, it is being read then."""
+        known = self._known.get(product_key)
+        if known is not None:
+            self._known.move_to_end(product_key)
+            if known.epoch == self._epoch:
+                return known
+        if product_key not in self._reads:
+            waiting = self._reads[product_key] = []
+            task = asyncio.get_running_loop().create_task(self._run(product_key, waiting))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return known
+
+    async def _run(self, product_key: str, waiting: list[Notice]) -> None:
+        known = None
+        try:
+            known = await self._read(product_key)
+        finally:
+            del self._reads[product_key]
+            self._waiting_count -= len(waiting)
+            self._waiting_bytes -= sum(len(notice.payload) for notice in waiting)
+            if known is None:
+                self._drop(len(waiting))
+        if known is None:
+            return
+        self._known[product_key] = known
+        self._known.move_to_end(product_key)
+        if len(self._known) > PRODUCTS_CACHED_MAX:
+            self._known.popitem(last=False)
+        for notice in waiting:
+            names = known.destinations.get(notice.kind)
+            if names:
+                self._backlog.record_notice(names, notice)
+
+    async def _read(self, product_key: str) -> _Known | None:
+        """Ask every source; None when the store cannot tell and the server is stopping."""
+        while True:
+            epoch = self._epoch
+            merged: dict[NoticeKind, tuple[str, ...]] = {}
+            try:
+                for source in self._sources:
+                    for kind, names in (await source.destinations(product_key)).items():
+                        if names:
+                            merged[kind] = merged.get(kind, ()) + tuple(names)
+            except Exception:
+                # Nobody waits for the answer but notices: the log is told, and it is tried again.
+                log.exception("who subscribed to a product cannot be read", extra={"product_key": product_key})
+                if self._is_draining:
+                    return None
+                await self._clock.sleep(READ_RETRY_S)
+                continue
+            if epoch == self._epoch:
+                return _Known(merged, epoch)
+            # Something changed while we read: what was read may be the older subscription.
+
+    def _drop(self, count: int) -> None:
+        self._dropped_count += count
+        now_s = self._clock.monotonic_s()
+        if count and now_s - self._logged_s >= DROPPED_LOGGED_EVERY_S:
+            self._logged_s = now_s
+            log.warning("messages for subscribers dropped before it was known who they are: %d", self._dropped_count)
