@@ -7,7 +7,7 @@ import asyncio
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import count, islice
 from pathlib import Path
@@ -17,15 +17,18 @@ from sqlalchemy.exc import OperationalError
 from linkstead.invocation import CallFilter
 from linkstead.registry import AlreadyExists
 from linkstead.store import SqliteStore
+from linkstead.subscription import Dispatcher, Letter
 from linkstead.testing.clock import ManualClock
 from tests.store.samples import (
     ACCOUNT_ID,
+    DESTINATION,
     LAMP,
     PRODUCT_KEY,
     a_call,
     a_device,
     a_message,
     a_model_version,
+    a_notice,
     a_point,
     a_product,
     a_session,
@@ -38,6 +41,7 @@ DEVICES_TOGETHER = 3
 CALLERS = 8
 CALLS_TOGETHER = 2
 KEEPS_OF_A_CALLER = 25
+LETTERS_TOGETHER = 10
 
 
 def say(*words: object) -> None:
@@ -96,6 +100,32 @@ async def keep_some(path: Path, first: str) -> None:
     numbers = iter(range(int(first), int(first) + CALLERS * CALLS_TOGETHER * KEEPS_OF_A_CALLER))
     await asyncio.gather(*(keep_calls(store, numbers) for _ in range(CALLERS)))
     await store.close()
+
+
+async def hand_out_until_killed(path: Path, first: str) -> None:
+    """Record notices, hand them out, settle every second one: each is told of once it is on the disk, or settled."""
+    clock = ManualClock()
+    store = SqliteStore(path, clock)
+    await store.open()
+    await store.return_all_letters(int(clock.time_s() * 1000))
+    dispatcher = Dispatcher(store, clock)
+
+    class Taker:
+        client_id, peer = "client-1", "192.0.2.1:40000"
+
+        def take(self, letters: Sequence[Letter]) -> None:
+            for letter in letters:
+                if letter.message_id % 2:
+                    attachment.accept(letter)
+
+    attachment = dispatcher.attach(DESTINATION, Taker())
+    for number in count(int(first)):
+        attachment.grant(LETTERS_TOGETHER)
+        for place in range(LETTERS_TOGETHER):
+            store.record_notice([DESTINATION], a_notice(number * LETTERS_TOGETHER + place))
+        await store.flush()
+        for place in range(LETTERS_TOGETHER):
+            say("recorded", number * LETTERS_TOGETHER + place)
 
 
 async def add_names(path: Path, prefix: str) -> None:
@@ -165,6 +195,7 @@ PROGRAMS = {
         publish_until_killed,
         keep_until_killed,
         keep_some,
+        hand_out_until_killed,
         add_names,
         open_new_files,
         fill_the_disk,

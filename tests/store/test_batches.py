@@ -15,6 +15,8 @@ from linkstead.store.batches import (
     DROPPED_LOGGED_EVERY_S,
     HISTORY_QUEUE_BYTES_MAX,
     HISTORY_QUEUE_MAX,
+    NOTICE_QUEUE_BYTES_MAX,
+    NOTICE_QUEUE_MAX,
     REPORT_QUEUE_BYTES_MAX,
     REPORT_QUEUE_MAX,
     RETRY_S_MAX,
@@ -28,11 +30,13 @@ from linkstead.store.sessions import SessionNote
 from linkstead.telemetry import PropertyPoint
 from linkstead.testing.clock import ManualClock
 from tests.store.samples import (
+    DESTINATION,
     LAMP,
     NOW_MS,
     OTHER_LAMP,
     PRODUCT_KEY,
     a_call,
+    a_notice,
     a_point,
     a_session,
     an_event,
@@ -74,6 +78,10 @@ class Shelf:
         return [call.message_id for calls, _ in self.written for call in calls]
 
     @property
+    def notice_numbers(self) -> list[int]:
+        return [note.notice.message_id for batch in self.batches for note in batch.notices]
+
+    @property
     def report_times(self) -> list[int]:
         return [report.time_ms - NOW_MS for batch in self.batches for report in batch.reports]
 
@@ -97,6 +105,10 @@ class Setting:
 
     def report(self, *numbers: int, key: DeviceKey = LAMP) -> None:
         self.batches.record_reports([a_point(str(number), NOW_MS + number, key=key) for number in numbers])
+
+    def notify(self, *numbers: int, payload: bytes = b"") -> None:
+        for number in numbers:
+            self.batches.record_notice([DESTINATION], a_notice(number, payload=payload, topic=""))
 
     async def turn(self, seconds: float) -> None:
         """Turn the clock, and let what falls due run as far as it can."""
@@ -718,4 +730,72 @@ async def test_closing_writes_every_kind_and_then_takes_none(setting: Setting) -
     assert [isinstance(report, PropertyPoint) for report in batch.reports] == [True]
     assert (len(batch.present), len(batch.sessions), batch.dropped_messages) == (1, 1, [1])
     assert setting.batches.reports_dropped == 1
+    assert setting.clock.timer_count == 0
+
+
+async def test_a_notice_is_written_with_the_call_that_it_tells_of(setting: Setting) -> None:
+    """However many wait, and whatever waits before them."""
+    setting.shelf.is_broken = True
+    setting.record(*range(1, BATCH_ROWS + 2))
+    for number in range(2 * BATCH_ROWS):
+        setting.batches.record_call(an_open_call(number))
+        setting.notify(number)
+    assert not await setting.batches.flush()
+    setting.shelf.is_broken = False
+    await setting.turn(RETRY_S_MAX)
+    [first] = [batch for batch in setting.shelf.batches if batch.notices]
+    told = {note.notice.message_id for note in first.notices}
+    kept = {decode_call(row[RECORD]).message_id for row in first.calls if decode_call(row[RECORD]).is_asynchronous}
+    assert told == kept == set(range(2 * BATCH_ROWS))
+
+
+async def test_notices_wait_for_company_up_to_a_batch(setting: Setting) -> None:
+    setting.notify(1)
+    await setting.settle()
+    assert setting.shelf.notice_numbers == []
+    await setting.turn(BATCH_DELAY_S)
+    assert setting.shelf.notice_numbers == [1]
+    setting.notify(*range(2, BATCH_ROWS + 2))
+    await setting.settle()
+    assert setting.shelf.notice_numbers == list(range(1, BATCH_ROWS + 2))
+
+
+async def test_of_too_many_notices_the_oldest_are_dropped_and_counted(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting.shelf.is_broken = True
+    setting.notify(*range(NOTICE_QUEUE_MAX))
+    assert setting.batches.notices_dropped == 0
+    setting.notify(NOTICE_QUEUE_MAX)
+    assert setting.batches.notices_dropped == 1
+    assert "messages for subscribers dropped since the start: 1" in caplog.messages
+    setting.shelf.is_broken = False
+    assert await setting.batches.flush()
+    assert setting.shelf.notice_numbers == list(range(1, NOTICE_QUEUE_MAX + 1))
+
+
+async def test_of_too_large_notices_the_oldest_are_dropped_and_counted(setting: Setting) -> None:
+    half = bytes(NOTICE_QUEUE_BYTES_MAX // 2)
+    setting.notify(1, 2, payload=half)
+    assert setting.batches.notices_dropped == 0
+    setting.notify(3, payload=b"1")
+    assert setting.batches.notices_dropped == 1
+    assert await setting.batches.flush()
+    assert setting.shelf.notice_numbers == [2, 3]
+
+
+async def test_no_flood_of_calls_pushes_out_a_notice(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "HISTORY_QUEUE_MAX", 3)
+    flooded = Setting()
+    flooded.notify(1)
+    flooded.record(*range(10))
+    assert (flooded.batches.notices_dropped, flooded.batches.calls_dropped) == (0, 7)
+    assert await flooded.batches.flush()
+    assert flooded.shelf.notice_numbers == [1]
+
+
+async def test_notices_after_closing_are_counted_as_dropped(setting: Setting) -> None:
+    await setting.batches.close()
+    setting.notify(1)
+    assert setting.batches.notices_dropped == 1
     assert setting.clock.timer_count == 0

@@ -8,6 +8,7 @@ from linkstead.store import retention
 from linkstead.store.retention import (
     CALL_HISTORY_DAYS,
     DAY_MS,
+    LETTER_DAYS,
     PRUNED_PER_TRANSACTION_MAX,
     TELEMETRY_DAYS,
     count_excess,
@@ -18,10 +19,13 @@ from linkstead.telemetry import Span
 from tests.store.samples import (
     ACCOUNT_ID,
     ALWAYS,
+    DESTINATION,
     LAMP,
     NOW_MS,
+    OTHER_DESTINATION,
     OTHER_LAMP,
     a_call,
+    a_notice,
     a_point,
     add_lamps,
     an_event,
@@ -209,3 +213,74 @@ async def test_a_deleted_device_takes_all_its_reports_with_it(store: SqlStore) -
     assert await store.delete_device(LAMP)
     assert await store._read(count_excess, property_history, 0) == many
     assert len(await store.list_events(OTHER_LAMP, None, None, ALWAYS)) == 1
+
+
+async def letters(store: SqlStore, destination: str = DESTINATION) -> list[int]:
+    """The message ids of what waits, for ever leased then."""
+    return [letter.message_id for letter in await store.lease_letters(destination, 10_000, 9 * NOW_MS, 10 * NOW_MS)]
+
+
+async def test_letters_past_their_age_are_deleted_and_counted(store: SqlStore) -> None:
+    for number, generated_ms in ((1, NOW_MS - 1), (2, NOW_MS)):
+        store.record_notice([DESTINATION], a_notice(number, generated_ms=generated_ms))
+    assert await store.flush()
+    assert await store.prune(NOW_MS + LETTER_DAYS * DAY_MS) == 1
+    assert store.letters_dropped == 1
+    assert await letters(store) == [2]
+
+
+async def test_of_too_many_letters_for_a_destination_the_oldest_are_deleted_and_counted(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "LETTERS_OF_A_DESTINATION_MAX", 3)
+    for number in range(1, 4):
+        store.record_notice([DESTINATION, OTHER_DESTINATION], a_notice(number))
+    assert await store.flush()
+    assert await store.prune(NOW_MS) == 0
+    for number in (4, 5):
+        store.record_notice([DESTINATION], a_notice(number))
+    assert await store.flush()
+    assert await store.prune(NOW_MS) == 2
+    assert store.letters_dropped == 2
+    assert await letters(store) == [3, 4, 5]
+    assert await letters(store, OTHER_DESTINATION) == [1, 2, 3]
+
+
+async def test_of_too_many_letters_in_all_the_oldest_are_deleted_and_counted(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "LETTERS_MAX", 4)
+    for number in (1, 2):
+        store.record_notice([DESTINATION, OTHER_DESTINATION], a_notice(number))
+    assert await store.flush()
+    assert await store.prune(NOW_MS) == 0
+    store.record_notice([DESTINATION], a_notice(3))
+    assert await store.flush()
+    assert await store.prune(NOW_MS) == 1
+    assert store.letters_dropped == 1
+    assert (await letters(store), await letters(store, OTHER_DESTINATION)) == ([2, 3], [1, 2])
+
+
+async def test_more_letters_are_deleted_than_one_transaction_takes(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PRUNED_PER_TRANSACTION_MAX", 2)
+    monkeypatch.setattr(retention, "LETTERS_OF_A_DESTINATION_MAX", 5)
+    for number in range(10):
+        store.record_notice([DESTINATION], a_notice(number, generated_ms=NOW_MS + number))
+    assert await store.flush()
+    assert await store.prune(NOW_MS) == 5
+    assert await store.prune(NOW_MS + 8 + LETTER_DAYS * DAY_MS) == 3
+    assert await letters(store) == [8, 9]
+
+
+async def test_a_letter_that_waits_for_nobody_any_longer_is_not_pruned(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        store.record_notice([DESTINATION], a_notice(number))
+    assert await store.flush()
+    await store._write(lambda connection: connection.exec_driver_sql("UPDATE letter SET is_dead = TRUE"))
+    monkeypatch.setattr(retention, "LETTERS_OF_A_DESTINATION_MAX", 1)
+    monkeypatch.setattr(retention, "LETTERS_MAX", 1)
+    assert await store.prune(NOW_MS + LETTER_DAYS * DAY_MS + 1) == 0

@@ -23,6 +23,7 @@ from linkstead.testing.clock import ManualClock
 from tests.store.child import CALLERS, CALLS_TOGETHER, DEVICES_TOGETHER, KEEPS_OF_A_CALLER
 from tests.store.samples import (
     ACCOUNT_ID,
+    DESTINATION,
     LAMP,
     PRODUCT_KEY,
     SECRET,
@@ -35,6 +36,7 @@ from tests.store.samples import (
     an_open_call,
     until_written,
 )
+from tests.subscription.desk import Desk
 
 CHECKOUT = Path(__file__).parents[2]
 CHANCE = random.Random(8686)
@@ -278,6 +280,32 @@ def test_kept_calls_and_their_messages_survive_kill_9(path: Path) -> None:
     assert set(together.values()) == {CALLS_TOGETHER}
     assert read_all(path, "SELECT count(*) FROM session") == [(1,)]
     assert read_all(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_letters_that_were_not_accepted_survive_kill_9(path: Path) -> None:
+    """What is on the disk is handed out by the next process, each letter once, whoever held it when it died."""
+    recorded: list[int] = []
+    for round_number in range(3):
+        said = said_until_killed("hand_out_until_killed", path, str(round_number * 1_000_000), 300)
+        recorded += [int(number) for _, number in said]
+    asyncio.run(deliver_all(path, recorded))
+
+
+async def deliver_all(path: Path, recorded: list[int]) -> None:
+    clock = ManualClock()
+    store = SqliteStore(path, clock)
+    await store.open()
+    await store.return_all_letters(int(clock.time_s() * 1000))
+    desk = Desk(store, clock)
+    taker = desk.taker(credit=100, accepts=True)
+    await desk.settle()
+    delivered = Counter(taker.numbers)
+    assert len(recorded) > 6
+    assert {number for number in recorded if number % 2 == 0} <= delivered.keys()
+    assert set(delivered.values()) == {1}
+    assert await store.count_letters(DESTINATION) == 0
+    await desk.dispatcher.stop()
+    await store.close()
 
 
 def test_published_models_survive_kill_9(path: Path) -> None:

@@ -319,16 +319,15 @@ class _Desk:
         takers = [attachment for attachment in self.attachments if attachment.wanted_count > 0]
         shares: list[list[Letter]] = [[] for _ in takers]
         waiting = list(reversed(letters))
-        while waiting and takers:
-            is_taken = False
-            for _ in takers:
-                place = self._turn % len(takers)
-                self._turn += 1
-                if waiting and len(shares[place]) < takers[place].wanted_count:
-                    shares[place].append(waiting.pop())
-                    is_taken = True
-            if not is_taken:
-                break
+        passed_over = 0
+        while waiting and passed_over < len(takers):
+            place = self._turn % len(takers)
+            self._turn += 1
+            if len(shares[place]) < takers[place].wanted_count:
+                shares[place].append(waiting.pop())
+                passed_over = 0
+            else:
+                passed_over += 1
         for letter in waiting:
             # While the backlog was read, somebody left or wants less.
             self.give_back(letter.row_id, 0.0)
