@@ -794,6 +794,14 @@ async def test_no_flood_of_calls_pushes_out_a_notice(setting: Setting, monkeypat
     assert flooded.shelf.notice_numbers == [1]
 
 
+async def test_a_notice_that_cannot_be_kept_is_dropped_alone(setting: Setting) -> None:
+    setting.notify(1)
+    setting.batches.record_notice([DESTINATION], a_notice(2, topic="/\ud800"))
+    assert setting.batches.notices_dropped == 1
+    assert await setting.batches.flush()
+    assert setting.shelf.notice_numbers == [1]
+
+
 async def test_notices_after_closing_are_counted_as_dropped(setting: Setting) -> None:
     await setting.batches.close()
     setting.notify(1)

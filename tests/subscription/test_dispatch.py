@@ -326,6 +326,7 @@ async def test_memory_grows_with_credit_not_with_the_backlog(desk: Desk) -> None
     count = 100_000
     await desk.store._write(lambda connection: connection.exec_driver_sql(FILL, (count, DESTINATION)).close())
     seen = bytearray(count)
+    gc.collect()
     letters_alive: list[int] = []
     drained = asyncio.Event()
 

@@ -19,8 +19,8 @@ class NoticeNote:
 
     @property
     def size_bytes(self) -> int:
-        """What it counts for while it waits."""
-        return len(self.notice.payload) + len(self.notice.topic)
+        """What it counts for while it waits. Raises ValueError: a topic that is not UTF-8 cannot be kept."""
+        return len(self.notice.payload) + len(self.notice.topic.encode())
 
 
 @dataclass(frozen=True, slots=True)

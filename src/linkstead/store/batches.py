@@ -230,11 +230,16 @@ class Batches:
 
     def record_notice(self, destinations: Sequence[str], notice: Notice) -> None:
         """Keep a notice to be written for each destination, together with the calls recorded before it."""
-        if self._is_closed:
+        note = NoticeNote(tuple(destinations), notice)
+        try:
+            size_bytes = note.size_bytes
+        except ValueError:
+            # No later try would fare better, and it would take the whole batch with it.
+            size_bytes = None
+        if size_bytes is None or self._is_closed:
             self._dropped_notices.add_one()
             return
-        note = NoticeNote(tuple(destinations), notice)
-        self._notices.add(next(self._notice_number), note, note.size_bytes)
+        self._notices.add(next(self._notice_number), note, size_bytes)
         self._arm_for(self._notices)
 
     def record_letter(self, note: LetterNote) -> None:

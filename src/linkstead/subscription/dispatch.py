@@ -290,15 +290,12 @@ class _Desk:
         try:
             while wanted_count := self._wanted_count:
                 self._is_woken = False
+                limit = min(wanted_count, LEASE_LETTERS_MAX)
                 now_ms = self._dispatcher.now_ms()
-                letters = await self.backlog.lease_letters(
-                    self.destination,
-                    min(wanted_count, LEASE_LETTERS_MAX),
-                    now_ms,
-                    now_ms + milliseconds(SETTLE_S + REDELIVERY_S),
-                )
-                if letters:
-                    self._hand_out(letters)
+                until_ms = now_ms + milliseconds(SETTLE_S + REDELIVERY_S)
+                letters = await self.backlog.lease_letters(self.destination, limit, now_ms, until_ms)
+                self._hand_out(letters)
+                if len(letters) == limit:
                     continue
                 due_ms = await self.backlog.next_due_ms(self.destination)
                 now_ms = self._dispatcher.now_ms()
