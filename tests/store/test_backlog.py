@@ -155,6 +155,14 @@ async def test_a_letter_that_waits_for_nobody_any_longer_is_left_alone(store: Sq
     assert await store._read(lambda connection: count_of(connection, "letter")) == 1
 
 
+async def test_what_becomes_of_a_letter_after_closing_is_left_to_the_next_start(store: SqlStore) -> None:
+    await record(store, 1)
+    [letter] = await store.lease_letters(DESTINATION, 1, NOW_MS, UNTIL_MS)
+    await store._batches.close()
+    store.acknowledge_letter(letter.row_id)
+    assert await store.count_letters(DESTINATION) == 1
+
+
 async def test_an_id_is_never_given_twice(store: SqlStore) -> None:
     await record(store, 1)
     [letter] = await store.lease_letters(DESTINATION, 1, NOW_MS, UNTIL_MS)

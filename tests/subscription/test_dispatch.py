@@ -185,6 +185,21 @@ async def test_a_consumer_that_left_while_the_backlog_was_read_loses_nothing(des
     assert (first.numbers, second.numbers) == ([], [1, 2])
 
 
+async def test_a_consumer_that_is_sent_away_while_letters_are_shared_loses_nothing(desk: Desk) -> None:
+    class Rival(Taker):
+        def take(self, letters: Sequence[Letter]) -> None:
+            super().take(letters)
+            attached(other).detach()
+
+    rival = Rival()
+    rival.attachment = desk.dispatcher.attach(DESTINATION, rival)
+    other = desk.taker()
+    rival.attachment.grant(2)
+    attached(other).grant(2)
+    await desk.record(1, 2)
+    assert (rival.numbers, other.numbers) == ([1, 2], [])
+
+
 async def test_a_letter_released_by_one_that_does_not_hold_it_stays_where_it_is(desk: Desk) -> None:
     first = desk.taker(credit=10)
     await desk.record(1)

@@ -20,7 +20,7 @@ from linkstead.subscription.forwarder import (
     WAITING_NOTICES_MAX,
 )
 from linkstead.testing.clock import ManualClock
-from tests.fakes import ListedIds
+from tests.fakes import FakeStore, ListedIds
 from tests.store.samples import (
     ACCOUNT_ID,
     DESTINATION,
@@ -113,6 +113,7 @@ async def test_once_it_is_known_who_subscribed_a_notice_is_recorded_at_once(sett
     assert setting.backlog.payloads == []
     await setting.settle()
     setting.forward(b"2", b"3")
+    setting.forward(b"unwanted", kind=STATUS)
     assert setting.backlog.payloads == [b"1", b"2", b"3"]
     assert setting.source.reads == [PRODUCT_KEY]
 
@@ -261,6 +262,10 @@ async def test_groups_are_told_by_the_names_of_the_products_account(store: Sqlit
     await store.add_relation(a_relation())
     names = [DESTINATION, OTHER_DESTINATION]
     assert await source.destinations(PRODUCT_KEY) == {DATA: names, STATUS: names}
+    # The product is deleted between two reads.
+    registry.store = FakeStore().port
+    registry.forget_all()
+    assert await source.destinations(PRODUCT_KEY) == {}
     await store.update_relation(a_relation(group_ids=()))
     assert await source.destinations(PRODUCT_KEY) == {}
     assert await source.destinations("a1None00001") == {}
