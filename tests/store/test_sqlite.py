@@ -232,7 +232,9 @@ def said_until_killed(program: str, path: Path, argument: str, lines_max: int) -
     with running(program, path, argument) as process:
         lines = [line_from(process) for _ in range(CHANCE.randrange(1, lines_max))]
         process.kill()
-        rest, _ = process.communicate()
+        assert process.stdout is not None
+        # Not `communicate`: that would pass over what was read ahead.
+        rest = process.stdout.read()
     # What comes after the last line end was cut off, so it was not told.
     return [line.split() for line in [*lines, *rest.split("\n")[:-1]]]
 
