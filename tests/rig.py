@@ -7,14 +7,25 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from linkstead.clock import Clock
 from linkstead.config import Address, Settings
 from linkstead.invocation import Call, CallFilter
-from linkstead.registry import AccessKey, Account, Device, DeviceKey, Instance, Product
+from linkstead.registry import (
+    AccessKey,
+    Account,
+    Device,
+    DeviceKey,
+    Instance,
+    Product,
+    ProductTopic,
+    TopicOperation,
+)
+from linkstead.registry.topic_classes import TOPIC_CLASSES_MAX
 from linkstead.server import DATABASE_FILE, Endpoints, Server, SystemClock
 from linkstead.store import SqliteStore
 from linkstead.testing.clock import ManualClock
@@ -97,6 +108,12 @@ async def fill(path: Path) -> None:
     await store.add_product(a_product(PRODUCT_KEY))
     await store.add_product(a_product(INSTANCE_PRODUCT_KEY, instance_id=INSTANCE_ID))
     await store.add_product(a_product(OTHER_PRODUCT_KEY, OTHER_ACCOUNT_ID))
+    # The first product's devices may say what they hear, and hear anything; the others have what every product has.
+    product_topic = partial(ProductTopic, 0, PRODUCT_KEY)
+    _, _, get = await store.list_topics(PRODUCT_KEY)
+    await store.update_topic(replace(get, operation=TopicOperation.ALL))
+    for rest, operation in (("user/big", TopicOperation.ALL), ("#", TopicOperation.SUB)):
+        await store.add_topic(product_topic(f"/{PRODUCT_KEY}/${{deviceName}}/{rest}", operation), TOPIC_CLASSES_MAX)
     await store.add_devices(
         [
             a_device(LAMP),

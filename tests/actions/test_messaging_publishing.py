@@ -20,7 +20,7 @@ from linkstead.alink.topics import CUSTOM_TOPIC_BYTES_MAX
 from linkstead.errors import ErrorRow, codes
 from linkstead.invocation import Call, CallFilter, Delivery, Diagnosis, Stage, Verdict
 from linkstead.invocation.call import CALL_PAYLOAD_KEPT_BYTES_MAX
-from linkstead.registry import DeviceKey
+from linkstead.registry import DeviceKey, ProductTopic, TopicOperation
 from linkstead.sessions import QUEUED_MESSAGES_MAX, LinkBlocked, LinkBroken, LinkTooSmall, QueuedMessage, Session
 from tests.actions.world import ACCOUNT_ID, OTHER_ACCOUNT_ID, World, check_refusal, refusal
 from tests.fakes import FakeLink
@@ -41,6 +41,9 @@ class BrokenDelivery(Delivery):
 async def add_lamps(world: World, *names: str) -> list[DeviceKey]:
     """Devices of a new product."""
     product = await world.create_product()
+    # Beside the classes that every product has: one that takes any topic.
+    topic = f"/{product.product_key}/${{deviceName}}/#"
+    await world.registry.add_topic(ProductTopic(0, product.product_key, topic, TopicOperation.SUB))
     for name in names:
         await world.register_device(product.product_key, name)
     return [DeviceKey(product.product_key, name) for name in names]

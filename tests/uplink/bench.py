@@ -10,7 +10,7 @@ from linkstead.alink.topics import ext_rrpc, rrpc_request, rrpc_response
 from linkstead.clock import milliseconds
 from linkstead.invocation import Call, CallJournal, Delivery, LocalRouter, Message, Outcome
 from linkstead.models import ModelShelf
-from linkstead.registry import Account, Device, DeviceKey, Product, Registry
+from linkstead.registry import Account, Device, DeviceKey, Product, Registry, TopicOperation
 from linkstead.sessions import SessionTable
 from linkstead.store import SqliteStore
 from linkstead.telemetry import EventRecord, PropertyPoint, Span, TelemetryStore
@@ -58,6 +58,8 @@ async def fill(path: Path) -> None:
     for key, level in levels.items():
         await store.add_product(_product(key, validate_type=level))
     await store.add_product(_product(FOREIGN_KEY, account_id=OTHER_ACCOUNT_ID))
+    update, *_ = await store.list_topics(KEY.product_key)
+    await store.update_topic(replace(update, operation=TopicOperation.ALL))
     devices = [make_device(key) for key in (*levels, OTHER_KEY)]
     await store.add_devices([_named_apart(device) for device in devices])
     await store.add_devices([make_device(FOREIGN_KEY, account_id=OTHER_ACCOUNT_ID)])

@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from linkstead.store import SqliteStore
 from linkstead.testing.clock import ManualClock
+from tests.fakes import KEY
 from tests.uplink.bench import Bench, fill
 
 
@@ -31,6 +32,8 @@ async def store(lamps_database: Path, tmp_path: Path) -> AsyncIterator[SqliteSto
 @pytest_asyncio.fixture
 async def bench(store: SqliteStore) -> AsyncIterator[Bench]:
     bench = Bench(store, ManualClock())
+    # As it is when a device has connected.
+    await bench.registry.find_topic_classes(KEY.product_key)
     yield bench
     for task in bench.tasks:
         task.cancel()

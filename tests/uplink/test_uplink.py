@@ -7,6 +7,7 @@ import pytest
 from linkstead.alink.topics import ext_rrpc, rrpc_request, rrpc_response
 from linkstead.invocation import Call, Diagnosis, Stray, Verdict
 from linkstead.sessions import QUEUED_MESSAGES_MAX, LinkBlocked, LinkBroken, LinkTooSmall
+from linkstead.uplink.lanes import MESSAGES_OF_A_DEVICE_MAX
 from tests.fakes import ACCOUNT_ID, KEY, OTHER_ACCOUNT_ID, OTHER_KEY
 from tests.uplink.bench import FOREIGN_KEY, TIMEOUT_MS, Bench
 
@@ -258,6 +259,40 @@ async def test_a_custom_topic_nobody_subscribed_goes_nowhere(bench: Bench, qos: 
     assert bench.publish(CUSTOM, b"hello", qos)
     assert bench.link.sent == []
     assert bench.link.pump_count == 0
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("path", ["user/get", "user/other", "update", "user/update/x"])
+async def test_a_custom_topic_without_a_class_to_publish_is_dropped_and_logged(
+    bench: Bench, path: str, qos: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.subscribe(f"/{PK}/{DN}/#")
+    assert not bench.publish(f"/{PK}/{DN}/{path}", b"hello", qos)
+    assert bench.link.sent == []
+    assert "9236" in caplog.text
+
+
+@pytest.mark.asyncio
+async def test_a_custom_message_waits_for_the_classes_to_be_read(bench: Bench) -> None:
+    bench.subscribe(CUSTOM)
+    bench.registry.forget_all()
+    for number in range(3):
+        assert bench.publish(CUSTOM, b"%d" % number)
+    assert bench.link.sent == []
+    await bench.uplink.drain()
+    assert [payload for _, payload in bench.link.messages] == [b"0", b"1", b"2"]
+
+
+@pytest.mark.asyncio
+async def test_so_many_custom_messages_wait_and_the_next_is_dropped(bench: Bench) -> None:
+    bench.subscribe(CUSTOM)
+    bench.registry.forget_all()
+    for _ in range(MESSAGES_OF_A_DEVICE_MAX + 1):
+        assert bench.publish(CUSTOM)
+    await bench.uplink.drain()
+    assert len(bench.link.messages) == MESSAGES_OF_A_DEVICE_MAX
+    assert bench.uplink.dropped_count == 1
 
 
 @pytest.mark.asyncio

@@ -1,7 +1,7 @@
 """The actions of the OpenAPI, one module a chapter of the vendor's reference; here is their list."""
 
 from linkstead.action import AnyAction
-from linkstead.actions import device, device_data, messaging, product, thing_model, thing_service
+from linkstead.actions import device, device_data, messaging, product, product_topic, thing_model, thing_service
 
 ACTIONS: dict[str, AnyAction] = {
     action.name: action
@@ -9,6 +9,7 @@ ACTIONS: dict[str, AnyAction] = {
         *messaging.ACTIONS,
         *thing_service.ACTIONS,
         *product.ACTIONS,
+        *product_topic.ACTIONS,
         *device.ACTIONS,
         *device_data.ACTIONS,
         *thing_model.ACTIONS,

@@ -106,10 +106,15 @@ def is_custom(key: DeviceKey, topic: str) -> bool:
     return topic.startswith(f"/{key.product_key}/{key.device_name}/")
 
 
+def custom_path(topic: str) -> str:
+    """What of a custom topic, or a filter, comes below the device's own `/{pk}/{dn}/`."""
+    return topic.split("/", 3)[3]
+
+
 def may_publish(key: DeviceKey, topic: str) -> bool:
     """True when the device may publish on the topic (already without its query suffix): it must be its own.
 
-    `/ext/rrpc/…` is free of form: the call it names decides.
+    `/ext/rrpc/…` is free of form: the call it names decides. For a custom topic the product's topic classes do.
     """
     if topic.startswith("/ext/rrpc/"):
         return True

@@ -13,6 +13,7 @@ from linkstead.cli.csv_file import Row, check_faults, read_csv
 from linkstead.cli.endpoint import DEFAULT_ENDPOINT
 from linkstead.cli.installation import DEFAULT_ACCOUNT_NAME, Installation, open_installation
 from linkstead.cli.options import option, with_storage
+from linkstead.cli.product_topic import add_topic, delete_topic, list_topics
 from linkstead.cli.service_call import write_program
 from linkstead.cli.snippets import LANGUAGES, SECRET_VARIABLE
 from linkstead.cli.tables import JSON_OPTION, print_record, print_records
@@ -279,6 +280,9 @@ def show(
 
 product.add_command(import_model)
 product.add_command(export_model)
+product.add_command(list_topics)
+product.add_command(add_topic)
+product.add_command(delete_topic)
 
 
 @product.command()

@@ -6,6 +6,7 @@ publishes are checked against the topic rules and handed on. A `DeviceConnection
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from typing import cast
 
 from linkstead.alink import credentials, registration, topics
@@ -14,7 +15,7 @@ from linkstead.ids import LETTERS_AND_DIGITS, Ids
 from linkstead.mqtt import protocol
 from linkstead.mqtt.packets import Connect, Malformed, ReasonCode, Subscribe, Unsubscribe, check_topic_filter
 from linkstead.mqtt.protocol import Refusal, ServerConnection
-from linkstead.registry import Device, DeviceKey, Origin, Registry
+from linkstead.registry import Device, DeviceKey, Origin, Registry, TopicClasses
 from linkstead.sessions import (
     SUBSCRIPTIONS_MAX,
     Ending,
@@ -322,7 +323,10 @@ class DeviceConnection(asyncio.Protocol):
                     self._end(Ending.VIOLATED)
 
     def _begin_authentication(self, connect: Connect) -> None:
-        task = asyncio.get_running_loop().create_task(self._authenticate(connect))
+        self._start(self._authenticate(connect))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._gateway.tasks.add(task)
         task.add_done_callback(self._gateway.tasks.discard)
 
@@ -374,6 +378,8 @@ class DeviceConnection(asyncio.Protocol):
             return self._refuse(Refusal.NOT_AUTHORIZED, "the password does not match the device's secret", key)
         if not device.enabled:
             return self._refuse(Refusal.NOT_AUTHORIZED, "the device is disabled", key)
+        # At hand when the device subscribes and publishes, which it does at once.
+        await self._gateway.registry.find_topic_classes(key.product_key)
         self._device = device
         self._ext = client_id.ext
         return None
@@ -493,6 +499,27 @@ class DeviceConnection(asyncio.Protocol):
         self.pump()
 
     def _take_subscribe(self, packet: Subscribe) -> None:
+        if self._session is None:
+            return
+        classes = self._gateway.registry.recall_topic_classes(self.key.product_key)
+        if classes is not None:
+            self._subscribe(packet, classes)
+        else:
+            self._start(self._subscribe_when_read(packet))
+
+    async def _subscribe_when_read(self, packet: Subscribe) -> None:
+        try:
+            classes = await self._gateway.registry.find_topic_classes(self.key.product_key)
+        except Exception:
+            # The edge of the core: the device is told, and may ask again.
+            log.exception("SUBSCRIBE could not be checked", extra=self._fields())
+            if self._session is not None:
+                self._machine.suback(packet, [ReasonCode.UNSPECIFIED_ERROR] * len(packet.subscriptions))
+        else:
+            self._subscribe(packet, classes)
+        self._flush()
+
+    def _subscribe(self, packet: Subscribe, classes: TopicClasses) -> None:
         session = self._session
         if session is None:
             return
@@ -503,7 +530,9 @@ class DeviceConnection(asyncio.Protocol):
             if not _is_topic_filter(name):
                 log.warning("malformed topic filter refused", extra=self._fields(topic=name))
                 granted.append(ReasonCode.TOPIC_FILTER_INVALID)
-            elif not topics.may_subscribe(self.key, name):
+            elif not topics.may_subscribe(self.key, name) or (
+                topics.is_custom(self.key, name) and not classes.may_subscribe(topics.custom_path(name))
+            ):
                 log.warning("subscription refused (403)", extra=self._fields(topic=name))
                 granted.append(ReasonCode.NOT_AUTHORIZED)
             elif position >= FILTERS_OF_ONE_SUBSCRIBE_MAX or (

@@ -17,6 +17,7 @@ from linkstead.registry.records import (
 )
 from linkstead.registry.registry import Registry
 from linkstead.registry.store import AlreadyExists, ProductGone, Store
+from linkstead.registry.topic_classes import ProductTopic, TopicClasses, TopicOperation
 
 __all__ = [
     "PUBLIC_INSTANCE",
@@ -33,9 +34,12 @@ __all__ = [
     "Product",
     "ProductGone",
     "ProductStatistics",
+    "ProductTopic",
     "Registry",
     "Scope",
     "Store",
+    "TopicClasses",
+    "TopicOperation",
     "find_device",
     "find_product",
     "find_senior_product",

@@ -7,11 +7,13 @@ from typing import Generic, TypeVar
 
 from linkstead.registry.records import AccessKey, Device, DeviceKey, PresenceChange, Product
 from linkstead.registry.store import Store
+from linkstead.registry.topic_classes import TOPIC_CLASSES_MAX, ProductTopic, TopicClasses
 
 ACCESS_KEYS_CACHED_MAX = 10_000
 PRODUCTS_CACHED_MAX = 10_000
 DEVICES_CACHED_MAX = 200_000
 INSTANCES_CACHED_MAX = 10_000
+TOPIC_CLASSES_CACHED_MAX = 10_000
 CACHED_AGE_S_MAX = 300.0
 READ_TRIES_MAX = 3
 """Reads of one record while others change the registry, before the last is taken for good."""
@@ -76,6 +78,7 @@ class Registry:
         self._products: _Cache[str, Product] = _Cache(PRODUCTS_CACHED_MAX)
         self._devices: _Cache[DeviceKey, Device] = _Cache(DEVICES_CACHED_MAX)
         self._instances: _Cache[str, frozenset[str]] = _Cache(INSTANCES_CACHED_MAX)
+        self._topic_classes: _Cache[str, TopicClasses] = _Cache(TOPIC_CLASSES_CACHED_MAX)
         self._epoch = 0
 
     def forget_all(self) -> None:
@@ -85,6 +88,7 @@ class Registry:
         self._products.clear()
         self._devices.clear()
         self._instances.clear()
+        self._topic_classes.clear()
 
     async def find_access_key(self, access_key_id: str) -> AccessKey | None:
         """The key pair, enabled or not, or None."""
@@ -108,6 +112,40 @@ class Registry:
 
     async def _read_instances(self, account_id: str) -> frozenset[str]:
         return frozenset(instance.instance_id for instance in await self.store.list_instances(account_id))
+
+    async def find_topic_classes(self, product_key: str) -> TopicClasses:
+        """What the devices of a product may publish on and subscribe to; nothing where there is no such product."""
+        found = await self._find(self._topic_classes, product_key, self._read_topic_classes)
+        return found if found is not None else TopicClasses(())
+
+    def recall_topic_classes(self, product_key: str) -> TopicClasses | None:
+        """The topic classes as far as they are at hand: None says nothing about the store."""
+        return self._topic_classes.get(product_key, self._monotonic_s())
+
+    async def _read_topic_classes(self, product_key: str) -> TopicClasses | None:
+        topics = await self.store.list_topics(product_key)
+        return TopicClasses(topics) if topics or await self.find_product(product_key) is not None else None
+
+    async def add_topic(self, topic: ProductTopic) -> int | None:
+        """Add a topic class and return its id; None when the product has `TOPIC_CLASSES_MAX`. Raises AlreadyExists."""
+        try:
+            return await self.store.add_topic(topic, TOPIC_CLASSES_MAX)
+        finally:
+            self._forget(self._topic_classes, topic.product_key)
+
+    async def update_topic(self, topic: ProductTopic) -> bool:
+        """Write a topic class's changed fields. False when it is gone. Raises AlreadyExists."""
+        try:
+            return await self.store.update_topic(topic)
+        finally:
+            self._forget(self._topic_classes, topic.product_key)
+
+    async def delete_topic(self, topic: ProductTopic) -> bool:
+        """Delete a topic class. False when it is gone."""
+        try:
+            return await self.store.delete_topic(topic.topic_id)
+        finally:
+            self._forget(self._topic_classes, topic.product_key)
 
     async def find_device_by_iot_id(self, iot_id: str) -> Device | None:
         """The device with this IotId, or None. Reads the store: no call path uses it when warm."""

@@ -14,6 +14,7 @@ from linkstead.registry.records import (
     Product,
     ProductStatistics,
 )
+from linkstead.registry.topic_classes import ProductTopic
 
 
 class AlreadyExists(Exception):
@@ -55,7 +56,10 @@ class Store(Protocol):
         """The named instances of an account, oldest first."""
 
     async def add_product(self, product: Product) -> None:
-        """Keep a new product. Raises AlreadyExists("product_key" or "product_name": one account and instance)."""
+        """Keep a new product, with the topic classes that each begins with.
+
+        Raises AlreadyExists("product_key" or "product_name": one account and instance).
+        """
 
     async def find_product(self, product_key: str) -> Product | None:
         """The product, whosever it is, or None."""
@@ -73,6 +77,24 @@ class Store(Protocol):
 
     async def count_products(self, account_id: str) -> int:
         """How many products the account has."""
+
+    async def list_topics(self, product_key: str) -> list[ProductTopic]:
+        """The topic classes of a product, oldest first."""
+
+    async def find_topic(self, topic_id: int) -> ProductTopic | None:
+        """The topic class, whosever it is, or None."""
+
+    async def add_topic(self, topic: ProductTopic, topics_max: int) -> int | None:
+        """Keep a new topic class and return its id; None when the product has `topics_max` already.
+
+        Raises AlreadyExists("topic"), ProductGone.
+        """
+
+    async def update_topic(self, topic: ProductTopic) -> bool:
+        """Write all fields that can change. False when it is gone. Raises AlreadyExists("topic")."""
+
+    async def delete_topic(self, topic_id: int) -> bool:
+        """Delete a topic class. False when it is gone."""
 
     async def add_devices(self, devices: Sequence[Device]) -> None:
         """Keep new devices, all or none. Raises AlreadyExists("device_name" or "iot_id"), ProductGone."""

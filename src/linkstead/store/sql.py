@@ -21,6 +21,7 @@ from linkstead.registry import (
     Product,
     ProductGone,
     ProductStatistics,
+    ProductTopic,
     Store,
 )
 from linkstead.sessions import SavedMessage, SavedSession, SessionStore
@@ -34,6 +35,7 @@ from linkstead.store import (
     statements,
     subscriptions,
     telemetry,
+    topics,
 )
 from linkstead.store.batches import Batch, Batches, write_batch
 from linkstead.store.commits import Commits, Outcome, Wish, write_together
@@ -490,6 +492,25 @@ class SqlStore(
 
     async def count_products(self, account_id: str) -> int:
         return await self._read(statements.count_products, account_id)
+
+    async def list_topics(self, product_key: str) -> list[ProductTopic]:
+        return await self._read(topics.list_topics, product_key)
+
+    async def find_topic(self, topic_id: int) -> ProductTopic | None:
+        return await self._read(topics.find_topic, topic_id)
+
+    async def add_topic(self, topic: ProductTopic, topics_max: int) -> int | None:
+        try:
+            return await self._write(topics.add_topic, topic, topics_max)
+        except IntegrityError:
+            # The product is all that a topic class refers to.
+            raise ProductGone from None
+
+    async def update_topic(self, topic: ProductTopic) -> bool:
+        return await self._write(topics.update_topic, topic)
+
+    async def delete_topic(self, topic_id: int) -> bool:
+        return await self._write(topics.delete_topic, topic_id)
 
     async def add_devices(self, devices: Sequence[Device]) -> None:
         try:

@@ -18,9 +18,19 @@ from linkstead.registry import (
     Page,
     Product,
     ProductStatistics,
+    topic_classes,
 )
 from linkstead.store.sessions import drop_messages_of
-from linkstead.store.tables import access_key, account, device, instance, is_device, product, registry_version
+from linkstead.store.tables import (
+    access_key,
+    account,
+    device,
+    instance,
+    is_device,
+    product,
+    product_topic,
+    registry_version,
+)
 
 NAMES_PER_STATEMENT_MAX = 500
 """Values in one IN list; a longer list is asked for in parts. SQLite takes 32,766 parameters in a statement."""
@@ -55,8 +65,8 @@ def _insert(connection: sa.Connection, table: sa.Table, record: _Record) -> None
     raise_version(connection)
 
 
-def _change(connection: sa.Connection, statement: sa.Update | sa.Delete) -> bool:
-    """Run a change of at most one row; True when there was one."""
+def change(connection: sa.Connection, statement: sa.Update | sa.Delete) -> bool:
+    """Run a change of at most one row of the registry; True when there was one."""
     if connection.execute(statement).rowcount == 0:
         return False
     raise_version(connection)
@@ -111,7 +121,7 @@ def list_access_keys(connection: sa.Connection, account_id: str) -> list[AccessK
 def set_access_key_enabled(connection: sa.Connection, access_key_id: str, enabled: bool) -> bool:
     """See `Store.set_access_key_enabled`."""
     statement = sa.update(access_key).where(access_key.c.access_key_id == access_key_id)
-    return _change(connection, statement.values(enabled=enabled))
+    return change(connection, statement.values(enabled=enabled))
 
 
 def add_instance(connection: sa.Connection, new: Instance) -> None:
@@ -129,6 +139,11 @@ def list_instances(connection: sa.Connection, account_id: str) -> list[Instance]
 def add_product(connection: sa.Connection, new: Product) -> None:
     """See `Store.add_product`."""
     _insert(connection, product, new)
+    defaults = [
+        {"product_key": new.product_key, "topic": topic.topic, "operation": str(topic.operation), "description": ""}
+        for topic in topic_classes.default_topics(new.product_key)
+    ]
+    connection.execute(sa.insert(product_topic), defaults)
 
 
 def find_product(connection: sa.Connection, product_key: str) -> Product | None:
@@ -140,13 +155,13 @@ def find_product(connection: sa.Connection, product_key: str) -> Product | None:
 def update_product(connection: sa.Connection, changed: Product) -> bool:
     """See `Store.update_product`."""
     values = {name: value for name, value in _values(changed).items() if name not in _PRODUCT_FIELDS_FIXED}
-    return _change(connection, sa.update(product).where(product.c.product_key == changed.product_key).values(values))
+    return change(connection, sa.update(product).where(product.c.product_key == changed.product_key).values(values))
 
 
 def delete_product(connection: sa.Connection, product_key: str) -> bool:
     """See `Store.delete_product`. Its thing models go with it."""
     has_devices = sa.exists().where(device.c.product_key == product_key)
-    return _change(connection, sa.delete(product).where(product.c.product_key == product_key, ~has_devices))
+    return change(connection, sa.delete(product).where(product.c.product_key == product_key, ~has_devices))
 
 
 def list_products(
@@ -216,12 +231,12 @@ def list_devices(connection: sa.Connection, product_key: str, offset: int, limit
 
 def set_device_enabled(connection: sa.Connection, key: DeviceKey, enabled: bool, at_ms: int) -> bool:
     """See `Store.set_device_enabled`."""
-    return _change(connection, sa.update(device).where(is_device(key)).values(enabled=enabled, modified_ms=at_ms))
+    return change(connection, sa.update(device).where(is_device(key)).values(enabled=enabled, modified_ms=at_ms))
 
 
 def delete_device(connection: sa.Connection, key: DeviceKey) -> bool:
     """See `Store.delete_device`. What is the device's own goes with it, the messages that wait for it too."""
-    is_deleted = _change(connection, sa.delete(device).where(is_device(key)))
+    is_deleted = change(connection, sa.delete(device).where(is_device(key)))
     if is_deleted:
         drop_messages_of(connection, key)
     return is_deleted

@@ -67,14 +67,15 @@ class RequestDesk:
         rules: what products hold their devices to.
         telemetry: where what devices report goes.
         clock: when a request came.
+        lanes: where what has to wait has its turn.
     """
 
-    def __init__(self, rules: RuleBook, telemetry: TelemetryStore, clock: Clock) -> None:
+    def __init__(self, rules: RuleBook, telemetry: TelemetryStore, clock: Clock, lanes: Lanes) -> None:
         self.dropped_count = 0
         self._rules = rules
         self._telemetry = telemetry
         self._clock = clock
-        self._lanes = Lanes()
+        self._lanes = lanes
 
     def take(self, link: Link, topic: str, path: str, payload: bytes) -> bool:
         """Serve a request, now or in its turn. False when nobody serves this topic.
@@ -99,10 +100,6 @@ class RequestDesk:
             self.dropped_count += 1
             log.warning("too much under way, request dropped (%d)", messages.THROTTLED, extra=_fields(arrival))
         return True
-
-    async def drain(self) -> None:
-        """Return when no request is under way."""
-        await self._lanes.drain()
 
     def _report(self, arrival: _Arrival, report: Report, rules: Rules) -> None:
         request = _read(arrival)

@@ -9,10 +9,11 @@ from linkstead.alink import messages, ntp, services, topics
 from linkstead.clock import Clock, milliseconds
 from linkstead.invocation import Delivery, LocalRouter, Stray
 from linkstead.models import ModelShelf
-from linkstead.registry import Registry
+from linkstead.registry import Registry, TopicClasses
 from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall, QueuedMessage, QueueFull, SessionTable
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink.desk import RequestDesk
+from linkstead.uplink.lanes import Lanes
 from linkstead.uplink.rules import RuleBook
 
 log = logging.getLogger(__name__)
@@ -48,16 +49,19 @@ class Uplink:
         self._delivery = delivery
         self._sessions = sessions
         self._clock = clock
-        self._desk = RequestDesk(RuleBook(registry, models), telemetry, clock)
+        self._dropped_count = 0
+        self._registry = registry
+        self._lanes = Lanes()
+        self._desk = RequestDesk(RuleBook(registry, models), telemetry, clock, self._lanes)
 
     @property
     def dropped_count(self) -> int:
-        """Requests that were not served because too much was under way."""
-        return self._desk.dropped_count
+        """Requests and messages that were not served because too much was under way."""
+        return self._desk.dropped_count + self._dropped_count
 
     async def drain(self) -> None:
         """Return when no request of a device is under way. To be called when no more can come."""
-        await self._desk.drain()
+        await self._lanes.drain()
 
     def receive(self, link: Link, topic: str, payload: bytes, qos: int) -> bool:
         """Take one publish at QoS 0 or 1.
@@ -78,7 +82,7 @@ class Uplink:
         if topic.startswith("/ext/ntp/"):
             self._answer_time(link, topic, payload)
         elif topics.is_custom(link.key, topic):
-            self._echo(link, topic, payload, qos)
+            return self._take_custom(link, topic, payload, qos)
         elif topic.startswith("/sys/"):
             # What the device may publish on is below its own names.
             path = topic.split("/", 4)[4]
@@ -116,6 +120,32 @@ class Uplink:
             log.info("time request not understood", extra=_fields(link, topic))
             return
         self._send(link, topic.removesuffix("request") + "response", answer)
+
+    def _take_custom(self, link: Link, topic: str, payload: bytes, qos: int) -> bool:
+        """Take a message on a custom topic. False when no topic class of the product lets the device publish it.
+
+        It waits while the classes have to be read; then a refusal is only logged.
+        """
+        classes = self._registry.recall_topic_classes(link.key.product_key) if self._lanes.is_free(link.key) else None
+        if classes is not None:
+            return self._pass_on(link, topic, payload, qos, classes)
+
+        async def pass_on_when_read() -> None:
+            self._pass_on(link, topic, payload, qos, await self._registry.find_topic_classes(link.key.product_key))
+
+        if not self._lanes.add(link.key, len(payload), pass_on_when_read):
+            self._dropped_count += 1
+            log.warning("too much under way, message dropped (%d)", messages.THROTTLED, extra=_fields(link, topic))
+        return True
+
+    def _pass_on(self, link: Link, topic: str, payload: bytes, qos: int, classes: TopicClasses) -> bool:
+        path = topics.custom_path(topic)
+        if not classes.may_publish(path):
+            log.warning("publish on a topic without a class to publish dropped (9236)", extra=_fields(link, topic))
+            return False
+        if classes.may_subscribe(path):
+            self._echo(link, topic, payload, qos)
+        return True
 
     def _echo(self, link: Link, topic: str, payload: bytes, qos: int) -> None:
         """A device that publishes and subscribes the same custom topic gets its own message, at the publisher's QoS.

@@ -14,12 +14,10 @@ from linkstead.alink import topics
 from linkstead.errors import ApiError, codes, invalid_parameter
 from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict
 from linkstead.registry import Device, find_device, find_product
+from linkstead.registry.topic_classes import DEVICE_NAME_PLACE
 
 DEVICES_MAX = 100
 """Devices of one BatchPub. Source: BatchPub reference, row DeviceName.N."""
-
-DEVICE_NAME_PLACE = "${deviceName}"
-"""Stands for the device's name in a topic class. Source: BatchPub reference, row TopicTemplateName."""
 
 DEVICE_DISABLED = 6208
 DEVICE_NEVER_ACTIVATED = 9200
@@ -92,6 +90,7 @@ async def pub(context: ActionContext, request: PubRequest) -> PubAnswer:
             what cannot be kept to was asked for; the device is not the one of the topic.
         ApiError: see `find_product`, `find_device`, `decode_content`.
         ApiError(NULL_TOPIC_NAME, INVALID_FORMATTED_TOPIC_NAME): not a custom topic of the product.
+        ApiError(TOPIC_TEMPLATE_IS_NOT_FOUND): no topic class lets the device subscribe to it.
         ApiError(MESSAGE_RATE_LIMIT): too much waits for the device already.
 
     Source: Pub reference; codes: `cloud-api.md` 9.5.
@@ -110,6 +109,7 @@ async def pub(context: ActionContext, request: PubRequest) -> PubAnswer:
         context.registry, context.scope, product_key=request.product_key, device_name=device_name
     )
     call.key = device.key
+    await _check_class(context, request.product_key, topic)
     payload = decode_content(request.message_content, PAYLOAD_BYTES_MAX)
     call.message_id = context.ids.message_id()
     call.set_request(payload, is_whole=True)
@@ -157,6 +157,9 @@ async def batch_pub(context: ActionContext, request: BatchPubRequest) -> Answer:
         for name in dict.fromkeys(request.device_name)
     ]
     addressed = [(device, _fill_template(device, template)) for device in devices]
+    for _, topic in addressed[:1]:
+        # The same for all: only the device's name differs.
+        await _check_class(context, request.product_key, topic)
     payload = decode_content(request.message_content, PAYLOAD_BYTES_MAX)
 
     async def post_one(device: Device, topic: str) -> None:
@@ -197,6 +200,12 @@ async def _post(context: ActionContext, call: Call, device: Device, topic: str, 
         await context.delivery.drop(call, Diagnosis.NOT_SUBSCRIBED, 0)
         return
     await context.delivery.post(call, topic, payload, qos)
+
+
+async def _check_class(context: ActionContext, product_key: str, topic: str) -> None:
+    classes = await context.registry.find_topic_classes(product_key)
+    if not classes.may_subscribe(topics.custom_path(topic)):
+        raise ApiError(codes.TOPIC_TEMPLATE_IS_NOT_FOUND, Topic=topic, rule="Operation SUB | ALL")
 
 
 def _check_delivery(request: Mqtt5Request, qos: int) -> None:
