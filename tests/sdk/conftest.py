@@ -45,7 +45,11 @@ def tea(server: Installation) -> Cloud:
 def product_key(tea: Cloud) -> str:
     """The product of every device that is not a test's own subject."""
     created = tea.call("CreateProduct", {"ProductName": "Lamp", "NodeType": 0})
-    return cast(str, created["ProductKey"])
+    product_key = cast(str, created["ProductKey"])
+    # A topic on which a device hears itself.
+    notes = {"ProductKey": product_key, "TopicShortName": "notes", "Operation": "ALL"}
+    tea.call("CreateProductTopic", notes)
+    return product_key
 
 
 @pytest.fixture(scope="session")
