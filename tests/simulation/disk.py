@@ -10,7 +10,8 @@ from linkstead.clock import Clock
 from linkstead.invocation import Call
 from linkstead.models.store import ThingModelStore
 from linkstead.models.store import ThingModelVersion as ModelVersion
-from linkstead.registry import AccessKey, Device, DeviceKey, PresenceChange, Product, Store
+from linkstead.registry import AccessKey, Device, DeviceKey, PresenceChange, Product, ProductTopic, Store
+from linkstead.registry.topic_classes import default_topics
 from linkstead.sessions import SavedMessage, SavedSession
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
 
@@ -91,6 +92,9 @@ class MemoryStore:
 
     async def find_product(self, product_key: str) -> Product | None:
         return self._disk.products.get(product_key)
+
+    async def list_topics(self, product_key: str) -> list[ProductTopic]:
+        return default_topics(product_key) if product_key in self._disk.products else []
 
     async def find_device(self, key: DeviceKey) -> Device | None:
         return self._disk.devices.get(key)
