@@ -11,6 +11,7 @@ from msgspec import inspect
 
 from linkstead.action import Answer, AnyAction
 from linkstead.actions import ACTIONS
+from linkstead.api.parameters import unknown_parameters
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 OPERATIONS = {
@@ -144,3 +145,8 @@ def test_the_sample_answer_is_read_and_written_again(action: AnyAction) -> None:
     answer = msgspec.convert(sample, action.answer, strict=True)
     assert json.loads(msgspec.json.encode(answer)) == sample
     assert json.loads(msgspec.json.encode(action.answer(request_id="R"))) == {"RequestId": "R", "Success": True}
+
+
+@actions
+def test_every_request_can_be_bound(action: AnyAction) -> None:
+    assert unknown_parameters(action.request, {"NobodyKnowsThis": "x"}, action.aliases) == ["NobodyKnowsThis"]

@@ -73,6 +73,7 @@ async def test_a_change_holds_for_a_device_that_is_connected(rig: Rig) -> None:
     await rig.server.registry.delete_topic(topic)
     # The next message waits for the classes to be read again, and what follows waits behind it.
     device.send(Publish(device.custom_topic("user/new"), b"gone"))
+    await device.expect_silence()
     await rig.server.uplink.drain()
     await device.expect_silence()
     assert await _publish(device, "user/new") == 0x87

@@ -29,7 +29,7 @@ class TopicRequest(Request):
 
     topic_short_name: str
     operation: str
-    desc: str | UnsetType = UNSET
+    desc: str | None = None
     codec: str = ""
     enable_proxy_subscribe: bool = False
     iot_instance_id: str = ""
@@ -183,7 +183,7 @@ def _read_topic(topic: ProductTopic, request: TopicRequest) -> ProductTopic:
     whole = make_topic(topic.product_key, short_name)
     if not is_short_name(short_name, operation) or not fits_bounds(whole):
         raise ApiError(codes.INVALID_FORMATTED_TOPIC_NAME, TopicShortName=short_name, rule=TOPIC_SHORT_NAME_RULE)
-    description = topic.description if request.desc is UNSET else request.desc
+    description = topic.description if request.desc is None else request.desc
     if len(description) > DESCRIPTION_CHARS_MAX:
         raise invalid_parameter("Desc")
     return replace(topic, topic=whole, operation=operation, description=description)
