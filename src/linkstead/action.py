@@ -11,7 +11,7 @@ from linkstead.clock import Clock
 from linkstead.errors import Language
 from linkstead.ids import Ids
 from linkstead.invocation import Call, CallHistory, CallJournal, Delivery, Router, ServiceCallStore, Stage
-from linkstead.models import ModelShelf
+from linkstead.models import ModelShelf, ScriptRunner
 from linkstead.registry import PUBLIC_INSTANCE, AccessKey, DeviceKey, Registry, Scope
 from linkstead.sessions import SessionTable
 from linkstead.subscription import Subscriptions
@@ -69,6 +69,7 @@ class ActionContext:
     request_id: str
     registry: Registry
     models: ModelShelf
+    scripts: ScriptRunner
     telemetry: TelemetryStore
     service_calls: ServiceCallStore
     subscriptions: Subscriptions

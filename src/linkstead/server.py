@@ -26,10 +26,11 @@ from linkstead.http.front import HttpFront
 from linkstead.http.listener import HttpListener
 from linkstead.ids import Ids
 from linkstead.invocation import CallJournal, Delivery, LocalRouter
-from linkstead.models import ModelShelf
+from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf
 from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.registry import AccessKey, Account, Registry
+from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import SessionTable
 from linkstead.store import SqliteStore, StoreUnusable
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, Subscriptions
@@ -150,6 +151,8 @@ class Server:
         self.store = SqliteStore(database_path(settings), self.clock)
         self.registry = Registry(self.store, self.clock.monotonic_s)
         self.models = ModelShelf(self.store, lenient_float=settings.lenient_float)
+        self.script_host = ScriptHost(self.clock)
+        self.scripts = ScriptRunner(ScriptShelf(self.store), self.script_host)
         self.sessions = SessionTable(self.registry)
         self.journal = CallJournal(self.store)
         self.router = LocalRouter(self.sessions, self.journal, self.clock)
@@ -164,6 +167,7 @@ class Server:
             delivery=self.delivery,
             registry=self.registry,
             models=self.models,
+            scripts=self.scripts,
             telemetry=self.store,
         )
         self.gateway = DeviceGateway(
@@ -173,6 +177,7 @@ class Server:
             actions=ACTIONS,
             registry=self.registry,
             models=self.models,
+            scripts=self.scripts,
             telemetry=self.store,
             service_calls=self.store,
             subscriptions=Subscriptions(self.store, self.store, self.forwarder, self.dispatcher),
@@ -257,6 +262,7 @@ class Server:
         await self.http.drain()
         await self.gateway.close()
         await self.uplink.drain()
+        await self.script_host.close()
         await self.delivery.stop()
         await self.forwarder.drain()
         await self.dispatcher.stop()
@@ -357,6 +363,7 @@ class Server:
             self._registry_version = version
             self.registry.forget_all()
             self.models.forget_all()
+            self.scripts.shelf.forget_all()
             self.forwarder.forget_all()
             self.dispatcher.wake_all()
 

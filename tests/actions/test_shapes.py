@@ -42,10 +42,15 @@ In its place TopicTemplateName may be sent. Source: BatchPub reference.
 STATED = {("QueryMessageInfo", "UniMsgId"): "yes"}
 """Where the description knows of no source. Source: QueryMessageInfo reference."""
 
-WITHOUT_SAMPLE = {"CopyThingModel"}
+WITHOUT_SAMPLE = {"CopyThingModel", "CreateThingScript", "UpdateThingScript"}
 """Actions without data of their own that no sample is known of."""
 
 OWN_SAMPLES = {
+    "GetThingScript": {
+        "Data": {"ScriptUrl": "data:text/javascript;charset=utf-8;base64,Lyo=", "ScriptType": "JavaScript"},
+        "RequestId": "R",
+        "Success": True,
+    },
     "ClearDeviceDesiredProperty": {"Data": {"Versions": '{"Temperature":3}'}, "RequestId": "R", "Success": True},
     "QueryMessageInfo": {
         "Message": {

@@ -16,8 +16,9 @@ from linkstead.actions.product import CreateProductData, CreateProductRequest, c
 from linkstead.clock import milliseconds
 from linkstead.errors import ApiError, ErrorRow
 from linkstead.invocation import Call, CallJournal, Delivery, Message, Outcome, Stage
-from linkstead.models import ModelShelf
+from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf
 from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Account, DeviceKey, Origin, Registry, Scope
+from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import Ending, Receipt, Session, SessionTable
 from linkstead.store import SqliteStore
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, Subscriptions
@@ -113,6 +114,7 @@ class World:
     def __post_init__(self) -> None:
         self.registry = Registry(self.store, self.clock.monotonic_s)
         self.models = ModelShelf(self.store)
+        self.scripts = ScriptRunner(ScriptShelf(self.store), ScriptHost(self.clock))
         self.sessions = SessionTable(self.registry)
         self.journal = CallJournal(self.store)
         self.delivery = Delivery(self.sessions, self.journal, self.store, self.clock)
@@ -141,6 +143,7 @@ class World:
             request_id=self.ids.request_id(),
             registry=self.registry,
             models=self.models,
+            scripts=self.scripts,
             telemetry=self.store,
             service_calls=self.store,
             subscriptions=self.subscriptions,

@@ -129,8 +129,10 @@ class MemoryStore:
     async def find_ended_call(self, key: DeviceKey, alink_id: int) -> Call | None:
         return self._find(lambda call: (call.key, call.alink_id) == (key, alink_id) and call.is_ended)
 
-    async def list_open_calls(self, key: DeviceKey, target: str, limit: int) -> list[Call]:
-        return self._list(lambda call: (call.key, call.target) == (key, target) and not call.is_ended)[:limit]
+    async def list_open_calls(self, key: DeviceKey, target: str | None, limit: int) -> list[Call]:
+        return self._list(
+            lambda call: call.key == key and target in (None, call.target) and not call.is_ended
+        )[:limit]
 
     async def list_stranded_calls(self, after: Call | None, limit: int) -> list[Call]:
         waiting = {message.call_id for message in self._messages()}

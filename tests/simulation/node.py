@@ -13,9 +13,10 @@ from linkstead.api.openapi import OpenApi
 from linkstead.clock import Clock, Timer
 from linkstead.ids import Ids
 from linkstead.invocation import Call, CallHistory, CallJournal, Delivery, LocalRouter, ServiceCallStore
-from linkstead.models import ModelShelf
+from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf, ScriptStore
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.registry import Registry
+from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import Link, SessionTable
 from linkstead.subscription import Subscriptions
 from linkstead.telemetry import TelemetryStore
@@ -89,6 +90,8 @@ class Node:
         self.store = store = MemoryStore(disk, self.clock, chance)
         registry = Registry(store.registry_port, self.clock.monotonic_s)
         models = ModelShelf(store.models_port)
+        # No product of the simulation is binary.
+        scripts = ScriptRunner(ScriptShelf(cast("ScriptStore", store)), ScriptHost(self.clock))
         telemetry = cast("TelemetryStore", store)
         self.sessions = SessionTable(registry)
         self.journal = WatchedJournal(store)
@@ -102,6 +105,7 @@ class Node:
             delivery=self.delivery,
             registry=registry,
             models=models,
+            scripts=scripts,
             telemetry=telemetry,
         )
         uplink.watcher = watcher
@@ -112,6 +116,7 @@ class Node:
             actions=ACTIONS,
             registry=registry,
             models=models,
+            scripts=scripts,
             telemetry=telemetry,
             service_calls=cast("ServiceCallStore", store),
             subscriptions=cast("Subscriptions", store),

@@ -9,8 +9,9 @@ from typing import Any
 from linkstead.alink.topics import ext_rrpc, rrpc_request, rrpc_response
 from linkstead.clock import milliseconds
 from linkstead.invocation import Call, CallJournal, Delivery, LocalRouter, Message, Outcome
-from linkstead.models import ModelShelf
+from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf
 from linkstead.registry import Account, Device, DeviceKey, Product, Registry, TopicOperation
+from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import SessionTable
 from linkstead.store import SqliteStore
 from linkstead.telemetry import EventRecord, PropertyPoint, Span, TelemetryStore
@@ -99,6 +100,7 @@ class Bench:
             delivery=self.delivery,
             registry=self.registry,
             models=self.models,
+            scripts=ScriptRunner(ScriptShelf(store), ScriptHost(clock)),
             telemetry=telemetry or store,
         )
         self.ids = ListedIds()

@@ -1,7 +1,16 @@
 """The actions of the OpenAPI, one module a chapter of the vendor's reference; here is their list."""
 
 from linkstead.action import AnyAction
-from linkstead.actions import device, device_data, messaging, product, product_topic, thing_model, thing_service
+from linkstead.actions import (
+    device,
+    device_data,
+    messaging,
+    product,
+    product_topic,
+    thing_model,
+    thing_script,
+    thing_service,
+)
 
 ACTIONS: dict[str, AnyAction] = {
     action.name: action
@@ -13,6 +22,7 @@ ACTIONS: dict[str, AnyAction] = {
         *device.ACTIONS,
         *device_data.ACTIONS,
         *thing_model.ACTIONS,
+        *thing_script.ACTIONS,
     )
 }
 """Every action served, by its name on the wire."""

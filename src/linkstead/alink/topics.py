@@ -37,6 +37,11 @@ def property_set(key: DeviceKey) -> str:
     return f"/sys/{key.product_key}/{key.device_name}/thing/service/property/set"
 
 
+def down_raw(key: DeviceKey) -> str:
+    """The topic of what a device of a binary product is told. Source: `device-protocol.md` 7."""
+    return f"/sys/{key.product_key}/{key.device_name}/thing/model/down_raw"
+
+
 def ext_rrpc(message_id: int, topic: str) -> str:
     """The topic, both ways, of an RRPC with a custom topic, which begins with `/`. Source: `device-protocol.md` 4.2."""
     return f"/ext/rrpc/{message_id}{topic}"

@@ -29,7 +29,7 @@ from linkstead.invocation import (
     Stage,
     Verdict,
 )
-from linkstead.models import ModelShelf
+from linkstead.models import ModelShelf, ScriptRunner
 from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Registry, Scope
 from linkstead.sessions import SessionTable
 from linkstead.subscription import Subscriptions
@@ -82,8 +82,8 @@ class OpenApi:
 
     Args:
         actions: every action served, by name.
-        registry, models, telemetry, service_calls, subscriptions, sessions, router, delivery, journal, history, clock,
-            ids: what actions reach.
+        registry, models, scripts, telemetry, service_calls, subscriptions, sessions, router, delivery, journal,
+            history, clock, ids: what actions reach.
         nonces: replay protection.
         quotas: requests per second.
         behaviour: the switches that change answers.
@@ -97,6 +97,7 @@ class OpenApi:
         actions: Mapping[str, AnyAction],
         registry: Registry,
         models: ModelShelf,
+        scripts: ScriptRunner,
         telemetry: TelemetryStore,
         service_calls: ServiceCallStore,
         subscriptions: Subscriptions,
@@ -116,6 +117,7 @@ class OpenApi:
         self._actions = actions
         self._registry = registry
         self._models = models
+        self._scripts = scripts
         self._telemetry = telemetry
         self._service_calls = service_calls
         self._subscriptions = subscriptions
@@ -215,6 +217,7 @@ class OpenApi:
             request_id=exchange.request_id,
             registry=self._registry,
             models=self._models,
+            scripts=self._scripts,
             telemetry=self._telemetry,
             service_calls=self._service_calls,
             subscriptions=self._subscriptions,

@@ -53,6 +53,11 @@ BATCH_CREATE_THING_MODEL_FAILED = _row("iot.prod.BatchCreateThingModelFailed")
 THING_MODEL_NAME_DUPLICATED = _row("iot.prod.ThingModelNameDuplicated")
 QUERY_PRODUCT_ABILITIES_FAILED = _row("iot.prod.QueryProductAbilitiesFailed")
 
+# scripts
+INVALID_SCRIPT_TYPE = _row("iot.prod.InvalidScriptType")
+THING_SCRIPT_EXISTED = _row("iot.prod.ThingScriptExisted")
+THING_SCRIPT_DATA_FORMAT_ERROR = _row("iot.prod.ThingScriptDataFormatError")
+
 # devices
 NULL_DEVICE_NAME = _row("iot.device.NullDeviceName")
 INVALID_FORMATTED_DEVICE_NAME = _row("iot.device.InvalidFormattedDeviceName")

@@ -96,13 +96,14 @@ class _Receipt:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A reply as it came; `code` is None where it cannot be read."""
+    """A reply as it came; `code` is None where it cannot be read, and `fault` then the number for that."""
 
     origin: Origin
-    identifier: str
+    identifier: str | None
     code: int | None
     topic: str
     payload: bytes
+    fault: int = 0
 
 
 class Delivery:
@@ -388,16 +389,24 @@ class Delivery:
 
     # the way back
 
-    def answer(self, origin: Origin, identifier: str, reply: Reply, topic: str, payload: bytes) -> None:
+    def answer(self, origin: Origin, identifier: str | None, reply: Reply, topic: str, payload: bytes) -> None:
         """Bring a device's reply to the call it names; one that names none is logged.
 
         Args:
-            identifier: the service whose reply topic it came on.
+            identifier: the service whose reply topic it came on; None for a topic that names none.
             topic, payload: as it came, kept as evidence when it is not taken.
         """
         self._bring(reply.alink_id, _Answer(origin, identifier, reply.code, topic, payload))
 
-    def answer_malformed(self, origin: Origin, identifier: str, alink_id: int, topic: str, payload: bytes) -> None:
+    def answer_malformed(
+        self,
+        origin: Origin,
+        identifier: str | None,
+        alink_id: int,
+        topic: str,
+        payload: bytes,
+        fault: int = ANSWER_MALFORMED,
+    ) -> None:
         """Bring a reply that cannot be read to the call that it names, or can only belong to; that call fails.
 
         Where several calls wait it is evidence with each of them, up to `MALFORMED_SHOWN_WITH_MAX`, and ends none.
@@ -405,10 +414,11 @@ class Delivery:
         Args:
             identifier, topic, payload: see `answer`.
             alink_id: the id it names, 0 where not even that can be read.
+            fault: the number of what is wrong with it.
 
         Source: `cloud-api.md` 8.
         """
-        answer = _Answer(origin, identifier, None, topic, payload)
+        answer = _Answer(origin, identifier, None, topic, payload, fault)
         if alink_id:
             self._bring(alink_id, answer)
         else:
@@ -451,13 +461,13 @@ class Delivery:
             was_answered = call.moment(Stage.ANSWERED) is not None
             self._keep_stray(call, Stray.DUPLICATE if was_answered else Stray.LATE, answer)
             return
-        if call.target != answer.identifier:
+        if answer.identifier not in (None, call.target):
             self._keep_stray(call, Stray.WRONG_TOPIC, answer)
             return
         call.mark(Stage.ANSWERED, self._clock.time_s(), self._clock.monotonic_s())
         call.set_answer(answer.payload)
         if answer.code is None:
-            self.end(call, Verdict.FAILED, Diagnosis.ANSWER_MALFORMED, ANSWER_MALFORMED)
+            self.end(call, Verdict.FAILED, Diagnosis.ANSWER_MALFORMED, answer.fault)
         else:
             self.end(call, Verdict.SUCCESS, Diagnosis.ANSWERED, answer.code)
 

@@ -68,8 +68,8 @@ class CallStore(CallSink, Protocol):
     async def find_ended_call(self, key: DeviceKey, alink_id: int) -> Call | None:
         """The latest asynchronous call to a device that has ended, likewise."""
 
-    async def list_open_calls(self, key: DeviceKey, target: str, limit: int) -> list[Call]:
-        """Asynchronous calls to a device that wait for an answer of this service, newest first."""
+    async def list_open_calls(self, key: DeviceKey, target: str | None, limit: int) -> list[Call]:
+        """Asynchronous calls to a device that wait for an answer of this service, or of any, newest first."""
 
     async def list_stranded_calls(self, after: Call | None, limit: int) -> list[Call]:
         """Calls that have not ended and that no message waits for, oldest first.

@@ -29,7 +29,8 @@ ALIYUN_COMMODITY_CODES = (WITH_THING_MODEL, WITHOUT_THING_MODEL)
 NODE_TYPES = (0, 1)
 """Device, gateway."""
 
-DATA_FORMATS = (0, 1)
+RAW_FORMAT, ALINK_FORMAT = 0, 1
+DATA_FORMATS = (RAW_FORMAT, ALINK_FORMAT)
 """Raw bytes, Alink JSON."""
 
 NET_TYPES = ("WIFI", "CELLULAR", "ETHERNET", "LORA", "OTHER")
@@ -93,7 +94,7 @@ def new_product(
         codes.INVALID_ALIYUN_COMMODITY_CODE, "AliyunCommodityCode", aliyun_commodity_code, ALIYUN_COMMODITY_CODES
     )
     if data_format is None:
-        data_format = 1 if aliyun_commodity_code == WITH_THING_MODEL else 0
+        data_format = ALINK_FORMAT if aliyun_commodity_code == WITH_THING_MODEL else RAW_FORMAT
     _check_choice(codes.INVALID_FORMATTED_PARAMETER, "DataFormat", data_format, DATA_FORMATS)
     _check_choice(codes.INVALID_FORMATTED_PARAMETER, "NetType", net_type, NET_TYPES)
     _check_choice(codes.INVALID_FORMATTED_PARAMETER, "AuthType", auth_type, AUTH_TYPES)

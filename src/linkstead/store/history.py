@@ -180,7 +180,7 @@ def list_calls_of(connection: sa.Connection, key: DeviceKey, alink_id: int) -> l
     return [decode_call(record) for record in connection.execute(statement).scalars()]
 
 
-def list_open_calls(connection: sa.Connection, key: DeviceKey, target: str, limit: int) -> list[Call]:
+def list_open_calls(connection: sa.Connection, key: DeviceKey, target: str | None, limit: int) -> list[Call]:
     """See `CallStore.list_open_calls`; of the latest `CALLS_LISTED_MAX` that may be meant."""
     column = call_history.c
     statement = (
@@ -190,14 +190,14 @@ def list_open_calls(connection: sa.Connection, key: DeviceKey, target: str, limi
             column.product_key == key.product_key,
             column.device_name == key.device_name,
             # A device's desired values are set by a call that is no service's.
-            sa.or_(column.service == target, column.service.is_(None)),
+            sa.or_(column.service == target, column.service.is_(None)) if target is not None else sa.true(),
             column.alink_id.is_not(None),
         )
         .order_by(column.received_ms.desc())
         .limit(CALLS_LISTED_MAX)
     )
     calls = (decode_call(record) for record in connection.execute(statement).scalars())
-    return list(islice((call for call in calls if call.target == target), limit))
+    return list(islice((call for call in calls if target in (None, call.target)), limit))
 
 
 def list_stranded_calls(connection: sa.Connection, after: Call | None, limit: int) -> list[Call]:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from linkstead.clock import Clock
 from linkstead.invocation import Call, CallFilter, CallHistory, CallStore, ServiceCallStore
-from linkstead.models import ThingModelStore, ThingModelVersion
+from linkstead.models import Script, ScriptStore, ThingModelStore, ThingModelVersion
 from linkstead.registry import (
     AccessKey,
     Account,
@@ -31,6 +31,7 @@ from linkstead.store import (
     models,
     presence,
     retention,
+    scripts,
     sessions,
     statements,
     subscriptions,
@@ -56,6 +57,7 @@ class StoreUnusable(Exception):
 class SqlStore(
     Store,
     ThingModelStore,
+    ScriptStore,
     TelemetryStore,
     SessionStore,
     CallStore,
@@ -246,7 +248,7 @@ class SqlStore(
             return []
         return await self._read_latest(history.list_calls_of, key, alink_id)
 
-    async def list_open_calls(self, key: DeviceKey, target: str, limit: int) -> list[Call]:
+    async def list_open_calls(self, key: DeviceKey, target: str | None, limit: int) -> list[Call]:
         await self.flush()
         calls = await self._read_latest(history.list_open_calls, key, target, limit)
         return [call for call in calls if not call.is_ended]
@@ -445,6 +447,18 @@ class SqlStore(
 
     async def return_all_letters(self, now_ms: int) -> None:
         await self._write_soon(backlog.return_all_letters, now_ms)
+    async def add_thing_script(self, script: Script) -> None:
+        try:
+            await self._write(scripts.add, script)
+        except IntegrityError:
+            # The product is all that a script refers to.
+            raise ProductGone from None
+
+    async def update_thing_script(self, script: Script) -> bool:
+        return await self._write(scripts.update, script)
+
+    async def find_thing_script(self, product_key: str) -> Script | None:
+        return await self._read(scripts.find, product_key)
 
     async def add_account(self, account: Account) -> None:
         await self._write(statements.add_account, account)

@@ -8,15 +8,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple
 
 from linkstead.alink import messages
 from linkstead.clock import Clock, milliseconds
-from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall
+from linkstead.sessions import Link
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink import batches, desired, events, model_requests, properties, tags
 from linkstead.uplink.lanes import Lanes
-from linkstead.uplink.request import Refused, Request
+from linkstead.uplink.raw import RAW_PATHS, RawTranslator
+from linkstead.uplink.request import Arrival, Refused, Request
 from linkstead.uplink.rules import RuleBook, Rules
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,9 @@ Query = Callable[[Request, TelemetryStore], Awaitable[object]]
 
 Ask = Callable[[Request], Awaitable[object]]
 """Either, when it has to wait."""
+
+Send = Callable[[bytes], None]
+"""Takes a reply to the device."""
 
 REPORTS: dict[str, Report] = {
     "thing/event/property/post": properties.post_properties,
@@ -50,30 +53,24 @@ QUERIES: dict[str, Query] = {
 """By the topic below the device's own `/sys/{pk}/{dn}/`. Source: `device-protocol.md` 3.1."""
 
 
-class _Arrival(NamedTuple):
-    """A message as it came, not read yet."""
-
-    link: Link
-    topic: str
-    path: str
-    payload: bytes
-    received_ms: int
-
-
 class RequestDesk:
     """Serves the requests of devices.
 
     Args:
         rules: what products hold their devices to.
         telemetry: where what devices report goes.
+        translator: makes requests of what devices of binary products send.
         clock: when a request came.
         lanes: where what has to wait has its turn.
     """
 
-    def __init__(self, rules: RuleBook, telemetry: TelemetryStore, clock: Clock, lanes: Lanes) -> None:
+    def __init__(
+        self, rules: RuleBook, telemetry: TelemetryStore, translator: RawTranslator, clock: Clock, lanes: Lanes
+    ) -> None:
         self.dropped_count = 0
         self._rules = rules
         self._telemetry = telemetry
+        self._translator = translator
         self._clock = clock
         self._lanes = lanes
 
@@ -83,28 +80,40 @@ class RequestDesk:
         `path` is the topic below the device's own `/sys/{pk}/{dn}/`.
         Past the bounds of `Lanes` a request is dropped, counted in `dropped_count` and logged.
         """
-        report = REPORTS.get(path) or (events.post_event if events.is_event_post(path) else None)
-        query = QUERIES.get(path)
-        arrival = _Arrival(link, topic, path, payload, milliseconds(self._clock.time_s()))
+        report = _find_report(path)
+        arrival = Arrival(link, topic, path, payload, milliseconds(self._clock.time_s()))
         if report is not None:
             rules = self._rules.recall(link.key.product_key) if self._lanes.is_free(link.key) else None
             if rules is not None:
                 self._report(arrival, report, rules)
                 return True
-            ask: Ask = partial(self._report_when_read, report)
-        elif query is not None:
-            ask = partial(self._query, query)
+        ask = self._find_ask(path)
+        if ask is not None:
+            work = partial(self._serve, arrival, ask, arrival.answer)
+        elif path in RAW_PATHS:
+            work = partial(self._translator.serve, arrival, self._serve_translated)
         else:
             return False
-        if not self._lanes.add(link.key, len(payload), lambda: self._serve(arrival, ask)):
+        if not self._lanes.add(link.key, len(payload), work):
             self.dropped_count += 1
-            log.warning("too much under way, request dropped (%d)", messages.THROTTLED, extra=_fields(arrival))
+            log.warning("too much under way, request dropped (%d)", messages.THROTTLED, extra=arrival.fields)
         return True
 
-    def _report(self, arrival: _Arrival, report: Report, rules: Rules) -> None:
+    def _find_ask(self, path: str) -> Ask | None:
+        report = _find_report(path)
+        if report is not None:
+            return partial(self._report_when_read, report)
+        query = QUERIES.get(path)
+        return partial(self._query, query) if query is not None else None
+
+    async def _serve_translated(self, arrival: Arrival, send: Send) -> None:
+        """Serve a request that names its method, and send the reply this way."""
+        await self._serve(arrival, self._find_ask(arrival.path) or _refuse, send)
+
+    def _report(self, arrival: Arrival, report: Report, rules: Rules) -> None:
         request = _read(arrival)
         if request is not None:
-            with _Answer(arrival, request) as answer:
+            with _Answer(arrival, request, arrival.answer) as answer:
                 request.check_method()
                 answer.data = report(request, rules, self._telemetry)
 
@@ -115,19 +124,27 @@ class RequestDesk:
         return await query(request, self._telemetry)
 
     @staticmethod
-    async def _serve(arrival: _Arrival, ask: Ask) -> None:
+    async def _serve(arrival: Arrival, ask: Ask, send: Send) -> None:
         request = _read(arrival)
         if request is not None:
-            with _Answer(arrival, request) as answer:
+            with _Answer(arrival, request, send) as answer:
                 request.check_method()
                 answer.data = await ask(request)
 
 
-def _read(arrival: _Arrival) -> Request | None:
+def _find_report(path: str) -> Report | None:
+    return REPORTS.get(path) or (events.post_event if events.is_event_post(path) else None)
+
+
+async def _refuse(request: Request) -> object:
+    raise Refused(messages.METHOD_NOT_SERVED, "method is not served here")
+
+
+def _read(arrival: Arrival) -> Request | None:
     members = messages.parse_request(arrival.payload)
     if members is None:
         # There is no id to answer to.
-        log.info("request is no JSON object, dropped (%d)", messages.NOT_ALINK, extra=_fields(arrival))
+        log.info("request is no JSON object, dropped (%d)", messages.NOT_ALINK, extra=arrival.fields)
         return None
     return Request(arrival.link.key, arrival.path, members, arrival.received_ms)
 
@@ -135,12 +152,13 @@ def _read(arrival: _Arrival) -> Request | None:
 class _Answer:
     """Sends the reply when the serving of a request ends, however it ends."""
 
-    __slots__ = ("_arrival", "_request", "data")
+    __slots__ = ("_arrival", "_request", "_send_reply", "data")
 
-    def __init__(self, arrival: _Arrival, request: Request) -> None:
+    def __init__(self, arrival: Arrival, request: Request, send: Send) -> None:
         self.data: object = None
         self._arrival = arrival
         self._request = request
+        self._send_reply = send
 
     def __enter__(self) -> "_Answer":
         return self
@@ -151,27 +169,18 @@ class _Answer:
         if error is None:
             self._send(messages.SUCCESS, "success")
         elif isinstance(error, Refused):
-            log.info("request refused (%d)", error.code, extra=_fields(self._arrival))
+            log.info("request refused (%d)", error.code, extra=self._arrival.fields)
             self._send(error.code, error.message)
         elif isinstance(error, Exception):
             # A fault of ours must not cost the device its connection, nor leave it waiting.
-            log.error("request failed", exc_info=error, extra=_fields(self._arrival))
+            log.error("request failed", exc_info=error, extra=self._arrival.fields)
             self._send(messages.INTERNAL_ERROR, "internal error")
         else:
             return False
         return True
 
     def _send(self, code: int, message: str) -> None:
-        arrival, members = self._arrival, self._request.members
-        if not messages.wants_reply(members):
-            return
-        method = arrival.path.replace("/", ".")
-        reply = messages.make_reply(members, code, message, method, self.data)
-        try:
-            arrival.link.send(arrival.topic + "_reply", reply)
-        except (LinkBroken, LinkBlocked, LinkTooSmall):
-            log.info("reply to a device not sent", extra=_fields(arrival))
-
-
-def _fields(arrival: _Arrival) -> dict[str, object]:
-    return {"device": str(arrival.link.key), "topic": arrival.topic}
+        members = self._request.members
+        if messages.wants_reply(members):
+            method = self._arrival.path.replace("/", ".")
+            self._send_reply(messages.make_reply(members, code, message, method, self.data))

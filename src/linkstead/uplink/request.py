@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from linkstead.alink.messages import MALFORMED_METHOD, MALFORMED_PARAMS
 from linkstead.registry import DeviceKey
+from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall
 from linkstead.tsl.checking import Fault
 from linkstead.tsl.literal import JsonValue
 
@@ -22,6 +24,28 @@ class Refused(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class Arrival(NamedTuple):
+    """A message as it came, not read yet. `path` is its topic below the device's own `/sys/{pk}/{dn}/`."""
+
+    link: Link
+    topic: str
+    path: str
+    payload: bytes
+    received_ms: int
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What the log says of it."""
+        return {"device": str(self.link.key), "topic": self.topic}
+
+    def answer(self, payload: bytes) -> None:
+        """Send the reply on the topic for it."""
+        try:
+            self.link.send(f"{self.topic}_reply", payload)
+        except (LinkBroken, LinkBlocked, LinkTooSmall):
+            log.info("reply to a device not sent", extra=self.fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ import logging
 from linkstead.alink import messages, ntp, services, topics
 from linkstead.clock import Clock, milliseconds
 from linkstead.invocation import Delivery, LocalRouter, Stray
-from linkstead.models import ModelShelf
+from linkstead.models import ModelShelf, ScriptRunner
 from linkstead.registry import Registry, TopicClasses
 from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall, QueuedMessage, QueueFull, SessionTable
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink.desk import RequestDesk
 from linkstead.uplink.lanes import Lanes
+from linkstead.uplink.raw import RawTranslator
 from linkstead.uplink.rules import RuleBook
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Uplink:
         router, delivery: complete calls, synchronous and asynchronous ones.
         sessions: subscriptions, for custom topics that come back to their sender.
         clock: the time service, and when a report came.
-        registry, models: what products hold their devices to.
+        registry, models, scripts: what products hold their devices to.
         telemetry: what devices report and ask.
     """
 
@@ -43,6 +44,7 @@ class Uplink:
         delivery: Delivery,
         registry: Registry,
         models: ModelShelf,
+        scripts: ScriptRunner,
         telemetry: TelemetryStore,
     ) -> None:
         self._router = router
@@ -52,7 +54,13 @@ class Uplink:
         self._dropped_count = 0
         self._registry = registry
         self._lanes = Lanes()
-        self._desk = RequestDesk(RuleBook(registry, models), telemetry, clock, self._lanes)
+        self._desk = RequestDesk(
+            RuleBook(registry, models),
+            telemetry,
+            RawTranslator(scripts, self._take_translated_reply, self._refuse_translated_reply),
+            clock,
+            self._lanes,
+        )
 
     @property
     def dropped_count(self) -> int:
@@ -87,16 +95,24 @@ class Uplink:
             # What the device may publish on is below its own names.
             path = topic.split("/", 4)[4]
             if path.startswith(SERVICE_PREFIX) and path.endswith(REPLY_SUFFIX):
-                self._take_reply(link, topic, path[len(SERVICE_PREFIX) : -len(REPLY_SUFFIX)], payload)
+                identifier = path[len(SERVICE_PREFIX) : -len(REPLY_SUFFIX)].removeprefix("property/")
+                self._take_reply(link, topic, identifier, payload)
             elif not self._desk.take(link, topic, path, payload):
                 self._refuse_alink(link, topic, path, payload)
         else:
             log.info("publish accepted without a function behind its topic", extra=_fields(link, topic))
         return True
 
-    def _take_reply(self, link: Link, topic: str, identifier: str, payload: bytes) -> None:
+    def _take_translated_reply(self, link: Link, topic: str, payload: bytes) -> None:
+        """Bring a reply that was bytes to its call, which only its id names."""
+        self._take_reply(link, topic, None, payload)
+
+    def _refuse_translated_reply(self, link: Link, topic: str, payload: bytes, number: int) -> None:
+        """Take notice of a reply that the script could not read."""
+        self._delivery.answer_malformed(link.origin, None, 0, topic, payload, number)
+
+    def _take_reply(self, link: Link, topic: str, identifier: str | None, payload: bytes) -> None:
         """Bring the reply to an asynchronous service call, or to a property set, to its call."""
-        identifier = identifier.removeprefix("property/")
         try:
             reply = services.parse_reply(payload)
         except services.ReplyError as error:

@@ -1,7 +1,7 @@
 """Calling services: InvokeThingService and InvokeThingsService."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from msgspec import UNSET, UnsetType
 
@@ -15,14 +15,17 @@ from linkstead.actions.thing_service.target import (
     check_qos,
     find_target,
     find_targets,
+    make_raw,
     post,
     post_to_each,
     read_object,
     refuse,
 )
 from linkstead.alink import services, topics
+from linkstead.clock import milliseconds
 from linkstead.errors import ApiError, codes
 from linkstead.invocation import Call, Message, Outcome, RouterOverloaded, Stage, Verdict
+from linkstead.models import ScriptError
 from linkstead.sessions import LinkTooSmall
 from linkstead.tsl.checking import ServiceChecker, ValidateType
 
@@ -121,7 +124,8 @@ async def invoke_thing_service(context: ActionContext, request: InvokeThingServi
         result: str | UnsetType = await _call(context, call, target, service, payload)
     else:
         result = UNSET
-        await post(context, call, target, topics.service(target.device.key, service.identifier), payload, request.qos)
+        topic = topics.service(target.device.key, service.identifier)
+        await post(context, call, target, topic, payload, request.qos, codes.INVOKE_THING_SERVICE_FAILED)
     return InvokeThingServiceAnswer(data=InvokeThingServiceData(result=result, message_id=str(call.alink_id)))
 
 
@@ -149,26 +153,58 @@ def _check_arguments(call: Call | None, checker: ServiceChecker | None, identifi
 
 
 async def _call(context: ActionContext, call: Call, target: Target, service: _Service, payload: bytes) -> str:
-    """Send the message on the carrier the device's connection asked for, and make the result of its reply."""
-    device = target.device
+    """Send the message on the carrier the device's connection asked for, and make the result of its reply.
+
+    What a script takes beforehand is of the call's time. Source of the carriers: `device-protocol.md` 4.4.
+    """
+    device, path_topic, message_payload = target.device, topics.service(target.device.key, service.identifier), payload
     call.timeout_ms = context.behaviour.service_timeout_ms
+    if target.is_raw:
+        begun_s = context.clock.monotonic_s()
+        path_topic = topics.down_raw(device.key)
+        message_payload = await make_raw(context, call, target, payload, codes.INVOKE_THING_SERVICE_FAILED)
+        call.timeout_ms = max(1, call.timeout_ms - milliseconds(context.clock.monotonic_s() - begun_s))
     call.set_request(payload, is_whole=True)
     call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
     message = Message(
         topics.rrpc_request(device.key, call.message_id),
         topics.rrpc_response(device.key, call.message_id),
-        payload,
-        ext_topic=topics.ext_rrpc(call.message_id, topics.service(device.key, service.identifier)),
-        is_acceptable=services.is_reply,
+        message_payload,
+        ext_topic=topics.ext_rrpc(call.message_id, path_topic),
+        is_acceptable=None if target.is_raw else services.is_reply,
     )
     try:
         outcome = await context.router.call(call, message, activated=bool(device.activated_ms), enabled=device.enabled)
     except RouterOverloaded:
         raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
     except LinkTooSmall:
-        text = f"the message of {len(payload)} B is larger than the device takes"
+        text = f"the message of {len(message_payload)} B is larger than the device takes"
         raise refuse(call, codes.INVOKE_THING_SERVICE_FAILED, 0, text) from None
+    if target.is_raw and outcome.verdict is Verdict.SUCCESS:
+        outcome = replace(outcome, payload=await _make_protocol(context, call, target, outcome.payload))
     return _read_result(context, call, target, service, outcome)
+
+
+async def _make_protocol(context: ActionContext, call: Call, target: Target, payload: bytes) -> bytes:
+    """Have the script make Alink of a device's answer, which becomes the answer of the record.
+
+    Raises:
+        ApiError(INVOKE_THING_SERVICE_FAILED): it does not, or what it makes is no reply. The device did answer: the
+            verdict stays, and the record says what is wrong with the answer.
+    """
+    try:
+        reply = await context.scripts.raw_to_protocol(target.product.product_key, payload)
+        services.parse_reply(reply)
+    except ScriptError as error:
+        number, text = error.code, f"parser script: {error}"
+    except services.ReplyError as error:
+        number, text = DATA_MALFORMED, f"parser script: {error}"
+    else:
+        call.set_answer(reply)
+        return reply
+    call.code = codes.INVOKE_THING_SERVICE_FAILED.code
+    call.output_faults = [text]
+    raise refuse(call, codes.INVOKE_THING_SERVICE_FAILED, number, text)
 
 
 def _read_result(context: ActionContext, call: Call, target: Target, service: _Service, outcome: Outcome) -> str:
@@ -221,7 +257,8 @@ async def invoke_things_service(context: ActionContext, request: InvokeThingsSer
         call.alink_id = context.ids.alink_id()
         call.message_id = context.ids.message_id()
         topic = topics.service(target.device.key, service.identifier)
-        await post(context, call, target, topic, service.make_payload(call.alink_id), request.qos)
+        payload = service.make_payload(call.alink_id)
+        await post(context, call, target, topic, payload, request.qos, codes.INVOKE_THING_SERVICE_FAILED)
 
     await post_to_each(context, "InvokeThingsService", service.identifier, targets, send)
     return Answer()

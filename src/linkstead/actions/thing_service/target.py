@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from linkstead.action import ActionContext
+from linkstead.alink import topics
 from linkstead.errors import ApiError, ErrorRow, codes, invalid_parameter
 from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict
-from linkstead.registry import Device, Product, find_device, find_senior_product
+from linkstead.models import ScriptError
+from linkstead.registry import Device, Product, creation, find_device, find_senior_product
 from linkstead.tsl.checking import ModelChecker, ValidateType
 from linkstead.tsl.literal import JsonValue, LiteralError, read_literal_object
 
@@ -37,6 +39,11 @@ class Target:
     def is_checked(self) -> bool:
         """False for a verification-free product: whatever is said to its devices goes, and always asynchronously."""
         return self.product.validate_type != ValidateType.NONE
+
+    @property
+    def is_raw(self) -> bool:
+        """True when the product's script translates between Alink and what its devices understand."""
+        return self.product.data_format == creation.RAW_FORMAT
 
 
 def call_of(context: ActionContext) -> Call:
@@ -112,14 +119,40 @@ def check_qos(qos: int) -> None:
         raise invalid_parameter("Qos")
 
 
-async def post(context: ActionContext, call: Call, target: Target, topic: str, payload: bytes, qos: int) -> None:
-    """Accept an asynchronous call. Raises ApiError(MESSAGE_RATE_LIMIT): too much waits for the device."""
+async def make_raw(context: ActionContext, call: Call, target: Target, payload: bytes, failed: ErrorRow) -> bytes:
+    """Have the script make of an Alink message what the device understands. Raises ApiError(failed).
+
+    Source of the code: `cloud-api.md` 8, parser script failure.
+    """
+    try:
+        return await context.scripts.protocol_to_raw(target.product.product_key, payload)
+    except ScriptError as error:
+        raise refuse(call, failed, error.code, f"parser script: {error}") from None
+
+
+async def post(
+    context: ActionContext, call: Call, target: Target, topic: str, payload: bytes, qos: int, failed: ErrorRow
+) -> None:
+    """Accept an asynchronous call.
+
+    Args:
+        topic, payload: in Alink; a device of a binary product gets what the script makes of it.
+        failed: the row for a script that fails.
+
+    Raises:
+        ApiError(MESSAGE_RATE_LIMIT): too much waits for the device.
+        ApiError(failed).
+    """
+    message = payload
+    if target.is_raw:
+        topic = topics.down_raw(target.device.key)
+        message = await make_raw(context, call, target, payload, failed)
     if not target.device.activated_ms:
         call.result_code = DEVICE_NEVER_ACTIVATED
     call.set_request(payload, is_whole=True)
     call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
     try:
-        await context.delivery.post(call, topic, payload, qos)
+        await context.delivery.post(call, topic, message, qos)
     except RouterOverloaded:
         raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
 
@@ -141,6 +174,7 @@ async def post_to_each(
                 call.result_code = DEVICE_DISABLED
                 call.end(Verdict.OFFLINE, Diagnosis.DISABLED)
         except ApiError as error:
-            call.end(Verdict.REJECTED, Diagnosis.THROTTLED, error.code)
+            is_throttled = error.row is codes.MESSAGE_RATE_LIMIT
+            call.end(Verdict.REJECTED, Diagnosis.THROTTLED if is_throttled else Diagnosis.REJECTED, error.code)
         finally:
             context.close_call(call)
