@@ -228,7 +228,7 @@ async def test_a_child_that_does_not_answer_is_killed_when_its_time_is_over(
 async def test_a_looping_script_does_not_stop_other_products(host: ScriptHost) -> None:
     order: list[str] = []
 
-    async def note(name: str, work: asyncio.Future[object]) -> None:
+    async def note(name: str, work: "asyncio.Task[ScriptError] | asyncio.Task[bytes]") -> None:
         await work
         order.append(name)
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from linkstead.clock import Clock, milliseconds
 from linkstead.config import DEMO_ACCESS_KEY_ID, Settings
 from linkstead.ids import LETTERS_AND_DIGITS, Ids
-from linkstead.models import ModelShelf
+from linkstead.models import ModelShelf, ScriptShelf
 from linkstead.registry import AccessKey, Account, AlreadyExists, Device, DeviceKey, Instance, Product, Registry, Store
 from linkstead.server import ACCOUNT_ID_DIGITS, SystemClock, SystemIds, database_path
 from linkstead.store import SqliteStore
@@ -36,6 +36,7 @@ class Installation:
     store: Store
     registry: Registry
     models: ModelShelf
+    scripts: ScriptShelf
     clock: Clock
     ids: Ids
 
@@ -153,7 +154,8 @@ async def open_installation(settings: Settings, *, is_new_allowed: bool = False)
     store = SqliteStore(path, clock)
     await store.open()
     try:
-        yield Installation(store, Registry(store, clock.monotonic_s), ModelShelf(store), clock, SystemIds(clock))
+        registry = Registry(store, clock.monotonic_s)
+        yield Installation(store, registry, ModelShelf(store), ScriptShelf(store), clock, SystemIds(clock))
     except DBAPIError as error:
         raise click.ClickException(f"the database {path} failed: {error.orig}") from None
     finally:

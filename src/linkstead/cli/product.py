@@ -18,6 +18,7 @@ from linkstead.cli.service_call import write_program
 from linkstead.cli.snippets import LANGUAGES, SECRET_VARIABLE
 from linkstead.cli.tables import JSON_OPTION, print_record, print_records
 from linkstead.cli.thing_model import describe_model, export_model, import_model
+from linkstead.cli.thing_script import import_script, try_script
 from linkstead.config import Settings
 from linkstead.errors import ApiError, codes
 from linkstead.registry import PUBLIC_INSTANCE, Account, AlreadyExists, Product, creation
@@ -283,6 +284,8 @@ product.add_command(export_model)
 product.add_command(list_topics)
 product.add_command(add_topic)
 product.add_command(delete_topic)
+product.add_command(import_script)
+product.add_command(try_script)
 
 
 @product.command()
