@@ -107,12 +107,11 @@ def limit_process() -> None:
     # An event loop may hand on descriptors that somebody left inheritable.
     os.closerange(3, DESCRIPTORS_MAX)
     if sys.platform != "win32":
-        for kind, limit in (
-            (resource.RLIMIT_AS, PROCESS_MEMORY_BYTES_MAX),
-            (resource.RLIMIT_FSIZE, 0),
-            (resource.RLIMIT_CORE, 0),
-        ):
-            resource.setrlimit(kind, (limit, limit))
+        for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+            resource.setrlimit(kind, (0, 0))
+    if sys.platform == "linux":
+        # Elsewhere the address space cannot be bounded reliably; the engine's own limit holds.
+        resource.setrlimit(resource.RLIMIT_AS, (PROCESS_MEMORY_BYTES_MAX, PROCESS_MEMORY_BYTES_MAX))
 
 
 def limit_time(time_s: float) -> None:

@@ -155,6 +155,7 @@ class _Child:
         self._clock = clock
         self._process: asyncio.subprocess.Process | None = None
         self._is_overdue = False
+        self._is_killed = False
 
     @property
     def is_alive(self) -> bool:
@@ -183,6 +184,7 @@ class _Child:
         raise ScriptError(int(code), text.decode())
 
     async def _start(self) -> asyncio.subprocess.Process:
+        self._is_killed = False
         self._process = await asyncio.create_subprocess_exec(
             *_COMMAND,
             stdin=asyncio.subprocess.PIPE,
@@ -221,19 +223,17 @@ class _Child:
         self.kill()
 
     def kill(self) -> None:
-        """End the process at once, if it is there."""
-        if self._process is not None and self._process.returncode is None:
+        """End the process at once, if it is there. Once: asyncio loses track of one that is dead and killed again."""
+        if self._process is not None and self.is_alive and not self._is_killed:
+            self._is_killed = True
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
     async def end(self) -> None:
-        """End the process and wait for it."""
+        """Wait for the process to end; one that is there still reads the end of its input."""
         process, self._process = self._process, None
         if process is None:
             return
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
         assert process.stdin is not None
         process.stdin.close()
         await process.wait()
