@@ -218,6 +218,45 @@ async def test_a_reply_may_come_as_a_report_too(start_rig: RigStarter) -> None:
     assert (found.verdict, found.result_code) == ("SUCCESS", 400)
 
 
+@pytest.mark.parametrize(
+    ("command", "rest", "result"),
+    [(9, "", 6201), (0, "0fa001419c0000", 6207)],
+)
+async def test_a_reply_that_cannot_be_read_ends_the_call_that_it_can_only_belong_to(
+    start_rig: RigStarter, command: int, rest: str, result: int
+) -> None:
+    rig = await start(start_rig)
+    device = await rig.connected(PROBE)
+    answer = await call(rig, "SetDeviceProperty", Items='{"prop_bool":1}')
+    await device.expect(Publish)
+    reply = framed(command, answer["Data"]["MessageId"], rest)
+    await post(device, reply, "thing/model/down_raw_reply")
+    found = find(rig, answer)
+    await until(lambda: found.is_ended or found.evidence)
+    assert (found.verdict, found.diagnosis, found.result_code) == ("FAILED", "answer-malformed", result)
+
+
+async def test_a_desired_value_is_told_in_binary(start_rig: RigStarter) -> None:
+    rig = await start(start_rig)
+    device = await rig.connected(PROBE)
+    answer = await call(rig, "SetDeviceDesiredProperty", Items='{"prop_bool":1}', Versions="{}")
+    request = await device.expect(Publish)
+    assert request.topic == device.topic("thing/model/down_raw")
+    assert request.payload == framed(1, answer["Data"]["MessageId"], "000001")
+
+
+async def test_a_desired_value_is_kept_though_the_script_fails(start_rig: RigStarter) -> None:
+    rig = await start(start_rig, "function protocolToRawData(json) { return null; }")
+    device = await rig.connected(PROBE)
+    answer = await call(rig, "SetDeviceDesiredProperty", Items='{"prop_bool":1}', Versions="{}")
+    assert answer["Success"] is True
+    (kept,) = await rig.server.store.list_desired(PROBE)
+    assert (kept.identifier, kept.value) == ("prop_bool", "1")
+    (found,) = [each for each in rig.calls() if each.key == PROBE]
+    assert (found.verdict, found.diagnosis, found.result_code) == ("REJECTED", "rejected", 6201)
+    await device.expect_silence()
+
+
 async def test_a_property_set_whose_script_fails_is_refused(start_rig: RigStarter) -> None:
     rig = await start(start_rig, "function protocolToRawData(json) {\n throw new Error('not today'); }")
     device = await rig.connected(PROBE)

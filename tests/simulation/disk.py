@@ -130,9 +130,7 @@ class MemoryStore:
         return self._find(lambda call: (call.key, call.alink_id) == (key, alink_id) and call.is_ended)
 
     async def list_open_calls(self, key: DeviceKey, target: str | None, limit: int) -> list[Call]:
-        return self._list(
-            lambda call: call.key == key and target in (None, call.target) and not call.is_ended
-        )[:limit]
+        return self._list(lambda call: call.key == key and target in (None, call.target) and not call.is_ended)[:limit]
 
     async def list_stranded_calls(self, after: Call | None, limit: int) -> list[Call]:
         waiting = {message.call_id for message in self._messages()}

@@ -18,8 +18,9 @@ from linkstead.alink import services, topics
 from linkstead.alink.messages import read_identifier
 from linkstead.clock import milliseconds
 from linkstead.errors import ApiError, codes
-from linkstead.invocation import Stage
-from linkstead.registry import DeviceKey, Product
+from linkstead.invocation import Diagnosis, Stage, Verdict
+from linkstead.models import ScriptError
+from linkstead.registry import DeviceKey, Product, creation
 from linkstead.telemetry import DesiredProperty, VersionConflict
 from linkstead.tsl import (
     JsonValue,
@@ -200,7 +201,7 @@ async def set_device_desired_property(
             await _check_items(context, product, items)
             texts = {name: write_literal(value) for name, value in items.items()}
             new_versions = await context.telemetry.set_desired(device.key, texts, versions, now_ms)
-            message_id = await _send(context, device.key, items)
+            message_id = await _send(context, product, device.key, items)
     except VersionConflict as conflict:
         raise ApiError(codes.SET_DEVICE_PROPERTY_FAILED, Versions=conflict, rule="the present version, or 0") from None
     return SetDeviceDesiredPropertyAnswer(
@@ -256,8 +257,11 @@ async def _check_items(context: ActionContext, product: Product, items: Mapping[
         raise ApiError(codes.SET_DEVICE_PROPERTY_FAILED, text=fault.message)
 
 
-async def _send(context: ActionContext, key: DeviceKey, items: Mapping[str, JsonValue]) -> int:
-    """Tell a device that is connected. Returns the message's Alink id, which it would have had for one that is not."""
+async def _send(context: ActionContext, product: Product, key: DeviceKey, items: Mapping[str, JsonValue]) -> int:
+    """Tell a device that is connected. Returns the message's Alink id, which it would have had for one that is not.
+
+    Where the script of a binary product fails, the record says so: the desired values are kept all the same.
+    """
     alink_id = context.ids.alink_id()
     if context.sessions.link(key) is None:
         return alink_id
@@ -268,7 +272,14 @@ async def _send(context: ActionContext, key: DeviceKey, items: Mapping[str, Json
         payload = services.make_request(alink_id, "thing.service.property.set", items)
         call.set_request(payload, is_whole=True)
         call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
-        await context.delivery.post(call, topics.property_set(key), payload, 0)
+        topic = topics.property_set(key)
+        if product.data_format == creation.RAW_FORMAT:
+            topic = topics.down_raw(key)
+            payload = await context.scripts.protocol_to_raw(product.product_key, payload)
+        await context.delivery.post(call, topic, payload, 0)
+    except ScriptError as error:
+        call.result_code = error.code
+        call.end(Verdict.REJECTED, Diagnosis.REJECTED, codes.SET_DEVICE_PROPERTY_FAILED.code)
     finally:
         context.close_call(call)
     return alink_id
