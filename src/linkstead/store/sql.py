@@ -447,6 +447,7 @@ class SqlStore(
 
     async def return_all_letters(self, now_ms: int) -> None:
         await self._write_soon(backlog.return_all_letters, now_ms)
+
     async def add_thing_script(self, script: Script) -> None:
         try:
             await self._write(scripts.add, script)
