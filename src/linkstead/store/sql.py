@@ -37,11 +37,13 @@ from linkstead.store import (
     subscriptions,
     telemetry,
     topics,
+    webhooks,
 )
 from linkstead.store.batches import Batch, Batches, write_batch
 from linkstead.store.commits import Commits, Outcome, Wish, write_together
 from linkstead.store.tables import INTEGER_MAX, call_history, letter
 from linkstead.subscription import BacklogStore, ConsumerGroup, GroupStore, Letter, Notice, SubscribeRelation
+from linkstead.subscription.webhooks import DeadLetter, Webhook, WebhookStore, destination_of
 from linkstead.telemetry import DesiredProperty, EventRecord, PropertyPoint, Span, TelemetryStore
 
 Given = ParamSpec("Given")
@@ -65,6 +67,7 @@ class SqlStore(
     ServiceCallStore,
     GroupStore,
     BacklogStore,
+    WebhookStore,
     ABC,
 ):
     """All that outlives the process. An engine brings the abstract methods.
@@ -171,7 +174,7 @@ class SqlStore(
         pruned = await self._prune_calls(now_ms)
         for table in retention.REPORT_TABLES:
             pruned += await self._prune_reports(table, now_ms)
-        return pruned + await self._prune_letters(now_ms)
+        return pruned + await self._prune_letters(now_ms) + await self._prune_webhook_letters(now_ms)
 
     async def _prune_calls(self, now_ms: int) -> int:
         excess = await self._read(retention.count_excess, call_history, retention.CALL_HISTORY_ROWS_MAX)
@@ -214,6 +217,13 @@ class SqlStore(
             if not part:
                 break
             pruned += part
+        return pruned
+
+    async def _prune_webhook_letters(self, now_ms: int) -> int:
+        pruned = 0
+        for destination in await self._read(webhooks.list_destinations):
+            while part := await self._write_soon(webhooks.prune_letters, destination, now_ms):
+                pruned += part
         return pruned
 
     def record_call(self, call: Call) -> None:
@@ -460,6 +470,46 @@ class SqlStore(
 
     async def find_thing_script(self, product_key: str) -> Script | None:
         return await self._read(scripts.find, product_key)
+
+    async def add_webhook(self, webhook: Webhook) -> None:
+        try:
+            await self._write(webhooks.add_webhook, webhook)
+        except IntegrityError:
+            # The product, and its account, are all that a webhook refers to.
+            raise ProductGone from None
+
+    async def find_webhook(self, webhook_id: str) -> Webhook | None:
+        return await self._read(webhooks.find_webhook, webhook_id)
+
+    async def list_webhooks(self) -> list[Webhook]:
+        return await self._read(webhooks.list_webhooks)
+
+    async def set_webhook_enabled(self, webhook_id: str, enabled: bool) -> bool:
+        return await self._write(webhooks.set_webhook_enabled, webhook_id, enabled)
+
+    async def delete_webhook(self, webhook_id: str) -> bool:
+        if not await self._write(webhooks.delete_webhook, webhook_id):
+            return False
+        # There may be many: a part at a time, so that no other write waits for all of it.
+        destination = destination_of(webhook_id)
+        while await self._write_soon(webhooks.delete_letters, destination) >= retention.PRUNED_PER_TRANSACTION_MAX:
+            pass
+        return True
+
+    async def postpone_letter(self, row_id: int, due_ms: int, error: str) -> None:
+        await self._write_soon(webhooks.postpone_letter, row_id, due_ms, error)
+
+    async def bury_letter(self, row_id: int, died_ms: int, error: str) -> None:
+        await self._write_soon(webhooks.bury_letter, row_id, died_ms, error)
+
+    async def count_dead_letters(self, destination: str) -> int:
+        return await self._read(webhooks.count_dead_letters, destination)
+
+    async def list_dead_letters(self, destination: str, limit: int) -> list[DeadLetter]:
+        return await self._read(webhooks.list_dead_letters, destination, limit)
+
+    async def revive_letters(self, destination: str, row_id: int | None, now_ms: int) -> int:
+        return await self._write(webhooks.revive_letters, destination, row_id, now_ms)
 
     async def add_account(self, account: Account) -> None:
         await self._write(statements.add_account, account)
