@@ -130,15 +130,16 @@ def test_kinds_are_read_by_name() -> None:
         new_webhook(IDS, account_id="1", product_key="p", url=URL, kinds=[], secret="", created_ms=1)
 
 
-def test_each_kind_goes_to_those_who_asked_for_it() -> None:
+@pytest.mark.asyncio
+async def test_each_kind_goes_to_those_who_asked_for_it() -> None:
     book = WebhookBook()
     data, tag = NoticeKind.DEVICE_DATA, NoticeKind.DEVICE_TAG
     first = make(webhook_id="wh_1", kinds=frozenset({data, tag}))
     second, other = make(webhook_id="wh_2"), make(webhook_id="wh_3", product_key="a1Fan000001")
     off = make(webhook_id="wh_4", enabled=False)
     book.replace([first, second, other, off])
-    assert book.destinations("a1Lamp00001") == {data: ("webhook/wh_1", "webhook/wh_2"), tag: ("webhook/wh_1",)}
-    assert book.destinations("a1Fan000001") == {data: ("webhook/wh_3",)}
-    assert book.destinations("a1None00001") == {}
+    assert await book.destinations("a1Lamp00001") == {data: ("webhook/wh_1", "webhook/wh_2"), tag: ("webhook/wh_1",)}
+    assert await book.destinations("a1Fan000001") == {data: ("webhook/wh_3",)}
+    assert await book.destinations("a1None00001") == {}
     book.replace([second])
-    assert book.destinations("a1Lamp00001") == {data: ("webhook/wh_2",)}
+    assert await book.destinations("a1Lamp00001") == {data: ("webhook/wh_2",)}

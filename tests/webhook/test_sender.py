@@ -20,8 +20,11 @@ from linkstead.webhook.schedule import ATTEMPTS_MAX, RETRY_AFTER_S_MAX, wait_bef
 from linkstead.webhook.sender import (
     LEASE_S,
     LOOK_AGAIN_S_MAX,
+    PAUSE_S_MAX,
+    PAUSE_S_MIN,
     REQUESTS_PER_WEBHOOK_MAX,
     WebhookSender,
+    pause_after,
 )
 from tests.fakes import NOW_MS
 from tests.webhook.receiver import OK, SECRET, TOPIC, FakeBacklog, Receiver, a_webhook, status
@@ -263,7 +266,8 @@ async def test_a_receiver_that_is_gone_for_good_is_disabled(
     webhook = await desk.add(receiver)
     row_id = desk.backlog.add(webhook.destination)
     await until(lambda: not desk.backlog.webhooks[webhook.webhook_id].enabled)
-    await until(lambda: not desk.sender.book.destinations(webhook.product_key))
+    while await desk.sender.book.destinations(webhook.product_key):  # noqa: ASYNC110
+        await asyncio.sleep(0)
     desk.backlog.add(webhook.destination)
     desk.clock.advance(3600)
     assert f"webhook {webhook.webhook_id} is disabled" in caplog.text
@@ -304,6 +308,7 @@ async def test_a_webhook_that_fails_is_asked_one_at_a_time(desk: Desk, receiver:
     receiver.gate.clear()
     for _ in range(3):
         desk.backlog.add(webhook.destination)
+    desk.clock.advance(PAUSE_S_MIN)
     await until(lambda: len(receiver.received) == 2)
     for _ in range(50):
         await asyncio.sleep(0)
@@ -311,6 +316,29 @@ async def test_a_webhook_that_fails_is_asked_one_at_a_time(desk: Desk, receiver:
     receiver.gate.set()
     desk.clock.advance(5)
     await until(lambda: not desk.backlog.kept)
+
+
+async def test_a_webhook_that_fails_is_left_alone_for_ever_longer(desk: Desk, receiver: Receiver) -> None:
+    receiver.usual = FAILED
+    webhook = await desk.add(receiver)
+    row_ids = [desk.backlog.add(webhook.destination)]
+    await desk.failed(row_ids[0], 1)
+    for count in range(1, 5):
+        row_ids.append(desk.backlog.add(webhook.destination))
+        desk.clock.advance(pause_after(count) - 0.001)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(receiver.received) == count
+        desk.clock.advance(0.002)
+        await desk.failed(row_ids[count], 1)
+    assert [desk.backlog.kept[row_id].letter.attempts for row_id in row_ids] == [1] * 5
+    receiver.usual = OK
+    desk.clock.advance(wait_before_retry(1, 0.5))
+    await until(lambda: not desk.backlog.kept)
+
+
+async def test_the_time_it_is_left_alone_is_bounded() -> None:
+    assert [pause_after(count) for count in (1, 2, 10, 11, 10**9)] == [PAUSE_S_MIN, 0.2, 51.2, PAUSE_S_MAX, PAUSE_S_MAX]
 
 
 async def test_a_bad_webhook_does_not_hold_up_another(desk: Desk, receiver: Receiver) -> None:
@@ -358,7 +386,7 @@ async def test_a_webhook_that_is_deleted_gets_nothing_more(desk: Desk, receiver:
     await asyncio.sleep(0)
     assert len(receiver.received) == 1
     assert desk.backlog.kept[row_id].error == ""
-    assert desk.sender.book.destinations(webhook.product_key) == {}
+    assert await desk.sender.book.destinations(webhook.product_key) == {}
 
 
 async def test_what_is_under_way_at_the_end_is_due_at_once_afterwards(desk: Desk, receiver: Receiver) -> None:

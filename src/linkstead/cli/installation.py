@@ -19,6 +19,7 @@ from linkstead.models import ModelShelf, ScriptShelf
 from linkstead.registry import AccessKey, Account, AlreadyExists, Device, DeviceKey, Instance, Product, Registry, Store
 from linkstead.server import ACCOUNT_ID_DIGITS, SystemClock, SystemIds, database_path
 from linkstead.store import SqliteStore
+from linkstead.subscription.webhooks import WebhookStore
 
 NAME_CHARS_MAX = 64
 DEFAULT_ACCOUNT_NAME = "default"
@@ -37,6 +38,7 @@ class Installation:
     registry: Registry
     models: ModelShelf
     scripts: ScriptShelf
+    webhooks: WebhookStore
     clock: Clock
     ids: Ids
 
@@ -156,6 +158,7 @@ async def open_installation(settings: Settings, *, is_new_allowed: bool = False)
     try:
         registry = Registry(store, clock.monotonic_s)
         yield Installation(store, registry, ModelShelf(store), ScriptShelf(store), clock, SystemIds(clock))
+        yield Installation(store, Registry(store, clock.monotonic_s), ModelShelf(store), store, clock, SystemIds(clock))
     except DBAPIError as error:
         raise click.ClickException(f"the database {path} failed: {error.orig}") from None
     finally:

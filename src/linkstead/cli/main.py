@@ -15,6 +15,7 @@ from linkstead.cli.environment import env
 from linkstead.cli.options import CONFIG_META
 from linkstead.cli.product import product
 from linkstead.cli.serving import dev, serve
+from linkstead.cli.webhook import webhook
 from linkstead.errors import ApiError
 from linkstead.server import StartError
 from linkstead.store import StoreUnusable
@@ -68,5 +69,5 @@ def main() -> None:
     """A self-hosted server that calls devices through the protocol of Alibaba Cloud IoT Platform."""
 
 
-for _command in (dev, serve, demo, call, calls, device, product, account, env):
+for _command in (dev, serve, demo, call, calls, device, product, webhook, account, env):
     main.add_command(_command)

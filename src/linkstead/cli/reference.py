@@ -23,8 +23,8 @@ the command line has none.
 A failure is told in one line on stderr. Exit status: 0 done; 1 it could not be done, or a call was not answered; 2 the
 command was not used rightly; 130 interrupted.
 
-`product`, `device` and `account` open the database themselves, whether a server runs or not; `call` and `calls` talk to
-a running server over HTTP.
+`product`, `device`, `webhook` and `account` open the database themselves, whether a server runs or not; `call` and
+`calls` talk to a running server over HTTP.
 """
 
 CONFIGURATION_HEAD = """\
@@ -58,7 +58,7 @@ Pub = 0
 In the environment a switch is `1` or `0`, and several quotas stand side by side: `LINKSTEAD_QUOTA="RRpc=2000 Pub=0"`.
 Secrets are best kept in the environment or the file: other users of the machine see a command line.
 
-`--data` and `--database` mean the same, in all three places, to `product`, `device` and `account`.
+`--data` and `--database` mean the same, in all three places, to `product`, `device`, `webhook` and `account`.
 
 ## Options
 """

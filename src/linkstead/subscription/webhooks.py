@@ -111,7 +111,7 @@ class WebhookStore(Protocol):
 
 
 class WebhookBook:
-    """The webhooks that are enabled, by product; in memory."""
+    """The webhooks that are enabled, by product; in memory. A source of destinations for the forwarder."""
 
     def __init__(self) -> None:
         self._by_product: dict[str, dict[NoticeKind, tuple[str, ...]]] = {}
@@ -126,7 +126,7 @@ class WebhookBook:
                     by_kind[kind] = (*by_kind.get(kind, ()), webhook.destination)
         self._by_product = by_product
 
-    def destinations(self, product_key: str) -> Mapping[NoticeKind, tuple[str, ...]]:
+    async def destinations(self, product_key: str) -> Mapping[NoticeKind, tuple[str, ...]]:
         """Where each kind of message of a product goes."""
         return self._by_product.get(product_key, {})
 

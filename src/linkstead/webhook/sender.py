@@ -28,6 +28,10 @@ LEASE_S = 30.0
 After a crash it is what the letters under way then wait for.
 """
 
+PAUSE_S_MIN, PAUSE_S_MAX = 0.1, 60.0
+"""A webhook is left alone for the first after an attempt that failed, and twice as long after each that follows, up to
+the second: while a receiver is down, what waits for it does not use up its attempts."""
+
 LOOK_AGAIN_S_MIN, LOOK_AGAIN_S_MAX = 0.05, 30.0
 """How often the backlog is looked at where nothing tells of a new letter: another process may have written it."""
 
@@ -56,6 +60,12 @@ class Post(Protocol):
 
     async def close(self) -> None:
         """Let go of every connection."""
+
+
+def pause_after(failure_count: int) -> float:
+    """Seconds that a webhook is left alone after so many attempts in a row that failed, 1 or more."""
+    doublings = min(failure_count - 1, 30)
+    return min(PAUSE_S_MIN * 2.0**doublings, PAUSE_S_MAX)
 
 
 class WebhookSender:
@@ -159,7 +169,7 @@ class _Lane:
         self._tell_disabled = tell_disabled
         self._under_way: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
-        self._is_failing = False
+        self._failure_count = 0
         self._is_disabled = False
         self._quiet_until_s = 0.0
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -194,7 +204,7 @@ class _Lane:
         quiet_s = self._quiet_until_s - self._clock.monotonic_s()
         if quiet_s > 0:
             return quiet_s
-        free = (1 if self._is_failing else REQUESTS_PER_WEBHOOK_MAX) - len(self._under_way)
+        free = (1 if self._failure_count else REQUESTS_PER_WEBHOOK_MAX) - len(self._under_way)
         if free <= 0:
             return LOOK_AGAIN_S_MAX
         slots = await self._take_slots(free)
@@ -249,16 +259,17 @@ class _Lane:
         webhook_id = self._webhook.webhook_id
         if answer.is_accepted:
             self._backlog.acknowledge_letter(letter.row_id)
-            if self._is_failing:
+            if self._failure_count:
                 log.info("webhook %s takes messages again", webhook_id)
-            self._is_failing = False
+            self._failure_count = 0
             return
-        if not self._is_failing:
+        if not self._failure_count:
             log.warning("webhook %s did not take a message: %s", webhook_id, answer.error)
-        self._is_failing = True
+        self._failure_count += 1
         now_s = self._clock.time_s()
         asked_s = read_retry_after(answer.retry_after, now_s) if answer.retry_after else 0.0
-        self._quiet_until_s = max(self._quiet_until_s, self._clock.monotonic_s() + asked_s)
+        pause_s = max(pause_after(self._failure_count), asked_s)
+        self._quiet_until_s = max(self._quiet_until_s, self._clock.monotonic_s() + pause_s)
         if answer.status == HTTPStatus.GONE:
             self._is_disabled = True
             await self._webhooks.postpone_letter(letter.row_id, milliseconds(now_s), answer.error)
