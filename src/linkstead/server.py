@@ -35,6 +35,7 @@ from linkstead.sessions import SessionTable
 from linkstead.store import SqliteStore, StoreUnusable
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, Subscriptions
 from linkstead.uplink import Uplink
+from linkstead.webhook.sender import Post, WebhookSender
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,12 @@ class Server:
         self.router = LocalRouter(self.sessions, self.journal, self.clock)
         self.delivery = Delivery(self.sessions, self.journal, self.store, self.clock)
         self.sessions.observe(self.delivery)
-        self.forwarder = Forwarder(self.store, [GroupDestinations(self.store, self.registry)], self.clock, self.ids)
+        self.webhooks = WebhookSender(
+            backlog=self.store, webhooks=self.store, clock=self.clock, ids=self.ids, make_post=self._make_post
+        )
+        self.store.watch_letters(self.webhooks.wake)
+        groups = GroupDestinations(self.store, self.registry)
+        self.forwarder = Forwarder(self.store, [groups, self.webhooks.book], self.clock, self.ids)
         self.dispatcher = Dispatcher(self.store, self.clock)
         self.uplink = Uplink(
             self.router,
@@ -235,6 +241,7 @@ class Server:
             await self.store.return_all_letters(int(self.clock.time_s() * 1000))
             self._registry_version = await self.store.registry_version()
             await self.delivery.restore()
+            await self.webhooks.reload()
             self.endpoints = Endpoints(
                 http=await self._listen(settings.http, self.http.make_protocol, None),
                 mqtt=await self._listen_sniffing(settings.mqtt, tls),
@@ -266,6 +273,7 @@ class Server:
         await self.delivery.stop()
         await self.forwarder.drain()
         await self.dispatcher.stop()
+        await self.webhooks.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.store.close()
@@ -345,6 +353,12 @@ class Server:
         host, port = listening.getsockname()[:2]
         return Address(host, port)
 
+    def _make_post(self) -> Post:
+        # The HTTP client takes a tenth of a second to import, and most servers have no webhook.
+        from linkstead.webhook.post import HttpPost  # noqa: PLC0415
+
+        return HttpPost(self.clock)
+
     def _every(self, period_s: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(self._repeat(period_s, work)))
 
@@ -360,12 +374,14 @@ class Server:
     async def _look_for_changes(self) -> None:
         version = await self.store.registry_version()
         if version != self._registry_version:
-            self._registry_version = version
             self.registry.forget_all()
             self.models.forget_all()
             self.scripts.shelf.forget_all()
+            # The forwarder asks for what is at hand then.
+            await self.webhooks.reload()
             self.forwarder.forget_all()
             self.dispatcher.wake_all()
+            self._registry_version = version
 
     async def _keep_house(self) -> None:
         self.sessions.expire(self.clock.monotonic_s())

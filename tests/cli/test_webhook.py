@@ -1,12 +1,15 @@
 import json
 import sqlite3
+import threading
 from contextlib import closing
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from linkstead.subscription.webhooks import WEBHOOKS_PER_PRODUCT_MAX, decode_secret
-from tests.cli.processes import done, told
+from tests.cli.processes import done, serving, told, wait_for
 
 URL = "https://example.org/hook"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -30,14 +33,16 @@ def shown(webhook_id: str) -> dict[str, Any]:
     return fields
 
 
-def add_letter(webhook_id: str, *, is_dead: bool, died_ms: int = 1) -> int:
+def add_letter(
+    webhook_id: str, *, is_dead: bool, died_ms: int = 1, attempts: int = 14, folder: Path = Path("linkstead-data")
+) -> int:
     """Have a letter wait, or be dead, as the server leaves it; returns its number."""
     statement = (
         "INSERT INTO letter (destination, message_id, topic, payload, generated_ms, qos, attempts, due_ms, is_dead,"
-        " last_error) VALUES (?, 889455942124347392, '/a1/lamp/user/x\n', x'7b7d', 5, 0, 14, ?, ?, 'HTTP 500')"
+        " last_error) VALUES (?, 889455942124347392, '/a1/lamp/user/x\n', x'7b7d', 5, 0, ?, ?, ?, 'HTTP 500')"
     )
-    with closing(sqlite3.connect("linkstead-data/linkstead.db")) as connection, connection:
-        row_id = connection.execute(statement, (f"webhook/{webhook_id}", died_ms, is_dead)).lastrowid
+    with closing(sqlite3.connect(folder / "linkstead.db")) as connection, connection:
+        row_id = connection.execute(statement, (f"webhook/{webhook_id}", attempts, died_ms, is_dead)).lastrowid
     assert row_id is not None
     return row_id
 
@@ -129,3 +134,43 @@ def test_dead_letters_are_listed_and_sent_again(product_key: str) -> None:
     assert done("webhook", "retry", webhook_id) == "1 to be sent again\n"
     assert done("webhook", "retry", webhook_id) == "0 to be sent again\n"
     assert shown(webhook_id)["dead_letters"] == 0
+
+
+class _Hook(BaseHTTPRequestHandler):
+    """Fails the first request, takes the others."""
+
+    received: ClassVar[list[tuple[str, bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.received.append((self.headers["webhook-id"], body))
+        self.send_response(500 if len(self.received) == 1 else 204)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_running_server_sends_what_waits_and_tries_again(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Hook) as hook, serving("dev", folder=tmp_path) as server:
+        thread = threading.Thread(target=hook.serve_forever)
+        thread.start()
+        try:
+            data = ("--data", tmp_path / "data")
+            url = f"http://127.0.0.1:{hook.server_port}/"
+            made = json.loads(done("webhook", "create", "--product", "a1LinkDemo0", "--url", url, "--json", *data))
+            webhook_id = made["webhook_id"]
+            done("webhook", "disable", webhook_id, *data)
+            add_letter(webhook_id, is_dead=False, folder=tmp_path / "data", attempts=0)
+            done("webhook", "enable", webhook_id, *data)
+            wait_for(lambda: len(_Hook.received) == 2)
+            assert set(_Hook.received) == {("889455942124347392", b"{}")}
+            wait_for(lambda: "takes messages again" in server.stderr)
+            assert f"webhook {webhook_id} did not take a message: HTTP 500" in server.stderr
+            assert made["secret"] not in server.stderr
+            assert server.stop() == 0
+        finally:
+            hook.shutdown()
+            thread.join()
+    assert "Traceback" not in server.stderr

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from linkstead.registry import ProductGone
 from linkstead.store import webhooks
-from linkstead.store.retention import DAY_MS, PRUNED_PER_TRANSACTION_MAX
+from linkstead.store.retention import DAY_MS, LETTER_DAYS, PRUNED_PER_TRANSACTION_MAX
 from linkstead.store.sql import SqlStore
 from linkstead.store.tables import letter
 from linkstead.store.webhooks import DEAD_LETTER_DAYS, ERROR_CHARS_MAX, WAITED_TOO_LONG, WAITING_DAYS
@@ -198,4 +198,20 @@ async def test_letters_of_webhooks_that_went_with_their_product_go(store: SqlSto
     assert await store.delete_product("a1Fan000001")
     assert await store.list_webhooks() == [a_webhook(1)]
     assert await store.prune(NOW_MS) == PRUNED_PER_TRANSACTION_MAX + 1
+    assert [row[0] for row in await letters(store)] == [kept]
+
+
+async def test_waits_between_attempts_outlive_the_process(store: SqlStore) -> None:
+    [waiting] = await add_letters(store, HOOK, due_ms=NOW_MS + 60_000)
+    [leased] = await add_letters(store, "1001/DEFAULT_GROUP", due_ms=NOW_MS + 60_000)
+    await store.return_all_letters(NOW_MS)
+    assert [row[:2] for row in await letters(store)] == [(waiting, NOW_MS + 60_000), (leased, NOW_MS)]
+
+
+async def test_what_waits_for_a_webhook_is_not_too_old_after_a_day(store: SqlStore) -> None:
+    await add_lamps(store)
+    await store.add_webhook(a_webhook())
+    [kept] = await add_letters(store, HOOK)
+    await add_letters(store, "1001/DEFAULT_GROUP")
+    assert await store.prune(NOW_MS + LETTER_DAYS * DAY_MS + 1) == 1
     assert [row[0] for row in await letters(store)] == [kept]

@@ -279,6 +279,31 @@ async def test_a_receiver_that_is_gone_for_good_is_disabled(
     await until(lambda: not desk.backlog.kept)
 
 
+async def test_a_webhook_enabled_again_at_once_goes_on(desk: Desk, receiver: Receiver) -> None:
+    receiver.answers.append(status("410 Gone"))
+    webhook = await desk.add(receiver)
+    desk.backlog.add(webhook.destination)
+    await until(lambda: not desk.backlog.webhooks[webhook.webhook_id].enabled)
+    # Before the sender has looked itself.
+    await desk.backlog.set_webhook_enabled(webhook.webhook_id, enabled=True)
+    await desk.sender.reload()
+    await until(lambda: not desk.backlog.kept)
+
+
+async def test_a_webhook_that_could_not_be_disabled_is_tried_again(
+    desk: Desk, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.usual = status("410 Gone")
+    webhook = await desk.add(receiver)
+    kept = desk.backlog.webhooks.pop(webhook.webhook_id)
+    desk.backlog.add(webhook.destination)
+    await until(lambda: f"message 1001 to webhook {webhook.webhook_id}" in caplog.text)
+    desk.backlog.webhooks[webhook.webhook_id] = kept
+    desk.clock.advance(LOOK_AGAIN_S_MAX)
+    await until(lambda: not desk.backlog.webhooks[webhook.webhook_id].enabled)
+    assert len(receiver.received) == 2
+
+
 async def test_only_so_many_requests_are_under_way_to_one_webhook(desk: Desk, receiver: Receiver) -> None:
     receiver.gate.clear()
     webhook = await desk.add(receiver)

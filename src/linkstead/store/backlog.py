@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from linkstead.store.tables import letter
+from linkstead.store.tables import IS_FOR_WEBHOOK, letter
 from linkstead.subscription import Letter, Notice
 
 
@@ -137,4 +137,5 @@ def last_letter_id(connection: sa.Connection) -> int:
 
 def return_all_letters(connection: sa.Connection, now_ms: int) -> None:
     """See `BacklogStore.return_all_letters`."""
-    connection.execute(sa.update(letter).where(letter.c.due_ms > now_ms).values(due_ms=now_ms))
+    is_leased = sa.and_(letter.c.due_ms > now_ms, ~IS_FOR_WEBHOOK)
+    connection.execute(sa.update(letter).where(is_leased).values(due_ms=now_ms))

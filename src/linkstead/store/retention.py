@@ -5,7 +5,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from linkstead.registry import DeviceKey
-from linkstead.store.tables import call_history, device_id_of, event_history, letter, property_history
+from linkstead.store.tables import IS_FOR_WEBHOOK, call_history, device_id_of, event_history, letter, property_history
 
 CALL_HISTORY_DAYS = 30
 CALL_HISTORY_ROWS_MAX = 1_000_000
@@ -26,8 +26,9 @@ LETTERS_OF_A_DESTINATION_MAX = 1_000_000
 LETTERS_MAX = 10_000_000
 """Letters that wait for a consumer group or a webhook; older than `LETTER_DAYS`, or the oldest beyond it, are deleted.
 
-Those that wait for nobody any longer are left alone. Source of the day: `device-protocol.md` 8.1, which names a hundred
-million for an account; that would fill most disks.
+The age counts for consumer groups only: a webhook is tried for longer. Those that wait for nobody any longer are left
+alone. Source of the day: `device-protocol.md` 8.1, which names a hundred million for an account; that would fill most
+disks.
 """
 
 PRUNED_PER_TRANSACTION_MAX = 2_000
@@ -89,7 +90,11 @@ def prune_excess_reports(connection: sa.Connection, table: sa.Table, excess: int
 def prune_old_letters(connection: sa.Connection, now_ms: int) -> int:
     """Delete up to `PRUNED_PER_TRANSACTION_MAX` of the letters that are too old; returns how many."""
     too_old = letter.c.generated_ms < now_ms - LETTER_DAYS * DAY_MS
-    doomed = sa.select(letter.c.id).where(too_old, letter.c.is_dead.is_(False)).order_by(letter.c.generated_ms)
+    doomed = (
+        sa.select(letter.c.id)
+        .where(too_old, letter.c.is_dead.is_(False), ~IS_FOR_WEBHOOK)
+        .order_by(letter.c.generated_ms)
+    )
     return _delete(connection, letter, doomed)
 
 

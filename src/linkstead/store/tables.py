@@ -7,6 +7,7 @@ A change here needs a revision in `migrations/versions`.
 import sqlalchemy as sa
 
 from linkstead.registry import DeviceKey
+from linkstead.subscription.webhooks import DESTINATION_HEAD
 
 metadata = sa.MetaData(
     naming_convention={
@@ -366,6 +367,10 @@ product_topic = sa.Table(
 def is_device(key: DeviceKey) -> sa.ColumnElement[bool]:
     """The condition that picks the row of one device."""
     return sa.and_(device.c.product_key == key.product_key, device.c.device_name == key.device_name)
+
+
+IS_FOR_WEBHOOK = letter.c.destination.startswith(DESTINATION_HEAD)
+"""The condition that picks the letters of webhooks."""
 
 
 def device_id_of(key: DeviceKey) -> sa.ScalarSelect[int]:

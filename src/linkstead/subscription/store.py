@@ -74,4 +74,7 @@ class BacklogStore(Protocol):
         """Forget all that waits for a destination."""
 
     async def return_all_letters(self, now_ms: int) -> None:
-        """Make available at once what a process that died had leased."""
+        """Make available at once what a process that died had leased for consumer groups.
+
+        A webhook's letters wait until they are due: their leases are short, the waits between attempts long.
+        """

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
@@ -99,11 +99,12 @@ class WebhookSender:
             webhooks = await self._webhooks.list_webhooks()
             self.book.replace(webhooks)
             enabled = {webhook.destination: webhook for webhook in webhooks if webhook.enabled}
-            gone = [self._lanes.pop(destination) for destination in self._lanes.keys() - enabled.keys()]
+            # One that ended because its webhook was gone for good makes room: it may have been enabled again meanwhile.
+            ended = [name for name, lane in self._lanes.items() if name not in enabled or lane.is_disabled]
+            gone = [self._lanes.pop(destination) for destination in ended]
             for destination in enabled.keys() - self._lanes.keys():
                 self._lanes[destination] = self._open_lane(enabled[destination])
-            for lane in gone:
-                await lane.close()
+            await _close(gone)
 
     def wake(self, destinations: Collection[str]) -> None:
         """Something new waits for these destinations; those that are no webhook's are passed over. Returns at once."""
@@ -117,8 +118,9 @@ class WebhookSender:
         async with self._turn:
             for reload in self._reloads:
                 reload.cancel()
-            while self._lanes:
-                await self._lanes.popitem()[1].close()
+            lanes = list(self._lanes.values())
+            self._lanes.clear()
+            await _close(lanes)
             if self._post is not None:
                 await self._post.close()
                 self._post = None
@@ -170,21 +172,22 @@ class _Lane:
         self._under_way: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._failure_count = 0
-        self._is_disabled = False
+        self.is_disabled = False
         self._quiet_until_s = 0.0
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def wake(self) -> None:
         self._woken.set()
 
-    async def close(self) -> None:
+    def cancel(self) -> list[asyncio.Task[None]]:
+        """Break off what is under way; returns what has to end then."""
         tasks = [self._task, *self._under_way]
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        return tasks
 
     async def _run(self) -> None:
-        while not self._is_disabled:
+        while not self.is_disabled:
             self._woken.clear()
             try:
                 wait_s = await self._send_due()
@@ -271,9 +274,9 @@ class _Lane:
         pause_s = max(pause_after(self._failure_count), asked_s)
         self._quiet_until_s = max(self._quiet_until_s, self._clock.monotonic_s() + pause_s)
         if answer.status == HTTPStatus.GONE:
-            self._is_disabled = True
             await self._webhooks.postpone_letter(letter.row_id, milliseconds(now_s), answer.error)
             await self._webhooks.set_webhook_enabled(webhook_id, enabled=False)
+            self.is_disabled = True
             log.warning("webhook %s is disabled: it says that it is gone for good", webhook_id)
             self._tell_disabled()
         elif letter.attempts >= ATTEMPTS_MAX:
@@ -285,3 +288,10 @@ class _Lane:
 
     def _draw_chance(self) -> float:
         return int(self._ids.token("0123456789", CHANCE_DIGITS)) / CHANCE_STEPS
+
+
+async def _close(lanes: Iterable[_Lane]) -> None:
+    # All are broken off before any is waited for: whoever waits may be broken off too.
+    tasks = [task for lane in lanes for task in lane.cancel()]
+    if tasks:
+        await asyncio.wait(tasks)
