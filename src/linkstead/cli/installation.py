@@ -157,8 +157,7 @@ async def open_installation(settings: Settings, *, is_new_allowed: bool = False)
     await store.open()
     try:
         registry = Registry(store, clock.monotonic_s)
-        yield Installation(store, registry, ModelShelf(store), ScriptShelf(store), clock, SystemIds(clock))
-        yield Installation(store, Registry(store, clock.monotonic_s), ModelShelf(store), store, clock, SystemIds(clock))
+        yield Installation(store, registry, ModelShelf(store), ScriptShelf(store), store, clock, SystemIds(clock))
     except DBAPIError as error:
         raise click.ClickException(f"the database {path} failed: {error.orig}") from None
     finally:
