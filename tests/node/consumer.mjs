@@ -29,7 +29,7 @@ container.on("message", ({ message, delivery }) => {
     deliveryCount: message.delivery_count ?? 0,
   });
 });
-container.on("settled", ({ delivery }) => say("settled", { accepted: rhea.message.is_accepted(delivery.remote_state) }));
+container.on("settled", () => say("settled"));
 container.on("receiver_drained", () => say("drained"));
 container.on("receiver_error", ({ receiver: link }) => say("link_error", problem(link.error)));
 container.on("receiver_close", () => say("link_closed"));

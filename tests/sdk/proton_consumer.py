@@ -82,7 +82,7 @@ class Consumer(MessagingHandler):  # type: ignore[misc]
         )
 
     def on_settled(self, event: Any) -> None:
-        say("settled", accepted=event.delivery.remote_state == Delivery.ACCEPTED)
+        say("settled")
 
     def on_link_flow(self, event: Any) -> None:
         # proton does not say that a link is drained: the sender's flow has taken the credit back by then
