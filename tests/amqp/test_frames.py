@@ -261,7 +261,7 @@ def test_every_type_of_the_standard_is_read(data: str, value: Any) -> None:
         ("c10201" + "41", "key without a value"),
         ("c10402" + "414141", "does not end"),
         ("c10302" + "4541", "not a plain value"),
-        ("e00301500101", "does not end"),
+        ("e00401500101", "does not end"),
         ("e0020140", "type 0x40"),
         ("e0050100530140", "type 0x40"),
         ("e0050100530100", "type 0x00"),

@@ -370,7 +370,7 @@ _NESTED: Final = {
     "target": {_TARGET.code: _TARGET},
     "state": _STATES,
 }
-_OPEN_KINDS: Final = frozenset(("target", "state"))
+_OPEN_KINDS: Final = frozenset(("source", "target", "state"))
 """Where the standard has more than is read here (transactions): those stay `Described`."""
 
 _CODE_OF: Final = {
