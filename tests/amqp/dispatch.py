@@ -35,6 +35,7 @@ class FakeAttachment:
         self.credit = credit
         self.grants.append(credit)
         self.dispatcher.wake(self.destination)
+        self.dispatcher.changed()
 
     def accept(self, letter: Letter) -> None:
         self.held.remove(letter)
@@ -57,7 +58,7 @@ class FakeAttachment:
 
 
 class FakeDispatcher:
-    """Implements `Dispatcher`. `changed` is called when something was settled, attached or detached."""
+    """Implements `Dispatcher`. `changed` is called when something was granted, settled, attached or detached."""
 
     def __init__(self) -> None:
         self.attachments: list[FakeAttachment] = []
