@@ -10,7 +10,7 @@ from linkstead.amqp.credentials import parse_user_name, sign_login
 from linkstead.amqp.gateway import ConsumerGateway
 from linkstead.clock import Clock
 from linkstead.registry import AccessKey, Registry
-from linkstead.subscription import ConsumerGroup, GroupStore
+from linkstead.subscription import ConsumerGroup, Dispatcher, GroupStore
 from tests.amqp.dispatch import FakeDispatcher, FakeGroups
 from tests.fakes import ACCOUNT_ID, NOW_MS, OTHER_ACCOUNT_ID, FakeStore, make_access_key
 
@@ -68,7 +68,7 @@ async def listen(clock: Clock, tls: ssl.SSLContext | None = None) -> Place:
     gateway = ConsumerGateway(
         registry=Registry(store.port, clock.monotonic_s),
         groups=cast("GroupStore", groups),
-        dispatcher=dispatcher,
+        dispatcher=cast("Dispatcher", dispatcher),
         clock=clock,
     )
     server = await asyncio.get_running_loop().create_server(gateway.make_protocol, "127.0.0.1", 0, ssl=tls)
