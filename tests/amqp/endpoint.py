@@ -73,4 +73,3 @@ async def listen(clock: Clock, tls: ssl.SSLContext | None = None) -> Place:
     )
     server = await asyncio.get_running_loop().create_server(gateway.make_protocol, "127.0.0.1", 0, ssl=tls)
     return Place(gateway, dispatcher, store, server, server.sockets[0].getsockname()[1], changes)
-

@@ -47,6 +47,7 @@ from tests.amqp.endpoint import (
     user_name,
 )
 from tests.amqp.peer import BEGIN, OPEN, Peer, attach, flow, plain, settle
+from tests.wire import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -180,8 +181,7 @@ async def test_an_account_has_so_many_connections_and_no_more(place: Place, monk
     peers[-1].send(Close())
     await peers[-1].expect_end()
     await peers[0].close()
-    while len(place.gateway.connections) >= CONNECTIONS_OF_ACCOUNT_MAX:
-        await asyncio.sleep(0)
+    await until(lambda: len(place.gateway.connections) < CONNECTIONS_OF_ACCOUNT_MAX)
     peers.append(await attached(place))
     for peer in peers:
         await peer.close()
@@ -218,8 +218,7 @@ async def test_a_group_that_is_full_refuses_the_link(place: Place, monkeypatch: 
 async def test_a_connection_without_a_link_is_closed_in_time(place: Place, clock: ManualClock) -> None:
     silent, open_one = await Peer.connect(place.port), await Peer.connect(place.port)
     await open_one.log_in(user_name(), password(user_name()))
-    while len(place.gateway.connections) < 2:
-        await asyncio.sleep(0)
+    await until(lambda: len(place.gateway.connections) == 2)
     linked = await attached(place)
     clock.advance(LINK_WAIT_S)
     assert (await open_one.expect(Close)).error.description == "no receiver link within 15 s"
@@ -276,9 +275,7 @@ async def test_letters_are_sent_settled_and_given_back(place: Place) -> None:
 async def test_credit_reaches_the_dispatcher_and_no_more(place: Place) -> None:
     peer = await attached(place, 10)
     (attachment,) = place.dispatcher.attachments
-    await place.until(lambda: place.dispatcher.attachments)
-    while attachment.credit != 10:
-        await asyncio.sleep(0)
+    await until(lambda: attachment.credit == 10)
     peer.send(flow(1_000, echo=True))
     await peer.expect(Flow)
     assert attachment.credit == TAKE_MAX
@@ -291,8 +288,7 @@ async def test_credit_reaches_the_dispatcher_and_no_more(place: Place) -> None:
 async def test_letters_that_cross_the_end_of_the_credit_wait(place: Place) -> None:
     peer = await attached(place, 5)
     (attachment,) = place.dispatcher.attachments
-    while attachment.credit != 5:
-        await asyncio.sleep(0)
+    await until(lambda: attachment.credit == 5)
     taken = [a_letter(1), a_letter(2)]
     attachment.held += taken
     attachment.credit = 3
@@ -339,16 +335,15 @@ async def test_a_consumer_that_does_not_read_is_paused(place: Place) -> None:
     (connection,) = place.gateway.connections
     peer.send(flow(1_000))
     await place.until(lambda: attachment.grants)
-    while not connection._is_paused:
-        await asyncio.sleep(0)
+    await until(lambda: connection._is_paused)
     transport: Any = connection._transport
     assert transport.get_write_buffer_size() <= WRITE_BUFFER_BYTES_MAX + 200_000
     assert attachment.credit == 0
     assert len(attachment.held) < len(letters)
     peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
     for number in range(len(attachment.held)):
-        transfer, _ = await peer.receive()
-        peer.send(settle(transfer.delivery_id, state=Accepted()), flow(1_000, seen=number + 1))
+        await peer.receive()
+        peer.send(settle(number, state=Accepted()), flow(1_000, seen=number + 1))
     await place.until(lambda: len(attachment.accepted) >= 1)
     await peer.close()
 
@@ -443,8 +438,7 @@ async def test_a_login_that_is_being_checked_ends_with_the_endpoint(place: Place
     place.store.gate = asyncio.Event()
     peer = await Peer.connect(place.port)
     peer.send(SASL_HEADER, plain(user_name(), password(user_name())))
-    while not place.gateway.tasks:
-        await asyncio.sleep(0)
+    await until(lambda: place.gateway.tasks)
     closing = asyncio.ensure_future(place.gateway.close())
     await peer.expect_end()
     place.store.gate.set()

@@ -76,6 +76,14 @@ class Talk:
         """What was written since."""
         return self.reader.read(self.machine.data_to_send())
 
+    def is_closing(self) -> bool:
+        """True when the gateway is to close the connection."""
+        return self.machine.closing
+
+    def is_ready(self) -> bool:
+        """True when a message can be sent."""
+        return self.machine.is_ready
+
     def attached(self, credit: int = 0, **fields: Any) -> "Talk":
         """Come to an attached link."""
         self.opened()
@@ -101,10 +109,10 @@ class Talk:
         assert ended.condition == condition
         closed = self.written()[-1]
         assert closed == Close(error=Error(condition=condition, description=ended.text))
-        assert not self.machine.closing
+        assert not self.is_closing()
         assert self.say(BEGIN, HEARTBEAT, channel=9) == []
         assert self.say(Close()) == []
-        assert self.machine.closing
+        assert self.is_closing()
         assert self.written() == []
         assert self.machine.receive_eof() == []
         return ended.text
@@ -135,9 +143,7 @@ def test_a_connection_opens_step_by_step() -> None:
     ]
     assert talk.say(BEGIN, channel=3) == []
     assert talk.written() == [
-        Begin(
-            remote_channel=3, next_outgoing_id=0, incoming_window=2_048, outgoing_window=UINT_MAX >> 1, handle_max=15
-        )
+        Begin(remote_channel=3, next_outgoing_id=0, incoming_window=2_048, outgoing_window=UINT_MAX >> 1, handle_max=15)
     ]
     assert talk.reader.raw[-1].channel == 3
     source = Source(address="default", filter={Symbol("x"): "y"}, outcomes=("amqp:accepted:list",))
@@ -166,13 +172,15 @@ def test_a_peer_may_say_everything_at_once() -> None:
     assert kinds == [bytes, SaslMechanisms, SaslOutcome, bytes, Open, Begin, Attach]
 
 
-@pytest.mark.parametrize("header", [AMQP_HEADER, b"AMQP\x02\x01\x00\x00", b"GET / HT", b"\x16\x03\x01\x00\xa5\x01\x00\x00"])
+@pytest.mark.parametrize(
+    "header", [AMQP_HEADER, b"AMQP\x02\x01\x00\x00", b"GET / HT", b"\x16\x03\x01\x00\xa5\x01\x00\x00"]
+)
 def test_another_protocol_is_told_ours(header: bytes) -> None:
     talk = Talk()
     (ended,) = talk.say(header)
     assert ended.condition == "amqp:connection:framing-error"
     assert talk.written() == [SASL_HEADER]
-    assert talk.machine.closing
+    assert talk.is_closing()
 
 
 BAD_LOGINS = [
@@ -192,7 +200,7 @@ def test_a_login_that_is_none_is_refused(login: SaslInit) -> None:
     (ended,) = talk.say(SASL_HEADER, login)
     assert ended.condition == "amqp:unauthorized-access"
     assert talk.written()[2:] == [SaslOutcome(code=1)]
-    assert talk.machine.closing
+    assert talk.is_closing()
 
 
 def test_to_act_as_oneself_is_allowed() -> None:
@@ -205,7 +213,7 @@ def test_a_refused_login_is_told_its_code(failure: LoginFailure) -> None:
     talk.say(SASL_HEADER, plain("name", "pass"))
     talk.machine.refuse_login(failure)
     assert talk.written()[2:] == [SaslOutcome(code=int(failure))]
-    assert talk.machine.closing
+    assert talk.is_closing()
     assert talk.say(AMQP_HEADER) == []
 
 
@@ -247,7 +255,7 @@ def test_what_comes_while_the_login_is_decided_is_bounded() -> None:
     assert talk.say(bytes(HELD_BYTES_MAX)) == []
     (ended,) = talk.say(b"\0")
     assert ended.condition == "amqp:resource-limit-exceeded"
-    assert talk.machine.closing
+    assert talk.is_closing()
 
 
 # --- what is wrong ---
@@ -300,7 +308,7 @@ def test_malformed_bytes_end_the_connection_at_once(data: bytes, condition: str)
     (ended,) = talk.say(data)
     assert ended.condition == condition
     assert talk.written() == [Close(error=Error(condition=condition, description=ended.text))]
-    assert talk.machine.closing
+    assert talk.is_closing()
 
 
 def test_what_is_not_open_yet_is_opened_to_be_told_what_is_wrong() -> None:
@@ -363,7 +371,7 @@ def test_a_second_link_is_refused_and_the_first_goes_on() -> None:
     assert (attached.source, detached.handle, detached.error.condition) == (None, 1, "amqp:not-allowed")
     assert talk.say(Detach(handle=1, closed=True)) == []
     assert talk.machine.credit == 1
-    assert talk.machine.is_ready
+    assert talk.is_ready()
 
 
 def test_a_link_that_the_gateway_refuses_is_told_why() -> None:
@@ -372,7 +380,7 @@ def test_a_link_that_the_gateway_refuses_is_told_why() -> None:
     assert talk.machine.refuse_link(Refusal("amqp:resource-limit-exceeded", "full"), NOW) == []
     detached = talk.written()[-1]
     assert detached.error == Error(condition="amqp:resource-limit-exceeded", description="full")
-    assert not talk.machine.is_ready
+    assert not talk.is_ready()
 
 
 @pytest.mark.parametrize("closed", [True, False])
@@ -383,7 +391,7 @@ def test_a_link_detached_is_gone_and_another_may_come(closed: bool) -> None:
     assert talk.say(Detach(handle=0, closed=closed)) == [LinkDetached()]
     assert talk.written() == [Detach(handle=0, closed=closed)]
     assert talk.say(settle(0, state=Accepted())) == []
-    assert (talk.machine.credit, talk.machine.is_ready) == (0, False)
+    assert (talk.machine.credit, talk.is_ready()) == (0, False)
     assert talk.say(attach()) == [AttachReceived("link")]
     talk.machine.accept_link(NOW)
     talk.say(flow(1, transfers=1))
@@ -402,7 +410,7 @@ def test_a_close_is_answered() -> None:
     talk = Talk().attached()
     assert talk.say(Close()) == [Ended("", "closed")]
     assert talk.written() == [Close()]
-    assert talk.machine.closing
+    assert talk.is_closing()
     talk = Talk().opened()
     error = Error(condition="amqp:internal-error", description="mine")
     assert talk.say(Close(error=error)) == [Ended("amqp:internal-error", "mine")]
@@ -422,7 +430,7 @@ def test_messages_go_as_far_as_the_credit() -> None:
     talk = Talk().attached(2)
     assert talk.machine.send(b"one") == 0
     assert talk.machine.send(b"two") == 1
-    assert not talk.machine.is_ready
+    assert not talk.is_ready()
     with pytest.raises(LocalError):
         talk.machine.send(b"three")
     transfers = talk.written()
@@ -434,7 +442,7 @@ def test_messages_go_as_far_as_the_credit() -> None:
     # less than what is under way is nothing, not four thousand millions
     talk.machine.send(b"three")
     talk.say(flow(0, seen=1))
-    assert (talk.machine.credit, talk.machine.is_ready) == (0, False)
+    assert (talk.machine.credit, talk.is_ready()) == (0, False)
 
 
 def test_credit_can_be_taken_back_and_echoed() -> None:
@@ -471,20 +479,20 @@ def test_a_large_message_is_split_and_waits_for_the_window() -> None:
     talk.written()
     message = bytes(range(256)) * 8
     talk.machine.send(message)
-    assert not talk.machine.is_ready
+    assert not talk.is_ready()
     first = talk.written()
     assert len(first) == 2
     assert talk.say(flow(5, transfers=2, incoming_window=1)) == [CreditChanged(False)]
     second = talk.written()
     assert len(second) == 1
-    assert not talk.machine.is_ready
+    assert not talk.is_ready()
     talk.say(flow(5, transfers=3, incoming_window=100))
     rest = talk.written()
     whole = [*first, *second, *rest]
     assert b"".join(payload for _, payload in whole) == message
     assert [transfer.more for transfer, _ in whole] == [True] * (len(whole) - 1) + [False]
     assert max(len(frame.body) + 8 for frame in talk.reader.raw) <= 512
-    assert talk.machine.is_ready
+    assert talk.is_ready()
     assert talk.machine.send(b"next") == 1
 
 
@@ -602,7 +610,7 @@ def test_a_peer_that_says_nothing_is_dead() -> None:
     assert ended == Ended("amqp:resource-limit-exceeded", "nothing was heard for 120 s")
     assert talk.machine.deadline() == NOW + 100 + patience_s + CLOSE_WAIT_S
     assert talk.machine.check_time(NOW + 1_000) == []
-    assert talk.machine.closing
+    assert talk.is_closing()
     assert talk.machine.deadline() is None
     assert talk.machine.check_time(NOW + 2_000) == []
 
@@ -625,12 +633,12 @@ def test_the_server_ends_a_connection_in_any_state() -> None:
     refusal = Refusal("amqp:connection:forced", "stop")
     for talk in (Talk(), Talk()):
         talk.machine.close(refusal, NOW)
-        assert talk.machine.closing
+        assert talk.is_closing()
         assert talk.written() == []
     talk = Talk().attached(3)
     talk.machine.close(refusal, NOW)
     assert talk.written() == [Close(error=Error(condition="amqp:connection:forced", description="stop"))]
-    assert not talk.machine.is_ready
+    assert not talk.is_ready()
     assert talk.say(Flow(incoming_window=1, next_outgoing_id=0, outgoing_window=1)) == []
     assert talk.say(b"\xff" * 8) == []
-    assert talk.machine.closing
+    assert talk.is_closing()

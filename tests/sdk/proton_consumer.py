@@ -109,7 +109,7 @@ class Consumer(MessagingHandler):  # type: ignore[misc]
 
     def on_command(self, event: Any) -> None:
         command = event.subject
-        delivery = self.deliveries.get(command.get("messageId", ""))
+        delivery: Any = self.deliveries.get(command.get("messageId", ""))
         match command["do"]:
             case "credit":
                 self.receiver.flow(command["count"])

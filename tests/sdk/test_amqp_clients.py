@@ -5,13 +5,14 @@ import hashlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from linkstead.server import SystemClock
-from tests.amqp.dispatch import a_letter
+from tests.amqp.dispatch import FakeAttachment, a_letter
 from tests.amqp.endpoint import DEFAULT, GROUP, Place, listen, password, user_name
 from tests.sdk.certificate import Certificate
 from tests.sdk.child import NODE_PROGRAMS, REPOSITORY, Child
@@ -32,9 +33,9 @@ class Consumer:
     def __init__(self, child: Child) -> None:
         self.child = child
 
-    async def expect(self, event: str, **fields: object) -> dict[str, Any]:
+    async def expect(self, event: str) -> dict[str, Any]:
         """See `Child.expect`."""
-        return await asyncio.to_thread(lambda: self.child.expect(event, **fields))
+        return await asyncio.to_thread(self.child.expect, event)
 
     def say(self, do: str, **fields: object) -> None:
         """Have it do something."""
@@ -118,12 +119,16 @@ async def test_each_outcome_ends_a_delivery(start: Start, place: Place) -> None:
         message = await consumer.expect("message")
         consumer.say(do, messageId=message["messageId"])
         # One after the other: rhea makes one of two different outcomes given in one turn.
-        await place.until(lambda left=left: len(attachment.held) == left)
+        await place.until(partial(_holds, attachment, left))
     assert attachment.accepted == letters[:1]
     assert attachment.released == letters[1:]
     consumer.say("close")
     await consumer.expect("closed")
     await place.until(lambda: not place.dispatcher.attachments)
+
+
+def _holds(attachment: FakeAttachment, count: int) -> bool:
+    return len(attachment.held) == count
 
 
 async def test_no_more_is_sent_than_credit_was_given(start: Start, place: Place) -> None:

@@ -5,7 +5,7 @@ a peer did wrong is `Malformed`, with the condition that AMQP names it by; what 
 naming the field.
 
 A value of no fixed type is a Python value: bool, int (of any width), float, str, `Symbol`, bytes (binary, UUID,
-decimal, character), list (list and array), dict, `Described` and None. An int is sent as long, an `Int` as int.
+decimal, character), list (list and array), dict, `Described` and None. An int is sent as long.
 
 Sections and tables are those of the OASIS standard of 2012: parts 1 (types), 2 (transport), 3 (messaging), 5 (SASL).
 """
@@ -56,14 +56,6 @@ class Symbol(str):
     """A text of ASCII that names something."""
 
     __slots__ = ()
-
-
-class Int(int):
-    """An int that is sent with 32 bits."""
-
-
-class Timestamp(int):
-    """Milliseconds since 1970 UTC, sent as a timestamp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -737,17 +729,13 @@ def encode_value(value: Value) -> bytes:
     """One value of any type; see the module's text for what is sent as what.
 
     Raises:
-        ValueError: an int is over its 64 or 32 bits, or a symbol is not ASCII.
+        ValueError: an int is over its 64 bits, or a symbol is not ASCII.
     """
     match value:
         case None:
             return b"\x40"
         case bool():
             return b"\x41" if value else b"\x42"
-        case Int():
-            return b"\x71" + _pack(_INT, value, "an int")
-        case Timestamp():
-            return b"\x83" + _pack(_LONG, value, "a timestamp")
         case int():
             return b"\x55" + _BYTE.pack(value) if -128 <= value < 128 else b"\x81" + _pack(_LONG, value, "a long")
         case float():
@@ -806,20 +794,33 @@ def encode_message(topic: str, payload: bytes, *, message_id: str, generated_ms:
 
     Source: `device-protocol.md` 8.1; sections 3.2.1 (header), 3.2.4 (properties).
     """
-    again = attempts > 1
     # durable, priority, ttl, first-acquirer, delivery-count
-    header = [b"\x41", b"\x40", b"\x40", b"\x42" if again else b"\x41", b"\x70" + _UINT.pack(attempts - 1)]
+    header = b"\x41\x40\x40" + (b"\x42" if attempts > 1 else b"\x41") + b"\x70" + _UINT.pack(attempts - 1)
+    own_id = _write_variable(0xA1, message_id.encode())
+    moment = _LONG.pack(generated_ms)
     # message-id, seven that are not there, absolute-expiry-time not either, creation-time
-    properties = [encode_value(message_id), *[b"\x40"] * 8, encode_value(Timestamp(generated_ms))]
-    own: Properties = {"topic": topic, "messageId": message_id, "generateTime": generated_ms, "qos": Int(qos)}
+    properties = own_id + b"\x40" * 8 + b"\x83" + moment
+    own = b"".join(
+        (
+            *(_TOPIC, _write_variable(0xA1, topic.encode())),
+            *(_MESSAGE_ID, own_id),
+            *(_GENERATE_TIME, b"\x81", moment),
+            *(_QOS, b"\x71", _INT.pack(qos)),
+        )
+    )
     return b"".join(
         (
-            b"\x00\x53\x70" + _write_compound(0xC0, header),
-            b"\x00\x53\x73" + _write_compound(0xC0, properties),
-            b"\x00\x53\x74" + encode_value(own),
+            b"\x00\x53\x70" + _write_counted(0xC0, header, 5),
+            b"\x00\x53\x73" + _write_counted(0xC0, properties, 10),
+            b"\x00\x53\x74" + _write_counted(0xC1, own, 8),
             b"\x00\x53\x75" + _write_variable(0xA0, payload),
         )
     )
+
+
+_TOPIC, _MESSAGE_ID, _GENERATE_TIME, _QOS = (
+    bytes((0xA1, len(name))) + name for name in (b"topic", b"messageId", b"generateTime", b"qos")
+)
 
 
 def _pack(packed: struct.Struct, value: int, what: str) -> bytes:
