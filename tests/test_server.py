@@ -69,6 +69,7 @@ async def _refusal(folder: Path, **settings: Any) -> str:
 async def test_port_0_is_a_free_port(rig: Rig) -> None:
     assert rig.http.port not in (0, rig.mqtt.port)
     assert (rig.endpoints.https, rig.endpoints.mqtts) == (None, None)
+    assert (rig.endpoints.amqp, rig.endpoints.amqps) == (None, None)
     await rig.connected()
 
 
@@ -99,9 +100,12 @@ async def test_the_ready_file_names_ports_over_tls(
         tls_key=str(certificate.key),
         https=free,
         mqtts=free,
+        amqp=free,
+        amqps=free,
     )
     ready = json.loads(ready_file.read_bytes())
     assert (ready["https"], ready["mqtts"]) == (str(rig.endpoints.https), str(rig.endpoints.mqtts))
+    assert (ready["amqp"], ready["amqps"]) == (str(rig.endpoints.amqp), str(rig.endpoints.amqps))
     assert ready["access_key_id"] is None
 
 
@@ -111,13 +115,13 @@ async def test_a_ready_file_that_cannot_be_written_is_told(tmp_path: Path) -> No
     assert refusal == f"--ready-file {missing}: No such file or directory"
 
 
-@pytest.mark.parametrize("port", ["http", "mqtt", "https", "mqtts"])
+@pytest.mark.parametrize("port", ["http", "mqtt", "https", "mqtts", "amqp", "amqps"])
 @pytest.mark.parametrize("with_certificate", [False, True])
 async def test_a_port_that_is_taken_is_told(
     tmp_path: Path, certificate: Certificate, port: str, with_certificate: bool
 ) -> None:
     settings: dict[str, Any] = dict(NEW_KEY)
-    if with_certificate or port in ("https", "mqtts"):
+    if with_certificate or port in ("https", "mqtts", "amqps"):
         settings |= {"tls_cert": str(certificate.certificate), "tls_key": str(certificate.key)}
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -144,11 +148,11 @@ async def test_half_a_certificate_is_told(tmp_path: Path, certificate: Certifica
     assert await _refusal(tmp_path, tls_key=str(certificate.key)) == said
 
 
-@pytest.mark.parametrize("port", ["https", "mqtts"])
+@pytest.mark.parametrize("port", ["https", "mqtts", "amqps"])
 async def test_a_tls_port_without_a_certificate_is_told(tmp_path: Path, port: str) -> None:
     settings: dict[str, Any] = {port: Address("127.0.0.1", 0)}
     refusal = await _refusal(tmp_path, **settings)
-    assert refusal == "--https and --mqtts need --tls-cert and --tls-key"
+    assert refusal == "--https, --mqtts and --amqps need --tls-cert and --tls-key"
 
 
 async def test_a_certificate_that_is_none_is_told(tmp_path: Path, certificate: Certificate) -> None:

@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     mqtt: Address = Address("127.0.0.1", 1883)
     mqtts: Address | None = None
     https: Address | None = None
+    amqp: Address | None = None
+    amqps: Address | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
     data: str = "linkstead-data"

@@ -17,6 +17,7 @@ import msgspec
 from linkstead import __version__
 from linkstead.action import Behaviour
 from linkstead.actions import ACTIONS
+from linkstead.amqp.gateway import ConsumerGateway
 from linkstead.api import quotas
 from linkstead.api.nonces import NonceWindow
 from linkstead.api.openapi import OpenApi
@@ -126,6 +127,8 @@ class Endpoints:
     mqtt: Address
     https: Address | None = None
     mqtts: Address | None = None
+    amqp: Address | None = None
+    amqps: Address | None = None
 
 
 class Server:
@@ -178,6 +181,9 @@ class Server:
         )
         self.gateway = DeviceGateway(
             registry=self.registry, sessions=self.sessions, uplink=self.uplink, clock=self.clock, ids=self.ids
+        )
+        self.consumers = ConsumerGateway(
+            registry=self.registry, groups=self.store, dispatcher=self.dispatcher, clock=self.clock
         )
         self.openapi = OpenApi(
             actions=ACTIONS,
@@ -247,6 +253,8 @@ class Server:
                 mqtt=await self._listen_sniffing(settings.mqtt, tls),
                 https=await self._listen(settings.https, self.http.make_protocol, tls) if settings.https else None,
                 mqtts=await self._listen(settings.mqtts, self.gateway.make_protocol, tls) if settings.mqtts else None,
+                amqp=await self._listen(settings.amqp, self.consumers.make_protocol, None) if settings.amqp else None,
+                amqps=await self._listen(settings.amqps, self.consumers.make_protocol, tls) if settings.amqps else None,
             )
             if settings.ready_file is not None:
                 write_ready_file(Path(settings.ready_file), self.endpoints, self.access_key)
@@ -268,6 +276,7 @@ class Server:
         self.gateway.drain()
         await self.http.drain()
         await self.gateway.close()
+        await self.consumers.close()
         await self.uplink.drain()
         await self.script_host.close()
         await self.delivery.stop()
@@ -420,8 +429,8 @@ def make_tls_context(settings: Settings) -> ssl.SSLContext | None:
     """
     cert, key = settings.tls_cert, settings.tls_key
     if cert is None and key is None:
-        if settings.https is not None or settings.mqtts is not None:
-            raise StartError("--https and --mqtts need --tls-cert and --tls-key")
+        if settings.https is not None or settings.mqtts is not None or settings.amqps is not None:
+            raise StartError("--https, --mqtts and --amqps need --tls-cert and --tls-key")
         return None
     if cert is None or key is None:
         raise StartError("--tls-cert and --tls-key are given together")
@@ -447,8 +456,8 @@ def write_ready_file(path: Path, endpoints: Endpoints, key: AccessKey | None) ->
         "https": str(endpoints.https) if endpoints.https else None,
         "mqtt": str(endpoints.mqtt),
         "mqtts": str(endpoints.mqtts) if endpoints.mqtts else None,
-        "amqp": None,
-        "amqps": None,
+        "amqp": str(endpoints.amqp) if endpoints.amqp else None,
+        "amqps": str(endpoints.amqps) if endpoints.amqps else None,
         "access_key_id": key.access_key_id if key else None,
         "version": __version__,
     }

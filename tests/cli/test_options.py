@@ -26,6 +26,8 @@ OPTIONS: list[tuple[str, str | None, Any, Any]] = [
     ("mqtt", "[::]:65535", "[::]:65535", Address("::", 65_535)),
     ("mqtts", "h:2", "h:2", Address("h", 2)),
     ("https", "h:3", "h:3", Address("h", 3)),
+    ("amqp", "h:4", "h:4", Address("h", 4)),
+    ("amqps", "h:5", "h:5", Address("h", 5)),
     ("tls-cert", "cert.pem", "cert.pem", "cert.pem"),
     ("tls-key", "key.pem", "key.pem", "key.pem"),
     ("data", "/d", "/d", "/d"),
@@ -49,6 +51,7 @@ FIELDS = {"quota": "quotas", "no-quotas": "quotas_enabled"}
 PARTNERS = {
     "mqtts": ("tls-cert", "tls-key"),
     "https": ("tls-cert", "tls-key"),
+    "amqps": ("tls-cert", "tls-key"),
     "tls-cert": ("tls-key",),
     "tls-key": ("tls-cert",),
     "access-key-id": ("access-key-secret",),
@@ -80,7 +83,7 @@ def partners(name: str) -> list[str]:
 
 def test_every_option_is_in_the_table_or_comes_later() -> None:
     in_table = {name for name, *_ in OPTIONS}
-    assert in_table | {"amqp", "amqps", "nats", "workers"} == set(CONFIG_KEYS)
+    assert in_table | {"nats", "workers"} == set(CONFIG_KEYS)
 
 
 @pytest.mark.parametrize(("name", "text", "_", "wanted"), OPTIONS, ids=[name for name, *_ in OPTIONS])
@@ -161,8 +164,6 @@ def test_serve_has_no_key_of_its_own() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--amqp", "127.0.0.1:5672"],
-        ["--amqps", "127.0.0.1:5671"],
         ["--nats", "nats://127.0.0.1:4222"],
         ["--workers", "2"],
         ["--database", f"postgresql://linkstead:{SECRET}@db/linkstead"],
@@ -202,8 +203,9 @@ def test_one_worker_is_what_there_is() -> None:
         (["--database", "mysql://x"], "--database takes sqlite:///PATH"),
         (["--tls-cert", "c"], "--tls-cert and --tls-key are given together"),
         (["--tls-key", "k"], "--tls-cert and --tls-key are given together"),
-        (["--https", "h:1"], "--https and --mqtts need --tls-cert and --tls-key"),
-        (["--mqtts", "h:1"], "--https and --mqtts need --tls-cert and --tls-key"),
+        (["--https", "h:1"], "--https, --mqtts and --amqps need --tls-cert and --tls-key"),
+        (["--mqtts", "h:1"], "--https, --mqtts and --amqps need --tls-cert and --tls-key"),
+        (["--amqps", "h:1"], "--https, --mqtts and --amqps need --tls-cert and --tls-key"),
         (["--access-key-id", "me"], "--access-key-id and --access-key-secret are given together"),
         (["--access-key-secret", SECRET], "--access-key-id and --access-key-secret are given together"),
         (["--access-key-id", "a,b"], "it takes 1-64 of A-Z a-z 0-9"),

@@ -37,8 +37,6 @@ Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
 LATER = {
-    "amqp": "server-side subscription over AMQP is to come",
-    "amqps": "server-side subscription over AMQP is to come",
     "nats": "one process serves all; clusters are to come",
     "workers": "one process serves all; several are to come",
     "database": "sqlite:///PATH is served; postgresql:// is to come",
@@ -140,8 +138,8 @@ def server_options(*, is_production: bool) -> list[Decorator]:
         ),
         option("--mqtts", type=ADDRESS, show_default="off", help="A port for devices that speaks TLS only."),
         option("--https", type=ADDRESS, show_default="off", help="The OpenAPI over TLS."),
-        option("--amqp", type=ADDRESS, show_default="off", help="Not in this version yet."),
-        option("--amqps", type=ADDRESS, show_default="off", help="Not in this version yet."),
+        option("--amqp", type=ADDRESS, show_default="off", help="Where consumers connect with AMQP 1.0, without TLS."),
+        option("--amqps", type=ADDRESS, show_default="off", help="AMQP 1.0 over TLS; the vendor's port is 5671."),
         option("--tls-cert", type=FILE, help="Certificate chain, PEM; given together with --tls-key."),
         option("--tls-key", type=FILE, help="Its private key, PEM."),
         option("--nats", metavar="URL", help="Not in this version yet."),
@@ -246,17 +244,16 @@ def read_settings(options: Mapping[str, Any], *, is_production: bool) -> Setting
     Raises:
         click.UsageError: a part is not in this version yet, or half of a pair is missing.
     """
-    for name in ("amqp", "amqps", "nats"):
-        if options[name] is not None:
-            raise not_yet(name)
+    if options["nats"] is not None:
+        raise not_yet("nats")
     if options["workers"] > 1:
         raise not_yet("workers")
     check_database(options["database"])
     given = {name: value for name, value in options.items() if name in Settings.__struct_fields__}
     if (given["tls_cert"] is None) != (given["tls_key"] is None):
         raise click.UsageError("--tls-cert and --tls-key are given together")
-    if (given["https"] or given["mqtts"]) and given["tls_cert"] is None:
-        raise click.UsageError("--https and --mqtts need --tls-cert and --tls-key")
+    if (given["https"] or given["mqtts"] or given["amqps"]) and given["tls_cert"] is None:
+        raise click.UsageError("--https, --mqtts and --amqps need --tls-cert and --tls-key")
     given["access_key_secret"] = pair_secret(given["access_key_id"], given["access_key_secret"])
     quotas = dict(options["quota"])
     quotas_enabled = (is_production or bool(quotas)) and not options["no_quotas"]

@@ -176,6 +176,8 @@ def _name_ports(endpoints: Endpoints) -> dict[str, str]:
         "https": endpoints.https,
         "mqtt": endpoints.mqtt,
         "mqtts": endpoints.mqtts,
+        "amqp": endpoints.amqp,
+        "amqps": endpoints.amqps,
     }
     return {name: str(address) for name, address in ports.items() if address is not None}
 
