@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from linkstead.config import Address
 from linkstead.server import SystemClock
+from linkstead.subscription import DEFAULT_GROUP_ID, NoticeKind, SubscribeRelation
 from tests.amqp.dispatch import FakeAttachment, a_letter
 from tests.amqp.endpoint import DEFAULT, GROUP, Place, listen, password, user_name
+from tests.rig import ACCOUNT_ID, KEY, LAMP, PRODUCT_KEY, RigStarter
 from tests.sdk.certificate import Certificate
 from tests.sdk.child import NODE_PROGRAMS, REPOSITORY, Child
+from tests.wire import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -274,3 +278,32 @@ async def test_a_consumer_comes_over_tls(client: str, start: Start, certificate:
     consumer.say("close")
     await consumer.expect("closed")
     await place.close()
+
+
+async def test_what_a_dead_consumer_of_a_server_had_goes_to_another(start: Start, start_rig: RigStarter) -> None:
+    rig = await start_rig(clock=SystemClock(), amqp=Address("127.0.0.1", 0))
+    assert rig.endpoints.amqp is not None
+    relation = SubscribeRelation(PRODUCT_KEY, "AMQP", frozenset({NoticeKind.DEVICE_DATA}), (DEFAULT_GROUP_ID,))
+    await rig.server.store.add_relation(relation)
+    name = user_name(KEY)
+    login = {"name": name, "secret": password(name, KEY.secret), "port": rig.endpoints.amqp.port}
+    first = await start(credit=10, **login)
+    for number in range(3):
+        topic, payload = f"/{PRODUCT_KEY}/lamp-01/user/{number}", b"\x00" * number
+        rig.server.forwarder.forward(ACCOUNT_ID, LAMP, NoticeKind.DEVICE_DATA, topic, payload, 1)
+    messages = [await first.expect("message") for _ in range(3)]
+    assert [message["bytes"] for message in messages] == [0, 1, 2]
+    first.say("accept", messageId=messages[1]["messageId"])
+    destination = f"{ACCOUNT_ID}/{DEFAULT_GROUP_ID}"
+    await until(lambda: rig.server.dispatcher.consumers(destination)[0].accepted_count)
+    first.say("die")
+    second = await start(credit=10, **login)
+    again = [await second.expect("message") for _ in range(2)]
+    assert {message["messageId"] for message in again} == {messages[0]["messageId"], messages[2]["messageId"]}
+    assert [message["deliveryCount"] for message in again] == [1, 1]
+    for message in again:
+        second.say("accept", messageId=message["messageId"])
+    await until(lambda: rig.server.dispatcher.consumers(destination)[0].accepted_count == 2)
+    assert await rig.server.store.count_letters(destination) == 0
+    second.say("close")
+    await second.expect("closed")
