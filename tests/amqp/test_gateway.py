@@ -27,6 +27,7 @@ from linkstead.amqp.gateway import (
     CONNECTIONS_OF_ACCOUNT_MAX,
     CONNECTS_PER_MINUTE_MAX,
     DRAIN_WAIT_S,
+    STOPPING,
     TAKE_MAX,
     UNSETTLED_BYTES_MAX,
     UNSETTLED_MAX,
@@ -444,4 +445,21 @@ async def test_a_login_that_is_being_checked_ends_with_the_endpoint(place: Place
     place.store.gate.set()
     await closing
     await peer.close()
+    assert place.gateway._count_of_account == {}
+
+
+async def test_a_connection_that_ends_while_its_login_is_checked_was_never_counted(
+    place: Place, clock: ManualClock
+) -> None:
+    place.store.gate = asyncio.Event()
+    peer = await Peer.connect(place.port)
+    peer.send(SASL_HEADER, plain(user_name(), password(user_name())))
+    await until(lambda: place.store.reads)
+    peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    (connection,) = place.gateway.connections
+    connection._machine.close(STOPPING, clock.monotonic_s())
+    place.store.gate.set()
+    await until(lambda: not place.gateway.tasks)
+    peer.writer.transport.abort()
+    await until(lambda: not place.gateway.connections)
     assert place.gateway._count_of_account == {}

@@ -267,51 +267,52 @@ class ConsumerConnection(asyncio.Protocol):
         task.add_done_callback(self._gateway.tasks.discard)
 
     async def _log_in(self, event: protocol.LoginReceived) -> None:
-        failure, refusal = None, None
+        verdict: LoginFailure | Refusal | str | None
         try:
-            failure, refusal = await self._check(event)
+            verdict = await self._check(event)
         except Exception:
             # The edge of the core: with the store away nobody can be let in, and the loop goes on.
             log.exception("login could not be checked", extra=self._fields())
-            failure = LoginFailure.UNAVAILABLE
+            verdict = LoginFailure.UNAVAILABLE
         if self._transport is None or self._machine.closing:
             return
-        if failure is None and refusal is None:
-            refusal = self._enter()
-        if refusal is not None:
-            log.warning("consumer refused: %s", refusal.text, extra=self._fields())
-        if failure is not None:
-            self._machine.refuse_login(failure)
+        if isinstance(verdict, str):
+            verdict = self._enter(verdict)
+        if isinstance(verdict, LoginFailure):
+            self._machine.refuse_login(verdict)
         else:
-            self._handle(self._machine.accept_login(self._gateway.clock.monotonic_s(), refusal))
+            if verdict is not None:
+                log.warning("consumer refused: %s", verdict.text, extra=self._fields())
+            self._handle(self._machine.accept_login(self._gateway.clock.monotonic_s(), verdict))
         self._flush()
 
-    async def _check(self, event: protocol.LoginReceived) -> tuple[LoginFailure | None, Refusal | None]:
-        """Check a login. What a person can mend is told as a refusal, that the credentials are wrong as a failure."""
+    async def _check(self, event: protocol.LoginReceived) -> LoginFailure | Refusal | str:
+        """Check a login, and return the account it belongs to.
+
+        What a person can mend is told as a refusal, that the credentials are wrong as a failure.
+        """
         gateway = self._gateway
         try:
             login = credentials.parse_user_name(event.user_name)
         except credentials.BadUserName as error:
-            return None, Refusal(protocol.UNAUTHORIZED_ACCESS, str(error))
+            return Refusal(protocol.UNAUTHORIZED_ACCESS, str(error))
         self.client_id = login.client_id
         key = await gateway.registry.find_access_key(login.access_key_id)
         is_right = key is not None and credentials.check_password(login, key.secret, event.password)
         if key is None or not is_right or not key.enabled:
             log.warning("login refused: no such key, or not its password, or disabled", extra=self._fields())
-            return LoginFailure.CREDENTIALS, None
+            return LoginFailure.CREDENTIALS
         group_id = login.consumer_group_id or DEFAULT_GROUP_ID
         group: ConsumerGroup | None = ConsumerGroup(group_id, key.account_id, group_id, 0)
         if group_id != DEFAULT_GROUP_ID:
             group = await gateway.groups.find_consumer_group(key.account_id, group_id)
         if group is None:
-            return None, Refusal(protocol.NOT_FOUND, f"consumerGroupId: the account has no group {group_id!r:.80}")
+            return Refusal(protocol.NOT_FOUND, f"consumerGroupId: the account has no group {group_id!r:.80}")
         self._destination = group.destination
         self._is_base64 = login.is_base64
-        self._account_id = key.account_id
-        return None, None
+        return key.account_id
 
-    def _enter(self) -> Refusal | None:
-        account_id, self._account_id = self._account_id, ""
+    def _enter(self, account_id: str) -> Refusal | None:
         if self._gateway.is_draining:
             return STOPPING
         refusal = self._gateway.enter(account_id)
