@@ -29,6 +29,8 @@ OPTIONAL = {
     "no (yes in 2020 documentation)",
     "yes (optional in newer documentation)",
     "only LoRaWAN",
+    "no (only Type=MNS)",
+    "no (yes with Fuzzy=true)",
     "one of IotId | ProductKey+DeviceName",
     "one of IotId.N | ProductKey+DeviceName.N",
 }
@@ -42,7 +44,14 @@ In its place TopicTemplateName may be sent. Source: BatchPub reference.
 STATED = {("QueryMessageInfo", "UniMsgId"): "yes"}
 """Where the description knows of no source. Source: QueryMessageInfo reference."""
 
-WITHOUT_SAMPLE = {"CopyThingModel", "CreateThingScript", "UpdateThingScript"}
+WITHOUT_SAMPLE = {
+    "CopyThingModel",
+    "CreateConsumerGroupSubscribeRelation",
+    "CreateThingScript",
+    "DeleteConsumerGroupSubscribeRelation",
+    "ResetConsumerGroupPosition",
+    "UpdateThingScript",
+}
 """Actions without data of their own that no sample is known of."""
 
 OWN_SAMPLES = {

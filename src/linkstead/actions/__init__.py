@@ -7,6 +7,7 @@ from linkstead.actions import (
     messaging,
     product,
     product_topic,
+    subscription,
     thing_model,
     thing_script,
     thing_service,
@@ -23,6 +24,7 @@ ACTIONS: dict[str, AnyAction] = {
         *device_data.ACTIONS,
         *thing_model.ACTIONS,
         *thing_script.ACTIONS,
+        *subscription.ACTIONS,
     )
 }
 """Every action served, by its name on the wire."""

@@ -76,6 +76,21 @@ TOO_MANY_DEVICE_PROPERTIES_PER_TIME = _row("iot.device.TooManyDevicePropertiesPe
 # groups
 NOT_EXISTED_GROUP = _row("iot.group.NotExistedGroup")
 
+# consumer groups
+CALLBACK_TYPE_EMPTY = _row("iot.consumer.group.CallbackTypeEmpty")
+CHANGE_DEFAULT_CONSUMER_GROUP_NOT_ALLOWED = _row("iot.consumer.group.ChangeDefaultConsumerGroupNotAllowed")
+CONSUMER_GROUP_EXCEEDS_LIMIT = _row("iot.consumer.group.ConsumerGroupExceedsLimit")
+CONSUMER_GROUP_EXCEED_LIMIT = _row("iot.consumer.group.ConsumerGroupExceedLimit")
+CONSUMER_GROUP_NAME_EXISTED = _row("iot.consumer.group.ConsumerGroupNameExisted")
+CONSUMER_GROUP_NOT_EXIST = _row("iot.consumer.group.ConsumerGroupNotExist")
+CREATE_CONSUMER_GROUP_FAILED = _row("iot.consumer.group.CreateConsumerGroupFailed")
+DELETE_CONSUMER_GROUP_FAILED = _row("iot.consumer.group.DeleteConsumerGroupFailed")
+INVALID_CONSUMER_GROUP = _row("iot.consumer.group.InvalidConsumerGroup")
+INVALID_CONSUMER_GROUP_ID = _row("iot.consumer.group.InvalidConsumerGroupId")
+INVALID_CONSUMER_GROUP_NAME = _row("iot.consumer.group.InvalidConsumerGroupName")
+INVALID_SUBSCRIBE_TYPE = _row("iot.consumer.group.InvalidSubscribeType")
+MNS_NOT_SUPPORT = _row("iot.consumer.group.MnsNotSupport")
+
 # messages
 NULL_MESSAGE_CONTENT = _row("iot.messagebroker.NullMessageContent")
 MESSAGE_CONTENT_NOT_BASE64 = _row("iot.messagebroker.MessageContentIsNotBase64Encode")

@@ -1,4 +1,6 @@
-"""Rules for names. Source of all: CreateProduct, RegisterDevice and UpdateProduct references, parameter tables."""
+"""Rules for names. Source of all: CreateProduct, RegisterDevice, UpdateProduct and CreateConsumerGroup references,
+parameter tables.
+"""
 
 import re
 
@@ -8,6 +10,7 @@ DEVICE_SECRET_CHARS = 32
 PRODUCT_SECRET_CHARS = 16
 NICKNAME_WIDTH_MIN, NICKNAME_WIDTH_MAX = 4, 64
 PRODUCT_NAME_WIDTH_MIN, PRODUCT_NAME_WIDTH_MAX = 4, 30
+CONSUMER_GROUP_NAME_WIDTH_MIN, CONSUMER_GROUP_NAME_WIDTH_MAX = 4, 30
 DESCRIPTION_CHARS_MAX = 100
 SECRET_CHARS_MAX = 64
 GENERATED_DEVICE_NAME_CHARS = 20
@@ -26,6 +29,9 @@ DEVICE_NAME_RULE = f"{DEVICE_NAME_CHARS_MIN}-{DEVICE_NAME_CHARS_MAX} of A-Z a-z 
 SECRET_RULE = f"1-{SECRET_CHARS_MAX} printable ASCII characters without blanks"
 IOT_ID_RULE = "1-64 of A-Z a-z 0-9"
 PRODUCT_NAME_RULE = f"{PRODUCT_NAME_WIDTH_MIN}-{PRODUCT_NAME_WIDTH_MAX} of letters, digits, _ - @ ( ); CJK counts 2"
+CONSUMER_GROUP_NAME_RULE = (
+    f"{CONSUMER_GROUP_NAME_WIDTH_MIN}-{CONSUMER_GROUP_NAME_WIDTH_MAX} of letters, digits, _; CJK counts 2"
+)
 NICKNAME_RULE = f"{NICKNAME_WIDTH_MIN}-{NICKNAME_WIDTH_MAX} of letters, digits, _; CJK counts 2"
 
 
@@ -57,6 +63,12 @@ def is_product_name(text: str) -> bool:
 def is_nickname(text: str) -> bool:
     """True for a well-formed Nickname: 4 to 64 wide, a CJK character counting 2."""
     return NICKNAME_WIDTH_MIN <= _width(text) <= NICKNAME_WIDTH_MAX and _is_wordlike(text, "_")
+
+
+def is_consumer_group_name(text: str) -> bool:
+    """True for a well-formed name of a consumer group: 4 to 30 wide, a CJK character counting 2."""
+    is_wide_enough = CONSUMER_GROUP_NAME_WIDTH_MIN <= _width(text) <= CONSUMER_GROUP_NAME_WIDTH_MAX
+    return is_wide_enough and _is_wordlike(text, "_")
 
 
 def _width(text: str) -> int:

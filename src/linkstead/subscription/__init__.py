@@ -1,5 +1,6 @@
 """Who is told what: consumer groups, the products they subscribe to, and the backlog of what they were not told yet."""
 
+from linkstead.subscription.consumption import Consumption
 from linkstead.subscription.dispatch import (
     Attachment,
     Consumer,
@@ -28,6 +29,7 @@ __all__ = [
     "Consumer",
     "ConsumerGroup",
     "ConsumerStatus",
+    "Consumption",
     "DestinationSource",
     "Dispatcher",
     "Forwarder",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from linkstead.clock import Clock, Timer, milliseconds
+from linkstead.subscription.consumption import Consumption, ConsumptionMeter
 from linkstead.subscription.records import Letter
 from linkstead.subscription.store import BacklogStore
 
@@ -32,6 +33,9 @@ SETTLE_S = 30.0
 
 REDELIVERY_S = 60.0
 """How long a letter rests that was not taken. Source: `device-protocol.md` 8.1."""
+
+METERS_KEPT_MAX = 10_000
+"""Destinations without a consumer whose consumption is remembered; the one left longest ago is forgotten first."""
 
 RETRY_S = 1.0
 """Wait after the backlog could not be read."""
@@ -60,8 +64,12 @@ class ConsumerStatus:
     attached_ms: int
     accepted_count: int
     held_count: int
-    last_accepted_ms: int
-    """0 where it accepted none."""
+    consumption: Consumption
+
+    @property
+    def last_accepted_ms(self) -> int:
+        """0 where it accepted none."""
+        return self.consumption.last_accepted_ms
 
 
 class Attachment:
@@ -74,7 +82,7 @@ class Attachment:
         self._credit = 0
         self._attached_ms = milliseconds(clock.time_s())
         self._accepted_count = 0
-        self._last_accepted_ms = 0
+        self._meter = ConsumptionMeter()
         # Letters it holds, and until when it has to settle each: handed out in order, so the first falls due first.
         self._held: OrderedDict[int, float] = OrderedDict()
         self._timer: Timer | None = None
@@ -94,7 +102,7 @@ class Attachment:
             self._attached_ms,
             self._accepted_count,
             len(self._held),
-            self._last_accepted_ms,
+            self._meter.read(self._clock.monotonic_s()),
         )
 
     def grant(self, credit: int) -> None:
@@ -106,7 +114,9 @@ class Attachment:
     def accept(self, letter: Letter) -> None:
         """The letter was delivered: it is forgotten, though it came too late and is delivered to another meanwhile."""
         self._accepted_count += 1
-        self._last_accepted_ms = milliseconds(self._clock.time_s())
+        now_s, now_ms = self._clock.monotonic_s(), milliseconds(self._clock.time_s())
+        self._meter.count(letter, now_s, now_ms)
+        self._desk.meter.count(letter, now_s, now_ms)
         self._desk.backlog.acknowledge_letter(letter.row_id)
         self._settle(letter)
 
@@ -181,6 +191,8 @@ class Dispatcher:
         self._backlog = backlog
         self._clock = clock
         self._desks: dict[str, _Desk] = {}
+        # Of destinations without a desk.
+        self._meters: OrderedDict[str, ConsumptionMeter] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         # Wall time that stands on the disk, and never goes back here: what is due stays due.
@@ -191,7 +203,8 @@ class Dispatcher:
         """Add a consumer, without credit. Raises TooManyConsumers."""
         desk = self._desks.get(destination)
         if desk is None:
-            desk = self._desks[destination] = _Desk(self, destination, self._backlog, self._clock)
+            meter = self._meters.pop(destination, None) or ConsumptionMeter()
+            desk = self._desks[destination] = _Desk(self, destination, self._backlog, self._clock, meter)
         elif len(desk.attachments) >= CONSUMERS_OF_A_DESTINATION_MAX:
             raise TooManyConsumers
         attachment = Attachment(desk, consumer, self._clock)
@@ -212,6 +225,12 @@ class Dispatcher:
         """Who is attached to a destination, the longest first."""
         desk = self._desks.get(destination)
         return [attachment.status for attachment in desk.attachments] if desk is not None else []
+
+    def consumption(self, destination: str) -> Consumption:
+        """What the consumers of a destination accepted since the server's start, those that are gone included."""
+        desk = self._desks.get(destination)
+        meter = desk.meter if desk is not None else self._meters.get(destination)
+        return meter.read(self._clock.monotonic_s()) if meter is not None else Consumption()
 
     async def stop(self) -> None:
         """Detach every consumer, and return when nothing is being read any longer."""
@@ -239,7 +258,10 @@ class Dispatcher:
 
     def close(self, desk: "_Desk") -> None:
         """Let go of a desk without consumers."""
-        self._desks.pop(desk.destination, None)
+        del self._desks[desk.destination]
+        self._meters[desk.destination] = desk.meter
+        if len(self._meters) > METERS_KEPT_MAX:
+            self._meters.popitem(last=False)
 
     def _wake_some(self, destinations: Collection[str]) -> None:
         for destination in list(destinations):
@@ -249,9 +271,12 @@ class Dispatcher:
 class _Desk:
     """A destination with at least one consumer."""
 
-    def __init__(self, dispatcher: Dispatcher, destination: str, backlog: BacklogStore, clock: Clock) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, destination: str, backlog: BacklogStore, clock: Clock, meter: ConsumptionMeter
+    ) -> None:
         self.destination = destination
         self.backlog = backlog
+        self.meter = meter
         self.attachments: list[Attachment] = []
         self._dispatcher = dispatcher
         self._clock = clock

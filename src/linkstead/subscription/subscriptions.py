@@ -1,6 +1,7 @@
 """What actions reach of server-side subscription."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from linkstead.subscription.dispatch import Dispatcher
 from linkstead.subscription.forwarder import Forwarder
@@ -12,9 +13,12 @@ class Subscriptions:
     """Groups and subscriptions, what waits for whom, and those who tell and hand out.
 
     After a change of a product's subscription, `forwarder.forget` is to be called: what comes then goes by the new one.
+    Who changes groups or subscriptions holds `changing` from the first look to the last write: a bound that was looked
+    at still holds, and nobody subscribes to a group while it is deleted.
     """
 
     groups: GroupStore
     backlog: BacklogStore
     forwarder: Forwarder
     dispatcher: Dispatcher
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
