@@ -75,3 +75,13 @@ def test_a_nickname_is_4_to_64_wide(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "lam", "n" * 65, "灯" * 33, "lamp-01", "lamp(1)"])
 def test_other_widths_and_signs_make_no_nickname(text: str) -> None:
     assert not names.is_nickname(text)
+
+
+@pytest.mark.parametrize("text", ["lamp", "x" * 30, "灯灯", "消" * 15, "Group_1_组"])
+def test_a_consumer_groups_name_is_4_to_30_wide(text: str) -> None:
+    assert names.is_consumer_group_name(text)
+
+
+@pytest.mark.parametrize("text", ["", "abc", "灯a", "x" * 31, "消" * 15 + "x", "a-bc", "with blank", "a@bc", "(ab)"])
+def test_other_widths_and_signs_make_no_consumer_groups_name(text: str) -> None:
+    assert not names.is_consumer_group_name(text)

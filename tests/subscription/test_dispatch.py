@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from linkstead.store import SqliteStore
-from linkstead.subscription import Dispatcher, Letter, TooManyConsumers
+from linkstead.subscription import Consumption, Dispatcher, Letter, TooManyConsumers
 from linkstead.subscription.dispatch import (
     CONSUMERS_OF_A_DESTINATION_MAX,
     LEASE_LETTERS_MAX,
     LETTERS_OF_A_CONSUMER_MAX,
+    METERS_KEPT_MAX,
     REDELIVERY_S,
     RETRY_S,
     SETTLE_S,
@@ -266,6 +267,46 @@ async def test_who_is_attached_is_told(desk: Desk) -> None:
     [status] = desk.dispatcher.consumers(DESTINATION)
     assert (status.client_id, status.peer, status.attached_ms) == ("client-7", "192.0.2.1:40000", attached_ms)
     assert (status.accepted_count, status.held_count, status.last_accepted_ms) == (1, 1, attached_ms + 5_000)
+
+
+async def test_what_was_accepted_is_told_of_each_consumer_and_of_all(desk: Desk) -> None:
+    first, second = desk.taker(credit=10), desk.taker(credit=10)
+    await desk.record(1, 2, 3)
+    desk.clock.advance(5)
+    for taker in (first, second):
+        for letter in taker.letters:
+            attached(taker).accept(letter)
+    accepted_ms = int(desk.clock.time_s() * 1000)
+    counts = [status.consumption.per_minute for status in desk.dispatcher.consumers(DESTINATION)]
+    assert sorted(counts) == [1, 2]
+    assert desk.dispatcher.consumption(DESTINATION) == Consumption(3, 0, accepted_ms)
+    assert desk.dispatcher.consumption(OTHER_DESTINATION) == Consumption(0, 0, 0)
+
+
+async def test_consumption_of_a_destination_outlives_its_consumers(desk: Desk) -> None:
+    first = desk.taker(credit=1)
+    await desk.record(1, 2)
+    attached(first).accept(first.letters[0])
+    attached(first).detach()
+    assert desk.dispatcher.consumption(DESTINATION).per_minute == 1
+    second = desk.taker(credit=1)
+    await desk.settle()
+    desk.clock.advance(1)
+    attached(second).accept(second.letters[0])
+    assert desk.dispatcher.consumption(DESTINATION).per_minute == 2
+    assert [status.consumption.per_minute for status in desk.dispatcher.consumers(DESTINATION)] == [1]
+
+
+async def test_consumption_of_so_many_destinations_without_consumers_is_remembered(desk: Desk) -> None:
+    taker = desk.taker(credit=1)
+    await desk.record(1)
+    attached(taker).accept(taker.letters[0])
+    attached(taker).detach()
+    for number in range(METERS_KEPT_MAX - 1):
+        desk.dispatcher.attach(f"1001/group-{number}", taker).detach()
+    assert desk.dispatcher.consumption(DESTINATION).per_minute == 1
+    desk.dispatcher.attach("1001/one-more", taker).detach()
+    assert desk.dispatcher.consumption(DESTINATION) == Consumption(0, 0, 0)
 
 
 async def test_a_consumer_that_breaks_is_logged_and_its_letters_come_again(
