@@ -169,6 +169,7 @@ class Server:
         groups = GroupDestinations(self.store, self.registry)
         self.forwarder = Forwarder(self.store, [groups, self.webhooks.book], self.clock, self.ids)
         self.dispatcher = Dispatcher(self.store, self.clock)
+        subscriptions = Subscriptions(self.store, self.store, self.forwarder, self.dispatcher)
         self.uplink = Uplink(
             self.router,
             self.sessions,
@@ -192,7 +193,7 @@ class Server:
             scripts=self.scripts,
             telemetry=self.store,
             service_calls=self.store,
-            subscriptions=Subscriptions(self.store, self.store, self.forwarder, self.dispatcher),
+            subscriptions=subscriptions,
             sessions=self.sessions,
             router=self.router,
             delivery=self.delivery,
@@ -219,6 +220,7 @@ class Server:
             sessions=self.sessions,
             journal=self.journal,
             history=self.store,
+            subscriptions=subscriptions,
             is_ready=lambda: self._is_ready,
         )
         self.http = HttpListener(self.front.answer, self.front.finish, self.clock)

@@ -166,7 +166,7 @@ async def test_only_get_is_served(rig: Rig) -> None:
 async def test_what_is_not_there_is_told_with_what_there_is(rig: Rig, path: str) -> None:
     response = await _get(rig, path)
     assert response.status == 404
-    assert response.json()["error"] == f"nothing at {path}; there are: calls, devices"
+    assert response.json()["error"] == f"nothing at {path}; there are: calls, devices, consumer-groups"
 
 
 # --- calls ---

@@ -14,10 +14,12 @@ from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.api.openapi import V3_PREFIX, OpenApi
 from linkstead.errors import ApiError
 from linkstead.http.call_view import view_call
+from linkstead.http.group_view import view_groups
 from linkstead.http.registration import REGISTRATION_PATH, answer_registration
 from linkstead.invocation import CallFilter, CallHistory, CallJournal, Diagnosis, Verdict
 from linkstead.registry import AccessKey, DeviceKey, Registry, Scope, find_device
 from linkstead.sessions import SessionTable
+from linkstead.subscription import Subscriptions
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,8 @@ class HttpFront:
 
     Args:
         openapi: what `/` is.
-        registry, sessions, journal, history: what the inspection API shows; devices register at the first.
+        registry, sessions, journal, history, subscriptions: what the inspection API shows; devices register at the
+            first.
         is_ready: True while the server takes calls.
     """
 
@@ -53,6 +56,7 @@ class HttpFront:
         sessions: SessionTable,
         journal: CallJournal,
         history: CallHistory,
+        subscriptions: Subscriptions,
         is_ready: Callable[[], bool],
     ) -> None:
         self._openapi = openapi
@@ -60,6 +64,7 @@ class HttpFront:
         self._sessions = sessions
         self._journal = journal
         self._history = history
+        self._subscriptions = subscriptions
         self._is_ready = is_ready
 
     async def answer(self, request: HttpRequest) -> HttpReply:
@@ -123,6 +128,7 @@ class HttpFront:
         shows: dict[str, Callable[[AccessKey, str, dict[str, str]], Awaitable[HttpReply]]] = {
             "calls": self._show_calls,
             "devices": self._show_device,
+            "consumer-groups": self._show_groups,
         }
         kind, _, name = request.path.removeprefix(INSPECTION_PREFIX).partition("/")
         show = shows.get(kind)
@@ -166,6 +172,11 @@ class HttpFront:
             "connections": session.connections if session else 0,
         }
         return _json(HTTPStatus.OK, view)
+
+    async def _show_groups(self, key: AccessKey, name: str, _fields: dict[str, str]) -> HttpReply:
+        if name:
+            return _json(HTTPStatus.NOT_FOUND, {"error": "groups are shown all together: consumer-groups"})
+        return _json(HTTPStatus.OK, await view_groups(self._subscriptions, key.account_id))
 
 
 def _read_filter(account_id: str, fields: dict[str, str]) -> CallFilter:
