@@ -261,11 +261,14 @@ async def test_a_group_gets_another_name(world: World) -> None:
     assert (await show(world, group_id)).group_name == "灯_1"
 
 
-async def test_a_deleted_group_is_gone_with_what_waits_for_it(world: World) -> None:
+async def test_a_deleted_group_is_gone_with_what_waits_for_it_and_its_consumers(world: World) -> None:
     group_id = await made(world)
     destination = destination_of(ACCOUNT_ID, group_id)
+    taker = Taker()
+    world.subscriptions.dispatcher.attach(destination, taker)
     world.store.record_notice([destination], a_notice())
     assert await delete(world, group_id) == Answer()
+    assert taker.is_dismissed
     assert await world.store.count_letters(destination) == 0
     await check_refusal(delete(world, group_id), codes.CONSUMER_GROUP_NOT_EXIST)
     await made(world)

@@ -35,11 +35,11 @@ async def tell(rig: Rig, *payloads: bytes) -> None:
     await rig.server.store.flush()
 
 
-async def consumer(rig: Rig, credit: int = 10) -> Peer:
-    """A consumer of the default group."""
+async def consumer(rig: Rig, credit: int = 10, group_id: str = "") -> Peer:
+    """A consumer of the default group, or of another."""
     assert rig.endpoints.amqp is not None
     peer = await Peer.connect(rig.endpoints.amqp.port)
-    name = user_name(KEY)
+    name = user_name(KEY, group_id=group_id)
     await peer.log_in(name, password(name, KEY.secret))
     peer.send(BEGIN, attach())
     await peer.expect(Attach)
@@ -150,6 +150,32 @@ async def test_another_account_has_a_default_group_of_its_own(start_rig: RigStar
     assert rig.server.dispatcher.consumers(DESTINATION) == []
     assert len(rig.server.dispatcher.consumers(f"{OTHER_KEY.account_id}/{DEFAULT_GROUP_ID}")) == 1
     await leave(peer)
+
+
+async def test_a_consumer_of_a_group_made_by_the_api_is_told_and_counted_until_the_group_goes(
+    start_rig: RigStarter,
+) -> None:
+    rig = await start_rig(amqp=FREE)
+    app = rig.app()
+    group_id = (await app.call_v3("CreateConsumerGroup", GroupName="lamps")).json()["GroupId"]
+    relation = {"ProductKey": PRODUCT_KEY, "ConsumerGroupIds.1": group_id, "DeviceStatusChangeFlag": "true"}
+    assert (await app.call_v3("CreateSubscribeRelation", **relation)).json()["Success"]
+    peer = await consumer(rig, group_id=group_id)
+    await tell(rig, b"told")
+    _, message = await peer.receive()
+    assert b"told" in message
+    peer.send(settle(0, state=Accepted()))
+    destination = f"{ACCOUNT_ID}/{group_id}"
+    await until(lambda: rig.server.dispatcher.consumption(destination).per_minute == 1)
+    status = (await app.call_v3("QueryConsumerGroupStatus", GroupId=group_id)).json()
+    assert (status["AccumulationCount"], status["ConsumerSpeed"]) == (0, 1)
+    (client,) = status["ClientConnectionStatusList"]["ConsumerGroupClientConnectionInfo"]
+    assert (client["ClientId"], client["RealTimeConsumeCountPerMinute"]) == ("client-1", 1)
+    assert client["ClientIpPort"].startswith("127.0.0.1:")
+    await app.call_v3("DeleteSubscribeRelation", ProductKey=PRODUCT_KEY, Type="AMQP")
+    assert (await app.call_v3("DeleteConsumerGroup", GroupId=group_id)).json()["Success"]
+    assert (await peer.expect(Close)).error.condition == "amqp:not-found"
+    await peer.close()
 
 
 async def test_a_server_that_stops_tells_its_consumers(start_rig: RigStarter) -> None:

@@ -118,6 +118,9 @@ async def hand_out_until_killed(path: Path, first: str) -> None:
                 if letter.message_id % 2:
                     attachment.accept(letter)
 
+        def dismiss(self) -> None:
+            raise AssertionError("nobody deletes the group")
+
     attachment = dispatcher.attach(DESTINATION, Taker())
     for number in count(int(first)):
         attachment.grant(LETTERS_TOGETHER)

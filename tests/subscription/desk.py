@@ -20,6 +20,7 @@ class Taker:
     letters: list[Letter] = field(default_factory=list)
     pages: list[int] = field(default_factory=list)
     attachment: Attachment | None = None
+    is_dismissed: bool = False
 
     def take(self, letters: Sequence[Letter]) -> None:
         self.pages.append(len(letters))
@@ -28,6 +29,9 @@ class Taker:
             for letter in letters:
                 self.attachment.accept(letter)
             self.attachment.grant(len(letters))
+
+    def dismiss(self) -> None:
+        self.is_dismissed = True
 
     @property
     def numbers(self) -> list[int]:

@@ -297,6 +297,22 @@ async def test_consumption_of_a_destination_outlives_its_consumers(desk: Desk) -
     assert [status.consumption.per_minute for status in desk.dispatcher.consumers(DESTINATION)] == [1]
 
 
+async def test_consumers_of_a_deleted_destination_are_sent_away(desk: Desk) -> None:
+    first, second, other = (
+        desk.taker(credit=1),
+        desk.taker(credit=1),
+        desk.taker(credit=1, destination=OTHER_DESTINATION),
+    )
+    await desk.record(1, 2)
+    attached(first).accept(first.letters[0])
+    desk.dispatcher.dismiss(DESTINATION)
+    assert (first.is_dismissed, second.is_dismissed, other.is_dismissed) == (True, True, False)
+    assert desk.dispatcher.consumers(DESTINATION) == []
+    assert desk.dispatcher.consumption(DESTINATION) == Consumption(0, 0, 0)
+    assert len(desk.dispatcher.consumers(OTHER_DESTINATION)) == 1
+    desk.dispatcher.dismiss(DESTINATION)
+
+
 async def test_consumption_of_so_many_destinations_without_consumers_is_remembered(desk: Desk) -> None:
     taker = desk.taker(credit=1)
     await desk.record(1)

@@ -55,6 +55,7 @@ CLOSE_WAIT_S = 5.0
 """For the last bytes to leave before a closed connection is cut."""
 
 STOPPING = Refusal(protocol.CONNECTION_FORCED, "9602: the server stops")
+GROUP_DELETED = Refusal(protocol.NOT_FOUND, "the consumer group was deleted")
 
 
 class ConsumerGateway:
@@ -224,6 +225,10 @@ class ConsumerConnection(asyncio.Protocol):
         self._granted -= len(letters)
         self._waiting.extend(letters)
         self._pump()
+
+    def dismiss(self) -> None:
+        """See `Consumer.dismiss`."""
+        self.close(GROUP_DELETED)
 
     def close(self, refusal: Refusal) -> None:
         """End the connection; the consumer is told why."""

@@ -54,6 +54,9 @@ class Consumer(Protocol):
     def take(self, letters: Sequence[Letter]) -> None:
         """Send these, never more than the credit granted; each is settled later by the attachment."""
 
+    def dismiss(self) -> None:
+        """The destination was deleted: end, nothing more will come."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStatus:
@@ -231,6 +234,14 @@ class Dispatcher:
         desk = self._desks.get(destination)
         meter = desk.meter if desk is not None else self._meters.get(destination)
         return meter.read(self._clock.monotonic_s()) if meter is not None else Consumption()
+
+    def dismiss(self, destination: str) -> None:
+        """Send away every consumer of a destination that was deleted, and forget what is known of it."""
+        desk = self._desks.get(destination)
+        for attachment in list(desk.attachments) if desk is not None else ():
+            attachment.consumer.dismiss()
+            attachment.detach()
+        self._meters.pop(destination, None)
 
     async def stop(self) -> None:
         """Detach every consumer, and return when nothing is being read any longer."""

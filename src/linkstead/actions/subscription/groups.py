@@ -182,7 +182,7 @@ async def update_consumer_group(context: ActionContext, request: UpdateConsumerG
 
 
 async def delete_consumer_group(context: ActionContext, request: GroupRequest) -> Answer:
-    """Delete a group that no product is subscribed to, with what waits for it.
+    """Delete a group that no product is subscribed to, with what waits for it; its consumers are sent away.
 
     Raises:
         ApiError: see `find_own_group`.
@@ -202,6 +202,7 @@ async def delete_consumer_group(context: ActionContext, request: GroupRequest) -
                 )
         if not await context.subscriptions.groups.delete_consumer_group(group.account_id, group.group_id):
             raise ApiError(codes.CONSUMER_GROUP_NOT_EXIST, GroupId=request.group_id)
+    context.subscriptions.dispatcher.dismiss(group.destination)
     return Answer()
 
 
