@@ -1,6 +1,7 @@
 """Fakes of our own ports, and records to fill them with."""
 
 import asyncio
+import json
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,11 +19,13 @@ from linkstead.registry import (
     Store,
 )
 from linkstead.sessions import Ending, Receipt
+from linkstead.subscription import NoticeKind
 
 ACCOUNT_ID, OTHER_ACCOUNT_ID = "1001", "1002"
 KEY = DeviceKey("a1Lnk5tEad0", "lamp-01")
 OTHER_KEY = DeviceKey("a1Lnk5tEad0", "lamp-02")
 NOW_MS = 1_700_000_000_000
+IOT_ID = "4z819VQHk6VSLmmBJfrf00107e"
 
 Value = TypeVar("Value")
 
@@ -136,7 +139,8 @@ class FakeLink:
         failure: type[Exception] | None = None,
     ) -> None:
         self.key = key
-        self.origin = Origin(key, account_id)
+        self.origin = Origin(key, account_id, IOT_ID)
+        self.heard_s = 0.0
         self.ext = ext
         self.writes_at_once = writes_at_once
         self.failure = failure
@@ -191,6 +195,56 @@ class RecordingSink:
 
     def record_presence(self, change: PresenceChange) -> None:
         self.changes.append(change)
+
+
+@dataclass(frozen=True)
+class ToldNotice:
+    """What a `FakeNoticeSink` was told."""
+
+    account_id: str
+    key: DeviceKey
+    kind: NoticeKind
+    topic: str
+    payload: bytes
+    qos: int
+
+    @property
+    def message(self) -> Any:
+        return json.loads(self.payload)
+
+
+class FakeNoticeSink:
+    """Implements `NoticeSink`: keeps what it is told; of `kinds` it wants what is listed, of `product_keys` too.
+
+    While `disk` is not set, nothing is on the disk.
+    """
+
+    def __init__(
+        self, kinds: Iterable[NoticeKind] = tuple(NoticeKind), product_keys: Iterable[str] | None = None
+    ) -> None:
+        self.kinds = set(kinds)
+        self.product_keys = None if product_keys is None else set(product_keys)
+        self.notices: list[ToldNotice] = []
+        self.disk = asyncio.Event()
+        self.disk.set()
+
+    def wants(self, product_key: str, kind: NoticeKind) -> bool:
+        return kind in self.kinds and (self.product_keys is None or product_key in self.product_keys)
+
+    def forward(
+        self, account_id: str, key: DeviceKey, kind: NoticeKind, topic: str, payload: bytes, qos: int = 0
+    ) -> None:
+        assert self.wants(key.product_key, kind), "built in vain"
+        self.notices.append(ToldNotice(account_id, key, kind, topic, payload, qos))
+
+    async def settle(self) -> None:
+        await self.disk.wait()
+
+    def take(self, kind: NoticeKind | None = None) -> list[ToldNotice]:
+        """What was told so far, of one kind or of all; it is forgotten."""
+        taken = [notice for notice in self.notices if kind in (None, notice.kind)]
+        self.notices = [notice for notice in self.notices if notice not in taken]
+        return taken
 
 
 class FakeStore(RecordingSink):

@@ -28,6 +28,7 @@ from linkstead.registry import (
 from linkstead.registry.topic_classes import TOPIC_CLASSES_MAX
 from linkstead.server import DATABASE_FILE, Endpoints, Server, SystemClock
 from linkstead.store import SqliteStore
+from linkstead.subscription import NoticeSink
 from linkstead.testing.clock import ManualClock
 from tests.wire import App, DeviceClient
 
@@ -210,7 +211,13 @@ def rig_settings(folder: Path, **others: Any) -> Settings:
 
 @contextlib.asynccontextmanager
 async def running(
-    filled: Path, folder: Path, *, clock: Clock | None = None, is_production: bool = True, **others: Any
+    filled: Path,
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    is_production: bool = True,
+    sink: NoticeSink | None = None,
+    **others: Any,
 ) -> AsyncIterator[Rig]:
     """A server on a copy of the filled database, from start to stop. Nothing may go wrong in it unnoticed.
 
@@ -218,7 +225,7 @@ async def running(
     """
     shutil.copyfile(filled, folder / DATABASE_FILE)
     manual = ManualClock()
-    server = Server(rig_settings(folder, **others), is_production=is_production, clock=clock or manual)
+    server = Server(rig_settings(folder, **others), is_production=is_production, clock=clock or manual, sink=sink)
     watch = ErrorWatch()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(watch.handle_loop_exception)
@@ -247,7 +254,14 @@ class Certificate(NamedTuple):
 class RigStarter(Protocol):
     """Starts a server with settings of the test's own; it is stopped at the test's end."""
 
-    async def __call__(self, *, clock: Clock | None = None, is_production: bool = True, **settings: Any) -> Rig: ...
+    async def __call__(
+        self,
+        *,
+        clock: Clock | None = None,
+        is_production: bool = True,
+        sink: NoticeSink | None = None,
+        **settings: Any,
+    ) -> Rig: ...
 
 
 def make_certificate(folder: Path) -> Certificate:

@@ -16,6 +16,7 @@ from linkstead.registry import PUBLIC_INSTANCE, AccessKey, DeviceKey, Registry, 
 from linkstead.sessions import SessionTable
 from linkstead.subscription import Subscriptions
 from linkstead.telemetry import TelemetryStore
+from linkstead.uplink import News
 
 Profile = Literal["documented", "observed"]
 
@@ -76,6 +77,7 @@ class ActionContext:
     sessions: SessionTable
     router: Router
     delivery: Delivery
+    news: News
     journal: CallJournal
     history: CallHistory
     clock: Clock

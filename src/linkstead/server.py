@@ -32,10 +32,10 @@ from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.registry import AccessKey, Account, Registry
 from linkstead.scripts.host import ScriptHost
-from linkstead.sessions import SessionTable
+from linkstead.sessions import SessionTable, StatusChange
 from linkstead.store import SqliteStore, StoreUnusable
-from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, Subscriptions
-from linkstead.uplink import Uplink
+from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeSink, Subscriptions
+from linkstead.uplink import News, Uplink
 from linkstead.webhook.sender import Post, WebhookSender
 
 log = logging.getLogger(__name__)
@@ -138,6 +138,7 @@ class Server:
         settings: see there.
         is_production: refuses the demo key.
         clock, ids: the system's own unless a test hands in others.
+        sink: where what is told of devices goes; to subscribers unless a test hands in another.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Server:
         is_production: bool,
         clock: Clock | None = None,
         ids: Ids | None = None,
+        sink: NoticeSink | None = None,
     ) -> None:
         self._settings = settings
         self._is_production = is_production
@@ -170,6 +172,9 @@ class Server:
         self.forwarder = Forwarder(self.store, [groups, self.webhooks.book], self.clock, self.ids)
         self.dispatcher = Dispatcher(self.store, self.clock)
         subscriptions = Subscriptions(self.store, self.store, self.forwarder, self.dispatcher)
+        self.news = News(sink or self.forwarder, self.registry, self.models, self.clock)
+        self.sessions.observe_status(self.news)
+        self.delivery.observe(self.news)
         self.uplink = Uplink(
             self.router,
             self.sessions,
@@ -179,9 +184,15 @@ class Server:
             models=self.models,
             scripts=self.scripts,
             telemetry=self.store,
+            news=self.news,
         )
         self.gateway = DeviceGateway(
-            registry=self.registry, sessions=self.sessions, uplink=self.uplink, clock=self.clock, ids=self.ids
+            registry=self.registry,
+            sessions=self.sessions,
+            uplink=self.uplink,
+            news=self.news,
+            clock=self.clock,
+            ids=self.ids,
         )
         self.consumers = ConsumerGateway(
             registry=self.registry, groups=self.store, dispatcher=self.dispatcher, clock=self.clock
@@ -197,6 +208,7 @@ class Server:
             sessions=self.sessions,
             router=self.router,
             delivery=self.delivery,
+            news=self.news,
             journal=self.journal,
             history=self.store,
             clock=self.clock,
@@ -245,8 +257,8 @@ class Server:
             raise StartError(str(error)) from None
         try:
             self.access_key = await self._prepare_key()
-            await self.store.mark_all_offline(int(self.clock.time_s() * 1000))
             await self.store.return_all_letters(int(self.clock.time_s() * 1000))
+            await self._mark_all_offline()
             self._registry_version = await self.store.registry_version()
             await self.delivery.restore()
             await self.webhooks.reload()
@@ -282,12 +294,22 @@ class Server:
         await self.uplink.drain()
         await self.script_host.close()
         await self.delivery.stop()
+        await self.news.drain()
         await self.forwarder.drain()
         await self.dispatcher.stop()
         await self.webhooks.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.store.close()
+
+    async def _mark_all_offline(self) -> None:
+        """Say and write down of those whom a server that died left online that they are not."""
+        now_ms = int(self.clock.time_s() * 1000)
+        for device in await self.store.list_online_devices():
+            self.news.status_changed(
+                StatusChange(device.origin, False, now_ms, device.status_ms, device.ip_address, None)
+            )
+        await self.store.mark_all_offline(now_ms)
 
     async def _prepare_key(self) -> AccessKey | None:
         """Make the account's first key where it is given and not there yet."""

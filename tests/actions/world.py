@@ -23,7 +23,8 @@ from linkstead.sessions import Ending, Receipt, Session, SessionTable
 from linkstead.store import SqliteStore
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, Subscriptions
 from linkstead.testing.clock import ManualClock
-from tests.fakes import FakeLink
+from linkstead.uplink import News
+from tests.fakes import FakeLink, FakeNoticeSink
 
 ACCOUNT_ID, OTHER_ACCOUNT_ID = "1001", "1002"
 IP_ADDRESS = "192.0.2.10"
@@ -78,6 +79,7 @@ class RecordedLink:
         self.origin = origin
         self.key = origin.key
         self.ext = 0
+        self.heard_s = 0.0
         self.endings: list[Ending] = []
         self.was_enabled: list[bool | None] = []
 
@@ -126,6 +128,10 @@ class World:
             Forwarder(self.store, sources, self.clock, self.ids),
             Dispatcher(self.store, self.clock),
         )
+        self.sink = FakeNoticeSink()
+        self.news = News(self.sink, self.registry, self.models, self.clock)
+        self.sessions.observe_status(self.news)
+        self.delivery.observe(self.news)
 
     @property
     def now_ms(self) -> int:
@@ -150,6 +156,7 @@ class World:
             sessions=self.sessions,
             router=IdleRouter(),
             delivery=self.delivery,
+            news=self.news,
             journal=self.journal,
             history=self.store,
             clock=self.clock,
@@ -208,7 +215,7 @@ class World:
 
     async def connect(self, product_key: str, device_name: str = "lamp-01") -> RecordedLink:
         """A device comes online, and that is written down."""
-        link = RecordedLink(self, Origin(DeviceKey(product_key, device_name), ACCOUNT_ID))
+        link = RecordedLink(self, Origin(DeviceKey(product_key, device_name), ACCOUNT_ID, "iot-id"))
         self.sessions.attach(
             link,
             clean_start=True,

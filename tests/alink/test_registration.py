@@ -241,7 +241,8 @@ async def test_a_device_that_is_not_registered_is_made_for_its_token() -> None:
     store = FakeStore()
     registry = _registry(store=store, account_id="1002", instance_id="iot-060a0001")
     ids = DrawnIds(tokens=["iotid", "5ec2e7", "Q7uOhVRdZRRlDnTLv"])
-    device, cid, token = await give_token(registry, ids, _request(), NOW_MS)
+    device, cid, token, is_new = await give_token(registry, ids, _request(), NOW_MS)
+    assert is_new
     assert store.devices == {KEY: device}
     assert (device.key, device.device_secret, device.created_ms) == (KEY, "5ec2e7", NOW_MS)
     assert (device.account_id, device.instance_id) == ("1002", "iot-060a0001")
@@ -278,7 +279,8 @@ async def test_a_device_with_a_malformed_name_is_not_made(device_name: str) -> N
 async def test_two_that_register_one_name_at_once_are_one_device() -> None:
     device = make_device()
     registry = _registry(store=SlowStore(device))
-    assert (await give_token(registry, DrawnIds(), _request(), NOW_MS))[0] == device
+    given = await give_token(registry, DrawnIds(), _request(), NOW_MS)
+    assert (given.device, given.is_new) == (device, False)
 
 
 @pytest.mark.asyncio

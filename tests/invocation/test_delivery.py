@@ -38,15 +38,16 @@ from linkstead.sessions import (
 )
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
 from linkstead.store import SqliteStore
+from linkstead.subscription import NoticeKind
 from linkstead.testing.clock import ManualClock
 from tests.actions.world import ACCOUNT_ID, World
-from tests.fakes import KEY, NOW_MS, FakeLink, make_device, make_product
+from tests.fakes import IOT_ID, KEY, NOW_MS, FakeLink, make_device, make_product
 
 pytestmark = pytest.mark.asyncio
 
 TOPIC = "/sys/a1Lnk5tEad0/lamp-01/thing/service/RunScene"
 REPLY_TOPIC = f"{TOPIC}_reply"
-ORIGIN = Origin(KEY, ACCOUNT_ID)
+ORIGIN = Origin(KEY, ACCOUNT_ID, IOT_ID)
 
 
 class FullDisk(SqliteStore):
@@ -335,7 +336,7 @@ async def test_an_answer_goes_to_the_call_of_its_device_service_and_id(world: Wo
     answer(world, 2, -1)
     assert [call.result_code for call in calls if call.is_ended] == [-1]
     assert json.loads(calls[1].answer_payload) == {"id": "2", "code": -1}
-    answer(world, 1, origin=Origin(DeviceKey(KEY.product_key, "lamp-02"), ACCOUNT_ID))
+    answer(world, 1, origin=Origin(DeviceKey(KEY.product_key, "lamp-02"), ACCOUNT_ID, IOT_ID))
     await world.delivery.stop()
     assert [call.is_ended for call in calls] == [False, True, False]
 
@@ -699,3 +700,72 @@ async def test_messages_that_are_too_old_are_given_up_a_bounded_number_at_once(
             await world.delivery.stop()
             found = [await stored(world, call) for call in calls]
             assert [each.verdict for each in found].count(Verdict.EXPIRED) == ended
+
+
+# --- what is told of calls
+
+
+def told(world: World) -> list[tuple[str, int]]:
+    """Request id and code of each result that was told."""
+    notices = world.sink.take(NoticeKind.DEVICE_DATA)
+    return [(notice.message["requestId"], notice.message["code"]) for notice in notices]
+
+
+async def test_a_call_is_told_when_it_ends_and_not_before(world: World) -> None:
+    world.attach(FakeLink())
+    await post(world)
+    await world.news.drain()
+    assert told(world) == []
+    answer(world, code=201)
+    await world.news.drain()
+    assert told(world) == [("1", 201)]
+    answer(world)
+    await world.news.drain()
+    assert told(world) == []
+
+
+async def test_a_call_without_a_reply_of_its_own_is_not_told(world: World) -> None:
+    world.attach(FakeLink())
+    await post(world, qos=0, alink_id=0)
+    world.delivery.end(a_call(world, 2, alink_id=0), Verdict.EXPIRED, Diagnosis.NOT_CONNECTED, 9201)
+    await world.news.drain()
+    assert told(world) == []
+
+
+async def test_the_reply_of_another_service_is_told_and_the_call_goes_on(world: World) -> None:
+    world.attach(FakeLink())
+    call = await post(world)
+    answer(world, identifier="Other")
+    assert not call.is_ended
+    answer(world)
+    await world.news.drain()
+    assert told(world) == [("1", 200), ("1", 200)]
+
+
+async def test_a_reply_that_names_no_call_is_told(world: World) -> None:
+    world.attach(FakeLink())
+    answer(world, 7)
+    await world.delivery.stop()
+    assert told(world) == [("7", 200)]
+
+
+async def test_a_call_whose_message_expires_is_told_once(world: World) -> None:
+    session = away(world)
+    await post(world)
+    (waits,) = waiting(session)
+    world.delivery.message_dropped(waits)
+    world.delivery.message_dropped(waits)
+    await world.delivery.stop()
+    await world.news.drain()
+    assert told(world) == [("1", 9201)]
+
+
+async def test_a_result_is_told_with_its_call_already_handed_to_the_store(world: World) -> None:
+    world.attach(FakeLink())
+    await post(world)
+    await world.registry.find_product(KEY.product_key)
+    await world.models.find_checker(KEY.product_key)
+    await world.store.flush()
+    answer(world)
+    # Both now: what takes the message writes it in one with the call.
+    assert (told(world), world.store.history_waiting) == ([("1", 200)], 1)

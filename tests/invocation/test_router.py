@@ -26,12 +26,12 @@ from linkstead.invocation.call import EVIDENCE_PAYLOAD_BYTES_MAX, EVIDENCE_TOPIC
 from linkstead.registry import DeviceKey, Origin
 from linkstead.sessions import Ending, LinkBlocked, LinkBroken, LinkTooSmall, SessionTable
 from linkstead.testing.clock import ManualClock, ManualTimer
-from tests.fakes import ACCOUNT_ID, KEY, OTHER_ACCOUNT_ID, OTHER_KEY, FakeLink, ListedIds, RecordingSink
+from tests.fakes import ACCOUNT_ID, IOT_ID, KEY, OTHER_ACCOUNT_ID, OTHER_KEY, FakeLink, ListedIds, RecordingSink
 
 FOREIGN_KEY = DeviceKey("a1Probe0001", "probe-7")
-ORIGIN = Origin(KEY, ACCOUNT_ID)
-OTHER_ORIGIN = Origin(OTHER_KEY, ACCOUNT_ID)
-FOREIGN_ORIGIN = Origin(FOREIGN_KEY, OTHER_ACCOUNT_ID)
+ORIGIN = Origin(KEY, ACCOUNT_ID, IOT_ID)
+OTHER_ORIGIN = Origin(OTHER_KEY, ACCOUNT_ID, IOT_ID)
+FOREIGN_ORIGIN = Origin(FOREIGN_KEY, OTHER_ACCOUNT_ID, IOT_ID)
 TIMEOUT_MS = 5_000
 REQUEST, ANSWER = b"\x00request", b"\xffanswer"
 MS = 0.001
@@ -921,15 +921,15 @@ class Scenario(Bench):
             case "write" if link is not None:
                 link.write()
             case "answer" if asked is not None:
-                await self.try_answer(asked, Origin(asked.call.key or KEY, ACCOUNT_ID), b"%d" % number)
+                await self.try_answer(asked, Origin(asked.call.key or KEY, ACCOUNT_ID, IOT_ID), b"%d" % number)
             case "foreign-answer" if asked is not None:
                 origin = (OTHER_ORIGIN if asked.call.key == KEY else ORIGIN, FOREIGN_ORIGIN)[number % 2]
                 await self.try_answer(asked, origin, b"foreign")
             case "wrong-topic" if asked is not None and asked.call.key is not None:
-                origin = Origin(asked.call.key, ACCOUNT_ID)
+                origin = Origin(asked.call.key, ACCOUNT_ID, IOT_ID)
                 assert not self.answer(asked, b"wrong", origin, topic="/ext/rrpc/1/a")
             case "wrong-id" if asked is not None:
-                assert not self.answer(asked, b"wrong", Origin(key, ACCOUNT_ID), message_id=number + 1)
+                assert not self.answer(asked, b"wrong", Origin(key, ACCOUNT_ID, IOT_ID), message_id=number + 1)
             case "turn":
                 self.clock.advance(number * 0.25)
             case "cancel" if asked is not None:

@@ -30,6 +30,8 @@ from linkstead.mqtt.packets import (
 )
 from linkstead.mqtt.protocol import PAYLOAD_BYTES_MAX
 from linkstead.registry import Device, DeviceKey, DeviceStatus
+from linkstead.subscription import NoticeKind
+from tests.fakes import FakeNoticeSink
 from tests.rig import (
     DISABLED_LAMP,
     LAMP,
@@ -223,6 +225,22 @@ async def test_a_device_that_nobody_registered_connects_with_its_token(factory: 
     assert session is not None
     assert session.link is not None
     assert session.link.ext == 3
+
+
+async def test_only_a_device_that_is_made_is_told_of(start_rig: RigStarter, certificate: Certificate) -> None:
+    sink = FakeNoticeSink()
+    rig = await start_rig(tls_cert=str(certificate.certificate), tls_key=str(certificate.key), sink=sink)
+    await rig.server.registry.update_product(replace(a_product(PRODUCT_KEY), dynamic_registration=True))
+    factory = Factory(rig, certificate.trust)
+    await factory.register()
+    await factory.token(LAMP)
+    assert sink.take() == []
+    await factory.token(NEW_LAMP)
+    await factory.token(NEW_LAMP)
+    (notice,) = sink.take()
+    made = await factory.stored(NEW_LAMP)
+    assert (notice.kind, notice.key) == (NoticeKind.LIFE_CYCLE, NEW_LAMP)
+    assert (notice.message["action"], notice.message["deviceSecret"]) == ("create", made.device_secret)
 
 
 async def test_every_token_of_a_device_is_good_and_they_take_each_others_place(factory: Factory) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from linkstead.sessions import (
     QueueFull,
     Reach,
     SessionTable,
+    StatusChange,
 )
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
 from tests.fakes import KEY, OTHER_KEY, FakeLink, RecordingSink, make_device
@@ -140,6 +142,39 @@ def test_a_takeover_is_told_as_offline_and_then_online() -> None:
         PresenceChange(KEY, False, NOW_MS + 1000),
         PresenceChange(KEY, True, NOW_MS + 1000, "192.0.2.11"),
     ]
+
+
+@dataclass
+class StatusWatch:
+    """Implements `StatusObserver`."""
+
+    changes: list[StatusChange] = field(default_factory=list)
+
+    def status_changed(self, change: StatusChange) -> None:
+        self.changes.append(change)
+
+
+def test_an_observer_is_told_who_comes_and_why_somebody_goes() -> None:
+    table, first, second, watch = Table(), FakeLink(), FakeLink(), StatusWatch()
+    table.observe_status(watch)
+    first.heard_s = NOW_S - 0.01
+    table.connect(first)
+    first.heard_s, second.heard_s = NOW_S + 5, NOW_S + 10
+    table.connect(second, NOW_S + 10, ip_address="192.0.2.11")
+    table.lose(first, Ending.SUPERSEDED, NOW_S + 11)
+    table.lose(second, Ending.DISABLED, NOW_S + 20)
+    # Going and coming are told a millisecond apart: who orders by time must not take one for the other.
+    assert watch.changes == [
+        StatusChange(first.origin, True, NOW_MS, NOW_MS - 10, IP_ADDRESS, None),
+        StatusChange(first.origin, False, NOW_MS + 9_999, NOW_MS + 4_999, IP_ADDRESS, Ending.SUPERSEDED),
+        StatusChange(second.origin, True, NOW_MS + 10_000, NOW_MS + 10_000, "192.0.2.11", None),
+        StatusChange(second.origin, False, NOW_MS + 20_000, NOW_MS + 10_000, "192.0.2.11", Ending.DISABLED),
+    ]
+
+
+def test_only_endings_that_the_vendor_numbers_have_a_number() -> None:
+    numbers = {ending: ending.reason_code for ending in Ending if ending.reason_code is not None}
+    assert numbers == {Ending.SUPERSEDED: 427, Ending.DELETED: 521, Ending.DISABLED: 522}
 
 
 def test_a_takeover_of_a_takeover_returns_the_connection_before() -> None:

@@ -20,7 +20,8 @@ from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import Link, SessionTable
 from linkstead.subscription import Subscriptions
 from linkstead.telemetry import TelemetryStore
-from linkstead.uplink import Uplink
+from linkstead.uplink import News, Uplink
+from tests.fakes import FakeNoticeSink
 from tests.simulation.disk import Disk, MemoryStore
 
 HOUSEKEEPING_S = 300.0
@@ -98,6 +99,7 @@ class Node:
         self.router = LocalRouter(self.sessions, self.journal, self.clock)
         self.delivery = Delivery(self.sessions, self.journal, store, self.clock)
         self.sessions.observe(self.delivery)
+        news = News(FakeNoticeSink(kinds=()), registry, models, self.clock)
         uplink = WatchedUplink(
             self.router,
             self.sessions,
@@ -107,10 +109,11 @@ class Node:
             models=models,
             scripts=scripts,
             telemetry=telemetry,
+            news=news,
         )
         uplink.watcher = watcher
         self.gateway = DeviceGateway(
-            registry=registry, sessions=self.sessions, uplink=uplink, clock=self.clock, ids=ids
+            registry=registry, sessions=self.sessions, uplink=uplink, news=news, clock=self.clock, ids=ids
         )
         self.openapi = OpenApi(
             actions=ACTIONS,
@@ -123,6 +126,7 @@ class Node:
             sessions=self.sessions,
             router=self.router,
             delivery=self.delivery,
+            news=news,
             journal=self.journal,
             history=cast("CallHistory", store),
             clock=self.clock,

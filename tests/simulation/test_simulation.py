@@ -68,7 +68,7 @@ def take_any_sender(patch: pytest.MonkeyPatch) -> None:
     def answer_for_anybody(router: LocalRouter, origin: Origin, message_id: int, topic: str, payload: bytes) -> bool:
         pending = router._pending.get(message_id)
         if pending is not None:
-            origin, topic = Origin(pending.key, origin.account_id), pending.message.answer_topic
+            origin, topic = Origin(pending.key, origin.account_id, origin.iot_id), pending.message.answer_topic
         return answer(router, origin, message_id, topic, payload)
 
     patch.setattr(LocalRouter, "answer", answer_for_anybody)

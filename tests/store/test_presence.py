@@ -115,7 +115,9 @@ async def test_presence_does_not_raise_the_version(store: SqlStore) -> None:
 
 async def test_those_left_online_by_a_crash_are_marked_offline(store: SqlStore) -> None:
     await after(store, [online(NOW_MS + 1)])
+    assert await store.list_online_devices() == [FIRST_ONLINE]
     await store.mark_all_offline(NOW_MS + 9)
+    assert await store.list_online_devices() == []
     assert await store.find_device(LAMP) == replace(FIRST_ONLINE, is_online=False, status_ms=NOW_MS + 9)
     assert await store.find_device(DeviceKey(PRODUCT_KEY, "lamp-0002")) == a_device("lamp-0002")
 

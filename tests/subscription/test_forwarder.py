@@ -11,7 +11,16 @@ import pytest
 from linkstead.ids import Ids
 from linkstead.registry import DeviceKey, Registry
 from linkstead.store import SqliteStore
-from linkstead.subscription import BacklogStore, Forwarder, GroupDestinations, Notice, NoticeKind, NoticeSink, forwarder
+from linkstead.subscription import (
+    BacklogStore,
+    Forwarder,
+    GroupDestinations,
+    Notice,
+    NoticeKind,
+    NoticeSink,
+    NotKept,
+    forwarder,
+)
 from linkstead.subscription.forwarder import (
     DROPPED_LOGGED_EVERY_S,
     PRODUCTS_CACHED_MAX,
@@ -43,6 +52,12 @@ class Recorder:
     """What the forwarder asks of a `BacklogStore`: keeps what is recorded."""
 
     notices: list[tuple[list[str], Notice]] = field(default_factory=list)
+    flushed: list[int] = field(default_factory=list)
+    is_full: bool = False
+
+    async def flush(self) -> bool:
+        self.flushed.append(len(self.notices))
+        return not self.is_full
 
     def record_notice(self, destinations: Sequence[str], notice: Notice) -> None:
         self.notices.append((list(destinations), notice))
@@ -269,3 +284,24 @@ async def test_groups_are_told_by_the_names_of_the_products_account(store: Sqlit
     await store.update_relation(a_relation(group_ids=()))
     assert await source.destinations(PRODUCT_KEY) == {}
     assert await source.destinations("a1None00001") == {}
+
+
+async def test_settling_waits_until_it_is_known_who_subscribed_and_has_that_written(setting: Setting) -> None:
+    setting.source.gate.clear()
+    setting.forward(b"one")
+    settling = asyncio.ensure_future(setting.forwarder.settle())
+    await setting.settle()
+    assert not settling.done()
+    setting.source.gate.set()
+    await settling
+    assert setting.backlog.flushed == [1]
+    setting.forward(b"two")
+    await setting.forwarder.settle()
+    assert setting.backlog.flushed == [1, 2]
+
+
+async def test_settling_fails_while_the_disk_takes_nothing(setting: Setting) -> None:
+    setting.backlog.is_full = True
+    setting.forward(b"one")
+    with pytest.raises(NotKept):
+        await setting.forwarder.settle()

@@ -17,7 +17,7 @@ from linkstead.store import SqliteStore
 from linkstead.telemetry import EventRecord, PropertyPoint, Span, TelemetryStore
 from linkstead.testing.clock import ManualClock
 from linkstead.tsl import read_model
-from linkstead.uplink import Uplink
+from linkstead.uplink import News, Uplink
 from tests.fakes import (
     ACCOUNT_ID,
     KEY,
@@ -25,6 +25,7 @@ from tests.fakes import (
     OTHER_ACCOUNT_ID,
     OTHER_KEY,
     FakeLink,
+    FakeNoticeSink,
     ListedIds,
     make_device,
     make_product,
@@ -93,6 +94,9 @@ class Bench:
         self.journal = CallJournal(store)
         self.router = LocalRouter(self.sessions, self.journal, clock)
         self.delivery = Delivery(self.sessions, self.journal, store, clock)
+        self.sink = FakeNoticeSink()
+        self.news = News(self.sink, self.registry, self.models, clock)
+        self.delivery.observe(self.news)
         self.uplink = Uplink(
             self.router,
             self.sessions,
@@ -102,6 +106,7 @@ class Bench:
             models=self.models,
             scripts=ScriptRunner(ScriptShelf(store), ScriptHost(clock)),
             telemetry=telemetry or store,
+            news=self.news,
         )
         self.ids = ListedIds()
         self.link = self.connect()

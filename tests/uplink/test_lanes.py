@@ -111,3 +111,22 @@ async def test_all_messages_under_way_have_at_most_64_mib() -> None:
     works.gate.set()
     await table.drain()
     assert table.message_bytes == 0
+
+
+@pytest.mark.asyncio
+async def test_settling_waits_for_what_came_before_and_not_for_what_comes_after() -> None:
+    lanes, before, after, other = Lanes(), Works(), Works(), Works()
+    await lanes.settle(KEY)
+    lanes.add(KEY, 1, before.make("before"))
+    lanes.add(OTHER_KEY, 1, other.make("other"))
+    settling = asyncio.ensure_future(lanes.settle(KEY))
+    await asyncio.sleep(0)
+    lanes.add(KEY, 1, after.make("after"))
+    assert not settling.done()
+    before.gate.set()
+    await settling
+    assert (before.done, after.done, other.done) == (["before"], [], [])
+    after.gate.set()
+    other.gate.set()
+    await lanes.drain()
+    assert (lanes.message_count, lanes.message_bytes) == (0, 0)

@@ -129,6 +129,9 @@ class FakeBacklog:
     def watch_letters(self, tell: Callable[[Collection[str]], None]) -> None:
         self._watchers.append(tell)
 
+    async def flush(self) -> bool:
+        return True
+
     def record_notice(self, destinations: Sequence[str], notice: Notice) -> None:
         for destination in destinations:
             self.add(destination, notice.payload, due_ms=notice.generated_ms)

@@ -79,11 +79,24 @@ class RegistrationRequest:
 
 
 class Handout(NamedTuple):
-    """What a device is given over MQTT, and on which topic. The payload is a secret."""
+    """What a device is given over MQTT, and on which topic. The payload is a secret.
+
+    `is_new` says that the device was made for it.
+    """
 
     device: Device
     topic: str
     payload: bytes
+    is_new: bool = False
+
+
+class Token(NamedTuple):
+    """What a device that was not registered is given: a client id, new each time, and the token of both."""
+
+    device: Device
+    client_id: str
+    token: str
+    is_new: bool
 
 
 def read_connect(key: DeviceKey, client_id: ClientId, password: bytes) -> RegistrationRequest:
@@ -166,20 +179,19 @@ async def give_secret(registry: Registry, request: RegistrationRequest) -> Devic
     return device
 
 
-async def give_token(
-    registry: Registry, ids: Ids, request: RegistrationRequest, now_ms: int
-) -> tuple[Device, str, str]:
-    """The device that the request names, made where there is none; a client id, new each time; and the token of both.
+async def give_token(registry: Registry, ids: Ids, request: RegistrationRequest, now_ms: int) -> Token:
+    """The token of the device that the request names; the device is made where there is none.
 
     Raises:
         Refused(PARAMETER): there is no such device, and its name breaks the rule for names.
         Refused: PRODUCT_NOT_FOUND, SWITCHED_OFF, WRONG_SIGN or DEVICE_DISABLED.
     """
     product = await _check(registry, request)
-    device = await registry.find_device(request.key) or await _add_device(registry, ids, product, request.key, now_ms)
+    found = await registry.find_device(request.key)
+    device, is_new = (found, False) if found else await _add_device(registry, ids, product, request.key, now_ms)
     _check_enabled(device)
     cid = ids.token(LETTERS_AND_DIGITS, names.IOT_ID_RANDOM_CHARS) + names.IOT_ID_SUFFIX
-    return device, cid, sign_token(device.key, cid, device.device_secret)
+    return Token(device, cid, sign_token(device.key, cid, device.device_secret), is_new)
 
 
 async def answer_connect(
@@ -192,16 +204,16 @@ async def answer_connect(
     """
     if auth_type == REGISTER:
         device = await give_secret(registry, request)
-        told = describe_secret(device)
+        told, is_new = describe_secret(device), False
     else:
-        device, cid, token = await give_token(registry, ids, request, now_ms)
+        device, cid, token, is_new = await give_token(registry, ids, request, now_ms)
         told = {
             "productKey": device.product_key,
             "deviceName": device.device_name,
             "clientId": cid,
             "deviceToken": token,
         }
-    return Handout(device, TOPICS[auth_type], msgspec.json.encode(told))
+    return Handout(device, TOPICS[auth_type], msgspec.json.encode(told), is_new)
 
 
 async def _check(registry: Registry, request: RegistrationRequest) -> Product:
@@ -224,12 +236,15 @@ def _check_enabled(device: Device) -> None:
         raise Refused(Failure.DEVICE_DISABLED)
 
 
-async def _add_device(registry: Registry, ids: Ids, product: Product, key: DeviceKey, now_ms: int) -> Device:
+async def _add_device(
+    registry: Registry, ids: Ids, product: Product, key: DeviceKey, now_ms: int
+) -> tuple[Device, bool]:
+    """The device, and whether it was made now."""
     if not names.is_device_name(key.device_name):
         raise Refused(Failure.PARAMETER, f"the device name must be {names.DEVICE_NAME_RULE}")
     device = creation.new_device(ids, product, created_ms=now_ms, device_name=key.device_name)
     try:
-        return await creation.add_device(registry, ids, device, name_given=True)
+        return await creation.add_device(registry, ids, device, name_given=True), True
     except ApiError as error:
         if error.row is codes.NOT_EXISTED_PRODUCT:
             raise Refused(Failure.PRODUCT_NOT_FOUND) from None
@@ -237,4 +252,4 @@ async def _add_device(registry: Registry, ids: Ids, product: Product, key: Devic
         found = await registry.find_device(key)
         if found is None:
             raise
-        return found
+        return found, False

@@ -34,6 +34,7 @@ from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Registry, Scope
 from linkstead.sessions import SessionTable
 from linkstead.subscription import Subscriptions
 from linkstead.telemetry import TelemetryStore
+from linkstead.uplink import News
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class OpenApi:
 
     Args:
         actions: every action served, by name.
-        registry, models, scripts, telemetry, service_calls, subscriptions, sessions, router, delivery, journal,
+        registry, models, scripts, telemetry, service_calls, subscriptions, sessions, router, delivery, news, journal,
             history, clock, ids: what actions reach.
         nonces: replay protection.
         quotas: requests per second.
@@ -104,6 +105,7 @@ class OpenApi:
         sessions: SessionTable,
         router: Router,
         delivery: Delivery,
+        news: News,
         journal: CallJournal,
         history: CallHistory,
         clock: Clock,
@@ -124,6 +126,7 @@ class OpenApi:
         self._sessions = sessions
         self._router = router
         self._delivery = delivery
+        self._news = news
         self._journal = journal
         self._history = history
         self._clock = clock
@@ -224,6 +227,7 @@ class OpenApi:
             sessions=self._sessions,
             router=self._router,
             delivery=self._delivery,
+            news=self._news,
             journal=self._journal,
             history=self._history,
             node=self._node,

@@ -1,7 +1,7 @@
 """A call from acceptance to verdict: its record, its routing to the device, and the matching of answers."""
 
 from linkstead.invocation.call import Call, Diagnosis, Evidence, Moment, Stage, Stray, Verdict
-from linkstead.invocation.delivery import Delivery, DeliveryStore
+from linkstead.invocation.delivery import Delivery, DeliveryStore, ResultObserver
 from linkstead.invocation.journal import CallFilter, CallHistory, CallJournal, CallSink, CallStore, ServiceCallStore
 from linkstead.invocation.router import LocalRouter, Message, Outcome, Router, RouterOverloaded
 
@@ -20,6 +20,7 @@ __all__ = [
     "Message",
     "Moment",
     "Outcome",
+    "ResultObserver",
     "Router",
     "RouterOverloaded",
     "ServiceCallStore",

@@ -142,6 +142,7 @@ class Call:
     alink_id: int = 0
     result_code: int = 0
     output_faults: list[str] = field(default_factory=list)
+    iot_id: str = ""
 
     def mark(self, stage: Stage, time_s: float, monotonic_s: float) -> None:
         """Add a moment to the timeline."""

@@ -78,6 +78,16 @@ class DeliveryStore(CallStore, SessionStore, Protocol):
     """What delivery keeps on the disk."""
 
 
+class ResultObserver(Protocol):
+    """Told what comes of calls that a reply of the device ends. Every method returns at once."""
+
+    def call_ended(self, call: Call, reply: Reply | None) -> None:
+        """It has its verdict, and was handed to the journal; `reply` is None where the device did not answer it."""
+
+    def answer_not_taken(self, origin: Origin, topic: str, reply: Reply) -> None:
+        """A reply came that ends no call: too late, of another service, or naming none that is known."""
+
+
 class _Receipt:
     """Marks a call as written; one whose connection broke first ends."""
 
@@ -96,11 +106,11 @@ class _Receipt:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A reply as it came; `code` is None where it cannot be read, and `fault` then the number for that."""
+    """A reply as it came; `reply` is None where it cannot be read, and `fault` then the number for that."""
 
     origin: Origin
     identifier: str | None
-    code: int | None
+    reply: Reply | None
     topic: str
     payload: bytes
     fault: int = 0
@@ -121,11 +131,16 @@ class Delivery:
         self._journal = journal
         self._store = store
         self._clock = clock
+        self._observer: ResultObserver | None = None
         self._open: OrderedDict[tuple[DeviceKey, int], Call] = OrderedDict()
         self._ended: OrderedDict[tuple[DeviceKey, int], Call] = OrderedDict()
         self._calls_of_messages: dict[str, Call] = {}
         self._kept: set[DeviceKey] = set()
         self._lookups: set[asyncio.Task[None]] = set()
+
+    def observe(self, observer: ResultObserver) -> None:
+        """Have an observer told from now on."""
+        self._observer = observer
 
     async def restore(self) -> None:
         """Bring back the sessions and the messages that an earlier process kept, and end the calls it left stranded."""
@@ -185,6 +200,11 @@ class Delivery:
         for saved in await self._store.expired_messages(now_ms, EXPIRED_AT_ONCE_MAX):
             self.message_dropped(self._restored(saved, self._clock.monotonic_s(), now_ms))
 
+    async def settle(self) -> None:
+        """Return when the answers that came so far have reached their calls."""
+        if self._lookups:
+            await asyncio.wait(set(self._lookups))
+
     async def stop(self) -> None:
         """Wait for the look-ups under way."""
         while self._lookups:
@@ -231,6 +251,8 @@ class Delivery:
         call.is_asynchronous = True
         call.result_code = code
         call.end(Verdict.OFFLINE, diagnosis)
+        # First, so that a server that dies in between has told of too much rather than too little.
+        self._tell_ended(call, None)
         await self._store.keep_calls([call], [])
 
     async def _post_queued(self, call: Call, session: Session, topic: str, payload: bytes) -> None:
@@ -396,7 +418,7 @@ class Delivery:
             identifier: the service whose reply topic it came on; None for a topic that names none.
             topic, payload: as it came, kept as evidence when it is not taken.
         """
-        self._bring(reply.alink_id, _Answer(origin, identifier, reply.code, topic, payload))
+        self._bring(reply.alink_id, _Answer(origin, identifier, reply, topic, payload))
 
     def answer_malformed(
         self,
@@ -452,24 +474,27 @@ class Delivery:
             for call in calls:
                 self._keep_stray(call, Stray.MALFORMED, answer)
 
-    @staticmethod
-    def _log_without_call(answer: _Answer) -> None:
+    def _log_without_call(self, answer: _Answer) -> None:
         log.warning("reply without a call", extra={"device": str(answer.origin.key), "topic": answer.topic})
+        self._tell_not_taken(answer)
 
     def _take_answer(self, call: Call, answer: _Answer) -> None:
         if call.is_ended:
             was_answered = call.moment(Stage.ANSWERED) is not None
             self._keep_stray(call, Stray.DUPLICATE if was_answered else Stray.LATE, answer)
+            if not was_answered:
+                self._tell_not_taken(answer)
             return
         if answer.identifier not in (None, call.target):
             self._keep_stray(call, Stray.WRONG_TOPIC, answer)
+            self._tell_not_taken(answer)
             return
         call.mark(Stage.ANSWERED, self._clock.time_s(), self._clock.monotonic_s())
         call.set_answer(answer.payload)
-        if answer.code is None:
+        if answer.reply is None:
             self.end(call, Verdict.FAILED, Diagnosis.ANSWER_MALFORMED, answer.fault)
         else:
-            self.end(call, Verdict.SUCCESS, Diagnosis.ANSWERED, answer.code)
+            self.end(call, Verdict.SUCCESS, Diagnosis.ANSWERED, answer.reply.code, answer.reply)
 
     def _keep_stray(self, call: Call, reason: Stray, answer: _Answer) -> None:
         evidence = Evidence(
@@ -482,7 +507,7 @@ class Delivery:
         )
         self._journal.add_evidence(call, evidence)
 
-    def end(self, call: Call, verdict: Verdict, diagnosis: Diagnosis, code: int) -> None:
+    def end(self, call: Call, verdict: Verdict, diagnosis: Diagnosis, code: int, reply: Reply | None = None) -> None:
         """Give an asynchronous call its verdict, once, and have it written."""
         self._forget(call)
         if call.is_ended:
@@ -490,6 +515,7 @@ class Delivery:
         call.result_code = code
         call.end(verdict, diagnosis)
         self._journal.update(call)
+        self._tell_ended(call, reply)
         self._remember_ended(call)
 
     def _remember_ended(self, call: Call) -> None:
@@ -498,6 +524,14 @@ class Delivery:
         self._ended[call.key, call.alink_id] = call
         if len(self._ended) > ENDED_CALLS_CACHED_MAX:
             self._ended.popitem(last=False)
+
+    def _tell_ended(self, call: Call, reply: Reply | None) -> None:
+        if self._observer is not None and call.alink_id:
+            self._observer.call_ended(call, reply)
+
+    def _tell_not_taken(self, answer: _Answer) -> None:
+        if self._observer is not None and answer.reply is not None:
+            self._observer.answer_not_taken(answer.origin, answer.topic, answer.reply)
 
     def _remember(self, key: DeviceKey, call: Call) -> None:
         if not call.alink_id:

@@ -27,7 +27,8 @@ from linkstead.sessions import (
     Session,
     SessionTable,
 )
-from linkstead.uplink import Uplink
+from linkstead.subscription.messages import CREATE
+from linkstead.uplink import News, Uplink
 
 log = logging.getLogger(__name__)
 
@@ -79,17 +80,23 @@ class DeviceGateway:
         registry: devices and their secrets.
         sessions: where a connection is attached.
         uplink: takes what devices publish.
+        news: told of devices that were made by their registration.
         clock, ids: time limits; client ids for those that ask for one.
     """
 
-    def __init__(self, *, registry: Registry, sessions: SessionTable, uplink: Uplink, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, *, registry: Registry, sessions: SessionTable, uplink: Uplink, news: News, clock: Clock, ids: Ids
+    ) -> None:
         self.registry = registry
         self.sessions = sessions
         self.uplink = uplink
+        self.news = news
         self.clock = clock
         self.ids = ids
         self.connections: set[DeviceConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        # Not waited for at the end: with the connection gone there is nobody to acknowledge anything to.
+        self.settling: set[asyncio.Task[None]] = set()
         self.is_draining = False
         self._all_closed = asyncio.Event()
 
@@ -123,6 +130,7 @@ class DeviceConnection(asyncio.Protocol):
     """One connection of a device, or of something that wants to be one. It is the session's `Link`."""
 
     __slots__ = (
+        "_acknowledgements",
         "_device",
         "_ending",
         "_ext",
@@ -154,6 +162,7 @@ class DeviceConnection(asyncio.Protocol):
         self._handout: registration.Handout | None = None
         self._in_flight: dict[int, QueuedMessage] = {}
         self._receipts: list[Receipt] | None = None
+        self._acknowledgements: list[tuple[int, ReasonCode]] | None = None
         self._peer = ""
         self._timer: Timer | None = None
 
@@ -189,9 +198,7 @@ class DeviceConnection(asyncio.Protocol):
         receipts, self._receipts = self._receipts, None
         for receipt in receipts or ():
             receipt.written()
-        transport = self._transport
-        if transport is not None and not transport.is_closing() and not transport.is_reading():
-            transport.resume_reading()
+        self._resume_reading()
         if self._is_open:
             self.pump()
 
@@ -220,10 +227,15 @@ class DeviceConnection(asyncio.Protocol):
 
     @property
     def origin(self) -> Origin:
-        """The device and its account."""
+        """The device, its account and its IotId."""
         if self._device is None:
             raise LinkBroken
-        return Origin(self._device.key, self._device.account_id)
+        return self._device.origin
+
+    @property
+    def heard_s(self) -> float:
+        """When the device last sent a packet."""
+        return self._machine.heard_at
 
     @property
     def ext(self) -> int:
@@ -396,6 +408,8 @@ class DeviceConnection(asyncio.Protocol):
             refusal = REGISTRATION_REFUSALS.get(refused.failure, Refusal.NOT_AUTHORIZED)
             return self._refuse(refusal, refused.text, key)
         self._device, self._handout = handout.device, handout
+        if handout.is_new:
+            gateway.news.tell_lifecycle(handout.device, CREATE)
         return None
 
     def _refuse(self, refusal: Refusal, reason: str, key: DeviceKey | None = None) -> Refusal:
@@ -485,12 +499,56 @@ class DeviceConnection(asyncio.Protocol):
     def _take_publish(self, event: protocol.PublishReceived) -> None:
         allowed = self._gateway.uplink.receive(self, event.topic, event.payload, event.qos)
         if event.qos == 1:
-            self._machine.puback(event.packet_id, ReasonCode.SUCCESS if allowed else ReasonCode.NOT_AUTHORIZED)
+            self._acknowledge(event.packet_id, ReasonCode.SUCCESS if allowed else ReasonCode.NOT_AUTHORIZED)
 
     def _take_too_large(self, event: protocol.PublishTooLarge) -> None:
         self._gateway.uplink.refuse_too_large(self, event.topic, event.payload_bytes)
         if event.qos == 1:
-            self._machine.puback(event.packet_id, ReasonCode.QUOTA_EXCEEDED)
+            self._acknowledge(event.packet_id, ReasonCode.QUOTA_EXCEEDED)
+
+    def _acknowledge(self, packet_id: int, reason: ReasonCode) -> None:
+        """Acknowledge a publish once it is kept: its device may forget it then. In order. [MQTT-4.6.0-2]"""
+        if self._acknowledgements is not None:
+            self._acknowledgements.append((packet_id, reason))
+            if self._machine.unacknowledged >= protocol.RECEIVE_MAXIMUM:
+                self._pause_reading()
+        elif self._gateway.uplink.must_settle(self.key):
+            self._acknowledgements = [(packet_id, reason)]
+            task = asyncio.get_running_loop().create_task(self._acknowledge_settled())
+            self._gateway.settling.add(task)
+            task.add_done_callback(self._gateway.settling.discard)
+        else:
+            self._machine.puback(packet_id, reason)
+
+    async def _acknowledge_settled(self) -> None:
+        while self._acknowledgements:
+            settling, self._acknowledgements = self._acknowledgements, []
+            try:
+                await self._gateway.uplink.settle(self.key)
+            except Exception:
+                # Not acknowledged, so the device sends it again when it is back.
+                log.exception("what a device published could not be kept", extra=self._fields())
+                self._abort()
+                return
+            if self._transport is None or not self._is_open:
+                return
+            for packet_id, reason in settling:
+                self._machine.puback(packet_id, reason)
+            self._flush()
+            self._resume_reading()
+        self._acknowledgements = None
+
+    def _pause_reading(self) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing() and transport.is_reading():
+            transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing() or transport.is_reading():
+            return
+        if self._machine.unacknowledged < protocol.RECEIVE_MAXIMUM and self._receipts is None:
+            transport.resume_reading()
 
     def _take_acknowledgement(self, event: protocol.PublishAcknowledged) -> None:
         message = self._in_flight.pop(event.packet_id, None)

@@ -271,6 +271,11 @@ class ServerConnection:
         self._end()
         return [ConnectionLost()]
 
+    @property
+    def heard_at(self) -> float:
+        """When the client was last heard of; before its CONNECT, when the connection began."""
+        return self._heard_at
+
     def deadline(self) -> float | None:
         """Return when `check_time` is due, None for never. It moves with every packet: ask again when it comes."""
         if self._silence_max_s and self._state in (_CONNECTING, _OPEN):

@@ -21,10 +21,11 @@ class DeviceKey(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Who a message comes from: a device and the account that owns it."""
+    """Who a message comes from: a device, the account that owns it, and what the device is called by IotId."""
 
     key: DeviceKey
     account_id: str
+    iot_id: str
 
 
 class DeviceStatus(StrEnum):
@@ -125,6 +126,11 @@ class Device:
     def key(self) -> DeviceKey:
         """Product key and device name."""
         return DeviceKey(self.product_key, self.device_name)
+
+    @property
+    def origin(self) -> Origin:
+        """The device as the origin of a message."""
+        return Origin(self.key, self.account_id, self.iot_id)
 
     def __repr__(self) -> str:
         return f"Device({self.product_key}/{self.device_name})"

@@ -13,6 +13,8 @@ from linkstead.sessions.table import (
     Session,
     SessionObserver,
     SessionTable,
+    StatusChange,
+    StatusObserver,
 )
 
 __all__ = [
@@ -35,4 +37,6 @@ __all__ = [
     "SessionObserver",
     "SessionStore",
     "SessionTable",
+    "StatusChange",
+    "StatusObserver",
 ]

@@ -7,10 +7,7 @@ from linkstead.registry import DeviceKey, Origin
 
 
 class Ending(Enum):
-    """Why a connection ended. The number is the vendor's offline reason code where one is known.
-
-    Source: `device-protocol.md` 9.3 and 8.3.
-    """
+    """Why a connection ended. Source: `device-protocol.md` 9.3 and 8.3."""
 
     DISCONNECTED = "device disconnect"
     LOST = "connection reset by peer"
@@ -20,6 +17,15 @@ class Ending(Enum):
     DISABLED = "device disabled"
     DELETED = "device deleted"
     STOPPED = "server stopped"
+
+    @property
+    def reason_code(self) -> int | None:
+        """The vendor's number for it, None where none is known."""
+        return _REASON_CODES.get(self)
+
+
+_REASON_CODES = {Ending.SUPERSEDED: 427, Ending.DELETED: 521, Ending.DISABLED: 522}
+"""Source: `device-protocol.md` 5.7 and 8.3."""
 
 
 class LinkBroken(Exception):
@@ -53,7 +59,11 @@ class Link(Protocol):
 
     @property
     def origin(self) -> Origin:
-        """The device and its account."""
+        """The device, its account and its IotId."""
+
+    @property
+    def heard_s(self) -> float:
+        """When the device was last heard of, monotonic."""
 
     @property
     def ext(self) -> int:

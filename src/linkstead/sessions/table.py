@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from linkstead.registry import Device, DeviceKey, DeviceStatus, PresenceChange
+from linkstead.registry import Device, DeviceKey, DeviceStatus, Origin, PresenceChange
 from linkstead.sessions.link import Ending, Link
 
 SUBSCRIPTIONS_MAX = 100
@@ -44,6 +44,25 @@ class PresenceSink(Protocol):
     """Where changes between online and offline go."""
 
     def record_presence(self, change: PresenceChange) -> None:
+        """Take one change; returns at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """A device came online or went offline. `active_ms` is when it was last heard of; `ending` says why it went."""
+
+    origin: Origin
+    is_online: bool
+    at_ms: int
+    active_ms: int
+    ip_address: str
+    ending: Ending | None
+
+
+class StatusObserver(Protocol):
+    """Told each change between online and offline; a device that changes its connection goes offline in between."""
+
+    def status_changed(self, change: StatusChange) -> None:
         """Take one change; returns at once."""
 
 
@@ -91,6 +110,7 @@ class Session:
         "broken_s",
         "connections",
         "detached_s",
+        "ip_address",
         "keep_alive_s",
         "kept_s",
         "key",
@@ -103,6 +123,7 @@ class Session:
     def __init__(self, key: DeviceKey) -> None:
         self.key = key
         self.link: Link | None = None
+        self.ip_address = ""
         self.kept_s = 0.0
         self.keep_alive_s = 0
         self.detached_s = 0.0
@@ -159,12 +180,17 @@ class SessionTable:
         self._sessions: dict[DeviceKey, Session] = {}
         self._presence = presence
         self._observer: SessionObserver | None = None
+        self._status_observer: StatusObserver | None = None
         self._live = 0
         self._queued_bytes = 0
 
     def observe(self, observer: SessionObserver) -> None:
         """Have an observer told from now on."""
         self._observer = observer
+
+    def observe_status(self, observer: StatusObserver) -> None:
+        """Have an observer told of who comes and goes from now on."""
+        self._status_observer = observer
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -237,12 +263,16 @@ class SessionTable:
             self._live += 1
         else:
             self._presence.record_presence(PresenceChange(link.key, False, now_ms))
+            # Consumers order by time: going and coming must not fall on the same millisecond.
+            self._tell_status(session, superseded, now_s, now_ms - 1, Ending.SUPERSEDED)
         session.link = link
+        session.ip_address = ip_address
         session.kept_s = min(kept_s, QUEUED_AGE_S_MAX)
         session.keep_alive_s = keep_alive_s
         session.broken_s = None
         session.connections += 1
         self._presence.record_presence(PresenceChange(link.key, True, now_ms, ip_address))
+        self._tell_status(session, link, now_s, now_ms)
         self.note_change(session)
         return Attachment(session, session_present, superseded)
 
@@ -262,7 +292,17 @@ class SessionTable:
         else:
             self.note_change(session)
         self._presence.record_presence(PresenceChange(link.key, False, now_ms))
+        self._tell_status(session, link, now_s, now_ms, ending)
         return True
+
+    def _tell_status(
+        self, session: Session, link: Link, now_s: float, at_ms: int, ending: Ending | None = None
+    ) -> None:
+        if self._status_observer is not None:
+            active_ms = at_ms - round(max(now_s - link.heard_s, 0.0) * 1000)
+            self._status_observer.status_changed(
+                StatusChange(link.origin, ending is None, at_ms, active_ms, session.ip_address, ending)
+            )
 
     def restore(
         self,

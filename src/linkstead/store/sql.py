@@ -165,6 +165,11 @@ class SqlStore(
             for tell in self._letter_watchers:
                 tell(destinations)
 
+    async def list_online_devices(self) -> list[Device]:
+        """The devices that are written down as online, whosever they are."""
+        await self.flush()
+        return await self._read(statements.list_online_devices)
+
     async def mark_all_offline(self, at_ms: int) -> None:
         """Write down as gone offline at `at_ms` the devices that a server which died left written down as online."""
         await self._write_soon(presence.mark_all_offline, at_ms)

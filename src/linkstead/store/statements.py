@@ -221,6 +221,11 @@ def find_devices(connection: sa.Connection, keys: Sequence[DeviceKey]) -> list[D
     return found
 
 
+def list_online_devices(connection: sa.Connection) -> list[Device]:
+    """Every device that is written down as online, in no order."""
+    return [Device(*row) for row in connection.execute(_SELECT_DEVICE.where(device.c.is_online))]
+
+
 def list_devices(connection: sa.Connection, product_key: str, offset: int, limit: int) -> Page[Device]:
     """See `Store.list_devices`."""
     of_product = device.c.product_key == product_key

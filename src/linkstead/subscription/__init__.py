@@ -16,6 +16,7 @@ from linkstead.subscription.records import (
     Notice,
     NoticeKind,
     NoticeSink,
+    NotKept,
     SubscribeRelation,
     destination_of,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "GroupDestinations",
     "GroupStore",
     "Letter",
+    "NotKept",
     "Notice",
     "NoticeKind",
     "NoticeSink",

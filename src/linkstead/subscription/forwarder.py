@@ -14,7 +14,7 @@ from typing import Protocol
 from linkstead.clock import Clock, milliseconds
 from linkstead.ids import Ids
 from linkstead.registry import DeviceKey, Registry
-from linkstead.subscription.records import Notice, NoticeKind, destination_of
+from linkstead.subscription.records import Notice, NoticeKind, NotKept, destination_of
 from linkstead.subscription.store import BacklogStore, GroupStore
 
 log = logging.getLogger(__name__)
@@ -125,6 +125,13 @@ class Forwarder:
             self._waiting_count += 1
             self._waiting_bytes += len(payload)
             self._reads[key.product_key].append(notice)
+
+    async def settle(self) -> None:
+        """See `NoticeSink.settle`."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+        if not await self._backlog.flush():
+            raise NotKept
 
     def forget(self, product_key: str) -> None:
         """Drop what is at hand of a product whose subscription changed: what comes from now on goes by the new one."""

@@ -88,6 +88,10 @@ class SubscribeRelation:
     group_ids: tuple[str, ...]
 
 
+class NotKept(Exception):
+    """What was forwarded is not on the disk: the disk does not take it now."""
+
+
 class NoticeSink(Protocol):
     """Takes what is to be told."""
 
@@ -98,3 +102,6 @@ class NoticeSink(Protocol):
         self, account_id: str, key: DeviceKey, kind: NoticeKind, topic: str, payload: bytes, qos: int = 0
     ) -> None:
         """Have everybody told who subscribed to this kind of message of the device's product. Returns at once."""
+
+    async def settle(self) -> None:
+        """Return when what was forwarded before is on the disk. Raises NotKept."""

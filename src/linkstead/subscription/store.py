@@ -55,6 +55,9 @@ class BacklogStore(Protocol):
     def watch_letters(self, tell: Callable[[Collection[str]], None]) -> None:
         """Have `tell` called with their destinations each time that new letters are on the disk."""
 
+    async def flush(self) -> bool:
+        """Write all that was recorded and waits. False when the disk does not take it: it goes on waiting."""
+
     async def lease_letters(self, destination: str, limit: int, now_ms: int, until_ms: int) -> list[Letter]:
         """Hand out what is due at `now_ms`, the longest due first; nobody else gets it before `until_ms`."""
 

@@ -19,7 +19,9 @@ from linkstead.tsl.document import shorten
 from linkstead.tsl.literal import JsonValue
 from linkstead.tsl.posts import TOO_MANY_PROPERTIES
 from linkstead.uplink.events import record_event
+from linkstead.uplink.news import News
 from linkstead.uplink.properties import Item, check_count, record_properties
+from linkstead.uplink.reports import ReportedEvent
 from linkstead.uplink.request import Refused, Request, read_list, read_object
 from linkstead.uplink.rules import Rules
 
@@ -29,7 +31,7 @@ VALUES_MAX = 1_000
 """Values and events together of one batch or history; ours."""
 
 
-def post_batch(request: Request, rules: Rules, telemetry: TelemetryStore) -> None:
+def post_batch(request: Request, rules: Rules, telemetry: TelemetryStore, news: News) -> None:
     """Take several values a property, several events a kind: each a list of `{"value":…,"time":…}`.
 
     Raises:
@@ -38,13 +40,17 @@ def post_batch(request: Request, rules: Rules, telemetry: TelemetryStore) -> Non
     """
     properties, events = _read_parts(request.read_object())
     check_count(properties)
-    _record(request, rules, telemetry, list(_spread(request, properties)), list(_spread(request, events)))
+    values, happened = list(_spread(request, properties)), list(_spread(request, events))
+    _check_value_count(len(values) + len(happened))
+    reported = record_properties(request, rules, telemetry, values)
+    news.tell_batch(request, rules, reported, _record_events(request, rules, telemetry, happened))
 
 
-def post_pack(request: Request, rules: Rules, telemetry: TelemetryStore) -> None:
+def post_pack(request: Request, rules: Rules, telemetry: TelemetryStore, news: News) -> None:
     """Take what a gateway says of itself, and of its sub-devices.
 
-    Its own part is taken. There are no sub-devices yet: a pack that has some is answered with 6401 all the same.
+    Its own part is taken, and told as if it had been posted one by one. There are no sub-devices yet: a pack that has
+    some is answered with 6401 all the same.
 
     Raises:
         Refused(460): as for a batch, or `subDevices` is malformed.
@@ -61,22 +67,25 @@ def post_pack(request: Request, rules: Rules, telemetry: TelemetryStore) -> None
         rule = f"at most {PACK_SUB_DEVICES_MAX}"
         raise Refused(TOO_MANY_SUB_DEVICES, f"too many sub-devices -> {len(sub_devices)} (rule: {rule})")
     strangers = [_read_identity(sub_device) for sub_device in sub_devices]
-    _record(request, rules, telemetry, list(properties.items()), list(events.items()))
+    news.tell_properties(request, rules, record_properties(request, rules, telemetry, properties.items()))
+    for event in _record_events(request, rules, telemetry, list(events.items())):
+        news.tell_event(request, rules, event)
     if strangers:
         raise _not_in_topology(strangers[0])
 
 
-def post_history(request: Request, rules: Rules, telemetry: TelemetryStore) -> None:
+def post_history(request: Request, rules: Rules, telemetry: TelemetryStore, news: News) -> None:
     """Take what a device kept while it was away: a list, each entry with the device it speaks of.
 
     What the device says of itself is taken, also when other entries speak of sub-devices, of which there are none yet.
+    Each object of `properties` and each event is told on its own.
 
     Raises:
         Refused(460): the params are malformed; nothing was taken.
         Refused(6106): there are over VALUES_MAX values and events; nothing was taken.
         Refused(6401): an entry speaks of another device.
     """
-    properties: list[Item] = []
+    properties: list[dict[str, JsonValue]] = []
     events: list[Item] = []
     strangers: list[DeviceKey] = []
     for entry in request.read_list():
@@ -85,29 +94,39 @@ def post_history(request: Request, rules: Rules, telemetry: TelemetryStore) -> N
             strangers.append(key)
             continue
         members = read_object(entry, "params[]")
-        properties += _flatten(members.get("properties"), "properties")
-        events += _flatten(members.get("events"), "events")
-    if not (properties or events or strangers):
+        properties += _read_objects(members.get("properties"), "properties")
+        events += (item for event in _read_objects(members.get("events"), "events") for item in event.items())
+    value_count = sum(map(len, properties)) + len(events)
+    if not (value_count or strangers):
         raise Refused(MALFORMED_PARAMS, "params must have at least one property or event")
-    _record(request, rules, telemetry, properties, events)
+    _check_value_count(value_count)
+    for values in properties:
+        reported = record_properties(request, rules, telemetry, values.items())
+        news.tell_properties(request, rules, reported, is_history=True)
+    for event in _record_events(request, rules, telemetry, events):
+        news.tell_event(request, rules, event, is_history=True)
     if strangers:
         raise _not_in_topology(strangers[0])
 
 
-def _record(
-    request: Request, rules: Rules, telemetry: TelemetryStore, properties: list[Item], events: list[Item]
-) -> None:
-    count = len(properties) + len(events)
+def _check_value_count(count: int) -> None:
     if count > VALUES_MAX:
         raise Refused(TOO_MANY_PROPERTIES, f"too many values -> {count} (rule: at most {VALUES_MAX})")
-    record_properties(request, rules, telemetry, properties)
+
+
+def _record_events(
+    request: Request, rules: Rules, telemetry: TelemetryStore, events: list[Item]
+) -> list[ReportedEvent]:
+    """Have events taken; returns those that were."""
+    reported: list[ReportedEvent] = []
     faults: list[Fault] = []
     for identifier, entry in events:
         try:
-            record_event(request, rules, telemetry, identifier, entry)
+            reported.append(record_event(request, rules, telemetry, identifier, entry))
         except Refused as refused:
             faults.append(Fault(refused.code, refused.message, "", path=shorten(identifier)))
     request.note(faults)
+    return reported
 
 
 def _read_parts(
@@ -132,10 +151,9 @@ def _spread(request: Request, lists: dict[str, JsonValue]) -> Iterator[Item]:
     request.note(faults)
 
 
-def _flatten(value: JsonValue, name: str) -> Iterator[Item]:
-    """The members of each object in a list."""
-    for entry in read_list(value or [], name):
-        yield from read_object(entry, f"{name}[]").items()
+def _read_objects(value: JsonValue, name: str) -> list[dict[str, JsonValue]]:
+    """The objects in a list."""
+    return [read_object(entry, f"{name}[]") for entry in read_list(value or [], name)]
 
 
 def _read_identity(entry: JsonValue) -> DeviceKey:

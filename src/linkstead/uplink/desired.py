@@ -9,12 +9,13 @@ from linkstead.telemetry import TelemetryStore, VersionConflict
 from linkstead.tsl.document import shorten
 from linkstead.tsl.limits import IDENTIFIER_RULE
 from linkstead.tsl.literal import JsonValue
+from linkstead.uplink.news import News
 from linkstead.uplink.request import Refused, Request, read_object
 
 _VERSION = re.compile(r"[0-9]{1,18}")
 
 
-async def get_desired(request: Request, telemetry: TelemetryStore) -> object:
+async def get_desired(request: Request, telemetry: TelemetryStore, news: News) -> object:
     """Tell what properties are desired to be: `{"Power":{"value":1,"version":2}}`.
 
     The params name the properties; an empty list, or none, means all. One of which nothing is desired is left out.
@@ -30,7 +31,7 @@ async def get_desired(request: Request, telemetry: TelemetryStore) -> object:
     }
 
 
-async def delete_desired(request: Request, telemetry: TelemetryStore) -> object:
+async def delete_desired(request: Request, telemetry: TelemetryStore, news: News) -> object:
     """Desire nothing of these properties any longer: `{"Power":{"version":2}}`, or `{"Power":{}}` for any version.
 
     Raises:

@@ -13,18 +13,19 @@ from linkstead.alink import messages
 from linkstead.clock import Clock, milliseconds
 from linkstead.sessions import Link
 from linkstead.telemetry import TelemetryStore
-from linkstead.uplink import batches, desired, events, model_requests, properties, tags
+from linkstead.uplink import batches, desired, events, found, model_requests, properties, tags
 from linkstead.uplink.lanes import Lanes
+from linkstead.uplink.news import News
 from linkstead.uplink.raw import RAW_PATHS, RawTranslator
 from linkstead.uplink.request import Arrival, Refused, Request
 from linkstead.uplink.rules import RuleBook, Rules
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[Request, Rules, TelemetryStore], object]
+Report = Callable[[Request, Rules, TelemetryStore, News], object]
 """Takes what needs nothing but the rules. Returns the reply's data; raises Refused."""
 
-Query = Callable[[Request, TelemetryStore], Awaitable[object]]
+Query = Callable[[Request, TelemetryStore, News], Awaitable[object]]
 """Reads or changes the store. Returns the reply's data; raises Refused."""
 
 Ask = Callable[[Request], Awaitable[object]]
@@ -49,6 +50,7 @@ QUERIES: dict[str, Query] = {
     "thing/deviceinfo/update": tags.update_tags,
     "thing/deviceinfo/delete": tags.delete_tags,
     "thing/deviceinfo/get": tags.get_tags,
+    "thing/list/found": found.take_found,
 }
 """By the topic below the device's own `/sys/{pk}/{dn}/`. Source: `device-protocol.md` 3.1."""
 
@@ -60,17 +62,25 @@ class RequestDesk:
         rules: what products hold their devices to.
         telemetry: where what devices report goes.
         translator: makes requests of what devices of binary products send.
+        news: tells of it to whoever subscribed.
         clock: when a request came.
         lanes: where what has to wait has its turn.
     """
 
     def __init__(
-        self, rules: RuleBook, telemetry: TelemetryStore, translator: RawTranslator, clock: Clock, lanes: Lanes
+        self,
+        rules: RuleBook,
+        telemetry: TelemetryStore,
+        translator: RawTranslator,
+        news: News,
+        clock: Clock,
+        lanes: Lanes,
     ) -> None:
         self.dropped_count = 0
         self._rules = rules
         self._telemetry = telemetry
         self._translator = translator
+        self._news = news
         self._clock = clock
         self._lanes = lanes
 
@@ -115,13 +125,13 @@ class RequestDesk:
         if request is not None:
             with _Answer(arrival, request, arrival.answer) as answer:
                 request.check_method()
-                answer.data = report(request, rules, self._telemetry)
+                answer.data = report(request, rules, self._telemetry, self._news)
 
     async def _report_when_read(self, report: Report, request: Request) -> object:
-        return report(request, await self._rules.read(request.key.product_key), self._telemetry)
+        return report(request, await self._rules.read(request.key.product_key), self._telemetry, self._news)
 
     async def _query(self, query: Query, request: Request) -> object:
-        return await query(request, self._telemetry)
+        return await query(request, self._telemetry, self._news)
 
     @staticmethod
     async def _serve(arrival: Arrival, ask: Ask, send: Send) -> None:
@@ -146,7 +156,7 @@ def _read(arrival: Arrival) -> Request | None:
         # There is no id to answer to.
         log.info("request is no JSON object, dropped (%d)", messages.NOT_ALINK, extra=arrival.fields)
         return None
-    return Request(arrival.link.key, arrival.path, members, arrival.received_ms)
+    return Request(arrival.link.origin, arrival.path, members, arrival.received_ms)
 
 
 class _Answer:

@@ -5,6 +5,8 @@ from linkstead.telemetry import EventRecord, TelemetryStore
 from linkstead.tsl.checking import ValidateType
 from linkstead.tsl.literal import JsonValue, write_literal
 from linkstead.tsl.posts import check_time, unwrap_value
+from linkstead.uplink.news import News
+from linkstead.uplink.reports import ReportedEvent
 from linkstead.uplink.request import Refused, Request, read_object
 from linkstead.uplink.rules import Rules
 
@@ -14,16 +16,19 @@ def is_event_post(path: str) -> bool:
     return path.startswith("thing/event/") and path.endswith("/post") and path.count("/") == 3
 
 
-def post_event(request: Request, rules: Rules, telemetry: TelemetryStore) -> None:
+def post_event(request: Request, rules: Rules, telemetry: TelemetryStore, news: News) -> None:
     """Take one event: its outputs as they are, or `{"value":{…},"time":1700000000000}`.
 
     Raises:
         Refused: see `record_event`.
     """
-    record_event(request, rules, telemetry, request.path.split("/")[2], request.params)
+    reported = record_event(request, rules, telemetry, request.path.split("/")[2], request.params)
+    news.tell_event(request, rules, reported)
 
 
-def record_event(request: Request, rules: Rules, telemetry: TelemetryStore, written: str, entry: JsonValue) -> None:
+def record_event(
+    request: Request, rules: Rules, telemetry: TelemetryStore, written: str, entry: JsonValue
+) -> ReportedEvent:
     """Check an event and have it taken.
 
     Strict: an output that does not fit is left out. Weak: it is taken and noted. None: any event is taken, one that is
@@ -48,15 +53,16 @@ def record_event(request: Request, rules: Rules, telemetry: TelemetryStore, writ
         raise Refused(fault.code, fault.message)
     faults = found.check_output(outputs, rules.level) if found is not None else {}
     request.note(list(faults.values()))
+    kept = outputs
     if rules.level is ValidateType.STRICT:
-        outputs = {name: output for name, output in outputs.items() if name not in faults}
-    telemetry.record_event(
-        EventRecord(
-            key=request.key,
-            identifier=identifier,
-            name=found.event.name if found is not None else identifier,
-            event_type=found.event.type if found is not None else "info",
-            output=write_literal(outputs),
-            time_ms=request.received_ms if time is None else int(str(time)),
-        )
+        kept = {name: output for name, output in outputs.items() if name not in faults}
+    record = EventRecord(
+        key=request.key,
+        identifier=identifier,
+        name=found.event.name if found is not None else identifier,
+        event_type=found.event.type if found is not None else "info",
+        output=write_literal(kept),
+        time_ms=request.received_ms if time is None else int(str(time)),
     )
+    telemetry.record_event(record)
+    return ReportedEvent(record, outputs, faults)

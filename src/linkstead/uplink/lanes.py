@@ -58,6 +58,20 @@ class Lanes:
         task.add_done_callback(self._tasks.discard)
         return True
 
+    async def settle(self, key: DeviceKey) -> None:
+        """Return when what is under way of a device now has been done."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            return
+        reached = asyncio.Event()
+
+        async def note() -> None:
+            reached.set()
+
+        self.message_count += 1
+        lane.append(_Job(0, note))
+        await reached.wait()
+
     async def drain(self) -> None:
         """Return when nothing is under way."""
         while self._tasks:

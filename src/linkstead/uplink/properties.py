@@ -9,6 +9,8 @@ from linkstead.tsl.document import shorten
 from linkstead.tsl.limits import IDENTIFIER_RULE
 from linkstead.tsl.literal import JsonValue, write_literal
 from linkstead.tsl.posts import check_post_size, check_time, unwrap_value
+from linkstead.uplink.news import News
+from linkstead.uplink.reports import Misfit, ReportedProperties
 from linkstead.uplink.request import Refused, Request
 from linkstead.uplink.rules import Rules
 
@@ -16,7 +18,7 @@ Item = tuple[str, JsonValue]
 """An identifier as the device wrote it, and a value, plain or wrapped."""
 
 
-def post_properties(request: Request, rules: Rules, telemetry: TelemetryStore) -> None:
+def post_properties(request: Request, rules: Rules, telemetry: TelemetryStore, news: News) -> None:
     """Take the values of properties: `{"Power":1,"testFb:Level":{"value":3.5,"time":1700000000000}}`.
 
     A value that cannot be taken is passed over, the rest is taken and the reply is 200.
@@ -29,7 +31,7 @@ def post_properties(request: Request, rules: Rules, telemetry: TelemetryStore) -
     if not items:
         raise Refused(MALFORMED_PARAMS, "params must have at least one property")
     check_count(items)
-    record_properties(request, rules, telemetry, items.items())
+    news.tell_properties(request, rules, record_properties(request, rules, telemetry, items.items()))
 
 
 def check_count(items: dict[str, JsonValue]) -> None:
@@ -39,33 +41,40 @@ def check_count(items: dict[str, JsonValue]) -> None:
         raise Refused(fault.code, fault.message)
 
 
-def record_properties(request: Request, rules: Rules, telemetry: TelemetryStore, items: Iterable[Item]) -> None:
+def record_properties(
+    request: Request, rules: Rules, telemetry: TelemetryStore, items: Iterable[Item]
+) -> ReportedProperties:
     """Check values and have those taken that the product's level lets through.
 
     Strict: a value that does not fit is not taken. Weak: it is taken and noted. None: nothing is checked. A malformed
     identifier or time, or a time more than 24 hours ahead, is passed over at every level.
     """
-    points: list[PropertyPoint] = []
-    faults: list[Fault] = []
+    fitting: list[PropertyPoint] = []
+    kept: list[PropertyPoint] = []
+    misfits: list[Misfit] = []
     for written, entry in items:
         identifier = read_identifier(written)
-        if identifier is None:
-            faults.append(
-                Fault(MALFORMED_IDENTIFIER, "identifier is malformed", IDENTIFIER_RULE, path=shorten(written))
-            )
-            continue
         value, time = unwrap_value(entry)
-        fault = check_time(time, request.received_ms) if time is not None else None
-        if fault is not None:
-            faults.append(fault.under(identifier))
+        if identifier is None:
+            shown = shorten(written)
+            fault = Fault(MALFORMED_IDENTIFIER, "identifier is malformed", IDENTIFIER_RULE, path=shown)
+            misfits.append(Misfit(shown, value, request.received_ms, fault))
             continue
-        fault = rules.checker.check_property_post({identifier: value}, rules.level).get(identifier)
-        if fault is not None:
-            faults.append(fault)
+        time_fault = check_time(time, request.received_ms) if time is not None else None
+        if time_fault is not None:
+            misfits.append(Misfit(identifier, value, request.received_ms, time_fault.under(identifier)))
+            continue
+        time_ms = request.received_ms if time is None else int(str(time))
+        point = PropertyPoint(request.key, identifier, write_literal(value), time_ms)
+        unfit = rules.checker.check_property_post({identifier: value}, rules.level).get(identifier)
+        if unfit is None:
+            fitting.append(point)
+        else:
+            misfits.append(Misfit(identifier, value, time_ms, unfit))
             if rules.level is ValidateType.STRICT:
                 continue
-        time_ms = request.received_ms if time is None else int(str(time))
-        points.append(PropertyPoint(request.key, identifier, write_literal(value), time_ms))
-    request.note(faults)
-    if points:
-        telemetry.record_properties(points)
+        kept.append(point)
+    request.note([misfit.fault for misfit in misfits])
+    if kept:
+        telemetry.record_properties(kept)
+    return ReportedProperties(fitting, kept, misfits)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from linkstead.alink.messages import MALFORMED_METHOD, MALFORMED_PARAMS
-from linkstead.registry import DeviceKey
+from linkstead.registry import DeviceKey, Origin
 from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall
 from linkstead.tsl.checking import Fault
 from linkstead.tsl.literal import JsonValue
@@ -52,10 +52,15 @@ class Arrival(NamedTuple):
 class Request:
     """A request as it came. `path` is its topic below the device's own `/sys/{pk}/{dn}/`."""
 
-    key: DeviceKey
+    origin: Origin
     path: str
     members: Mapping[str, JsonValue]
     received_ms: int
+
+    @property
+    def key(self) -> DeviceKey:
+        """The device that asks."""
+        return self.origin.key
 
     @property
     def params(self) -> JsonValue:

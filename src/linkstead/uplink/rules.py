@@ -6,7 +6,8 @@ from weakref import WeakValueDictionary
 
 from linkstead.alink.messages import PRODUCT_NOT_FOUND
 from linkstead.models import ModelShelf
-from linkstead.registry import Registry
+from linkstead.registry import Product, Registry
+from linkstead.subscription.messages import DEFAULT_DEVICE_TYPE
 from linkstead.tsl.checking import ModelChecker, ValidateType
 from linkstead.tsl.model import ThingModel
 from linkstead.uplink.request import Refused
@@ -14,11 +15,15 @@ from linkstead.uplink.request import Refused
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`checker` is that of an empty model where nothing was ever published, and `is_published` False."""
+    """`checker` is that of an empty model where nothing was ever published, and `is_published` False.
+
+    `device_type` is what messages call the product's category.
+    """
 
     level: ValidateType
     checker: ModelChecker
     is_published: bool
+    device_type: str
 
 
 _UNPUBLISHED = ModelChecker(ThingModel(""))
@@ -44,7 +49,7 @@ class RuleBook:
         if product is None:
             return None
         try:
-            return _make_rules(product.validate_type, self._models.recall_checker(product_key))
+            return _make_rules(product, self._models.recall_checker(product_key))
         except KeyError:
             return None
 
@@ -58,8 +63,13 @@ class RuleBook:
             product = await self._registry.find_product(product_key)
             if product is None:
                 raise Refused(PRODUCT_NOT_FOUND, "product not found")
-            return _make_rules(product.validate_type, await self._models.find_checker(product_key))
+            return _make_rules(product, await self._models.find_checker(product_key))
 
 
-def _make_rules(validate_type: int, checker: ModelChecker | None) -> Rules:
-    return Rules(ValidateType(validate_type), checker or _UNPUBLISHED, checker is not None)
+def _make_rules(product: Product, checker: ModelChecker | None) -> Rules:
+    return Rules(
+        ValidateType(product.validate_type),
+        checker or _UNPUBLISHED,
+        checker is not None,
+        product.category_key or DEFAULT_DEVICE_TYPE,
+    )

@@ -6,6 +6,7 @@ from linkstead.alink.messages import MALFORMED_PARAMS
 from linkstead.telemetry import TelemetryStore
 from linkstead.tsl.document import shorten
 from linkstead.tsl.literal import JsonValue
+from linkstead.uplink.news import News
 from linkstead.uplink.request import Refused, Request, read_list, read_object
 
 TAGS_MAX = 200
@@ -16,7 +17,7 @@ TAG_VALUE_BYTES_MAX = 1_024
 """Ours: what is told of is shorter."""
 
 
-async def update_tags(request: Request, telemetry: TelemetryStore) -> object:
+async def update_tags(request: Request, telemetry: TelemetryStore, news: News) -> object:
     """Add or replace tags: `[{"attrKey":"room","attrValue":"kitchen"}]`.
 
     Raises:
@@ -35,10 +36,11 @@ async def update_tags(request: Request, telemetry: TelemetryStore) -> object:
     # SDKs tell the same at each start.
     if changed:
         await telemetry.save_tags(request.key, changed)
+        await news.tell_tags(request, changed)
     return None
 
 
-async def delete_tags(request: Request, telemetry: TelemetryStore) -> object:
+async def delete_tags(request: Request, telemetry: TelemetryStore, news: News) -> object:
     """Delete tags: `[{"attrKey":"room"}]`; those that are not there are passed over.
 
     Raises:
@@ -48,7 +50,7 @@ async def delete_tags(request: Request, telemetry: TelemetryStore) -> object:
     return None
 
 
-async def get_tags(request: Request, telemetry: TelemetryStore) -> object:
+async def get_tags(request: Request, telemetry: TelemetryStore, news: News) -> object:
     """Tell tags: of `{"attrKeys":["room"]}`, or all without params. A tag that is not there is left out.
 
     Raises:

@@ -9,11 +9,12 @@ from linkstead.alink import messages, ntp, services, topics
 from linkstead.clock import Clock, milliseconds
 from linkstead.invocation import Delivery, LocalRouter, Stray
 from linkstead.models import ModelShelf, ScriptRunner
-from linkstead.registry import Registry, TopicClasses
+from linkstead.registry import DeviceKey, Registry, TopicClasses
 from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall, QueuedMessage, QueueFull, SessionTable
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink.desk import RequestDesk
 from linkstead.uplink.lanes import Lanes
+from linkstead.uplink.news import News
 from linkstead.uplink.raw import RawTranslator
 from linkstead.uplink.rules import RuleBook
 
@@ -33,6 +34,7 @@ class Uplink:
         clock: the time service, and when a report came.
         registry, models, scripts: what products hold their devices to.
         telemetry: what devices report and ask.
+        news: tells whoever subscribed.
     """
 
     def __init__(
@@ -46,18 +48,22 @@ class Uplink:
         models: ModelShelf,
         scripts: ScriptRunner,
         telemetry: TelemetryStore,
+        news: News,
     ) -> None:
         self._router = router
         self._delivery = delivery
         self._sessions = sessions
         self._clock = clock
+        self._news = news
         self._dropped_count = 0
         self._registry = registry
         self._lanes = Lanes()
+        self._news = news
         self._desk = RequestDesk(
             RuleBook(registry, models),
             telemetry,
             RawTranslator(scripts, self._take_translated_reply, self._refuse_translated_reply),
+            news,
             clock,
             self._lanes,
         )
@@ -66,6 +72,16 @@ class Uplink:
     def dropped_count(self) -> int:
         """Requests and messages that were not served because too much was under way."""
         return self._desk.dropped_count + self._dropped_count
+
+    def must_settle(self, key: DeviceKey) -> bool:
+        """True when what a device publishes may be told to somebody: it has to be kept before it is acknowledged."""
+        return self._news.wants_reports(key)
+
+    async def settle(self, key: DeviceKey) -> None:
+        """Return when what is to be told of what a device published before is on the disk."""
+        await self._lanes.settle(key)
+        await self._delivery.settle()
+        await self._news.settle()
 
     async def drain(self) -> None:
         """Return when no request of a device is under way. To be called when no more can come."""
@@ -159,6 +175,7 @@ class Uplink:
         if not classes.may_publish(path):
             log.warning("publish on a topic without a class to publish dropped (9236)", extra=_fields(link, topic))
             return False
+        self._news.pass_on(link.origin, topic, payload, qos)
         if classes.may_subscribe(path):
             self._echo(link, topic, payload, qos)
         return True

@@ -8,6 +8,7 @@ from linkstead.clock import milliseconds
 from linkstead.errors import ApiError, codes
 from linkstead.registry import Device, creation, find_product
 from linkstead.sessions import Ending
+from linkstead.subscription.messages import CREATE, DELETE, DISABLE, ENABLE
 
 
 class RegisterDeviceRequest(Request):
@@ -60,6 +61,7 @@ async def register_device(context: ActionContext, request: RegisterDeviceRequest
         nickname=request.nickname,
     )
     device = await creation.add_device(context.registry, context.ids, device, name_given=bool(request.device_name))
+    context.news.tell_lifecycle(device, CREATE)
     return RegisterDeviceAnswer(
         data=RegisterDeviceData(
             iot_id=device.iot_id,
@@ -99,6 +101,8 @@ async def _set_enabled(context: ActionContext, device: Device, *, enabled: bool)
     now_ms = milliseconds(context.clock.time_s())
     if not await context.registry.set_device_enabled(device.key, enabled, now_ms):
         raise ApiError(codes.NOT_EXISTED_DEVICE, DeviceName=device.device_name)
+    if device.enabled is not enabled:
+        context.news.tell_lifecycle(device, ENABLE if enabled else DISABLE)
 
 
 async def delete_device(context: ActionContext, request: DeviceRequest) -> Answer:
@@ -110,6 +114,7 @@ async def delete_device(context: ActionContext, request: DeviceRequest) -> Answe
     device = await find(context, request)
     if not await context.registry.delete_device(device.key):
         raise ApiError(codes.NOT_EXISTED_DEVICE, DeviceName=device.device_name)
+    context.news.tell_lifecycle(device, DELETE)
     link = context.sessions.forget(device.key)
     if link is not None:
         link.close(Ending.DELETED)

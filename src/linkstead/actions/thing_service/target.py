@@ -73,7 +73,7 @@ async def find_target(
     device = await find_device(
         context.registry, context.scope, iot_id=iot_id, product_key=product_key, device_name=device_name
     )
-    call.key = device.key
+    call.key, call.iot_id = device.key, device.iot_id
     product = await find_senior_product(context.registry, context.scope, device.product_key)
     if not device.enabled:
         raise refuse(call, failed, DEVICE_DISABLED, "the device is disabled")
@@ -167,6 +167,7 @@ async def post_to_each(
     """Accept a call for each device, each with a record of its own; what happens to one does not stop the others."""
     for target in targets:
         call = context.open_call(action, target.device.key, name)
+        call.iot_id = target.device.iot_id
         try:
             if target.device.enabled:
                 await send(call, target)
