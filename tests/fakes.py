@@ -96,6 +96,10 @@ class ListedIds:
         self._count += 1
         return 889_455_942_124_347_392 + self._count
 
+    def alink_id(self) -> int:
+        self._count += 1
+        return self._count
+
     def request_id(self) -> str:
         self._count += 1
         return f"41C4265E-F05D-4E2E-AB09-{self._count:012X}"

@@ -185,6 +185,7 @@ class Server:
             scripts=self.scripts,
             telemetry=self.store,
             news=self.news,
+            ids=self.ids,
         )
         self.gateway = DeviceGateway(
             registry=self.registry,

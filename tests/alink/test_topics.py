@@ -10,6 +10,7 @@ from linkstead.alink.topics import (
     RrpcAnswer,
     broadcast_request,
     ext_rrpc,
+    find_owner,
     is_custom,
     is_custom_rrpc_topic,
     is_publishable,
@@ -392,3 +393,44 @@ def test_one_filter_that_matches_is_enough() -> None:
     assert matches_any({"/a/x": 0, "/a/+": 1}, "/a/b")
     assert not matches_any({"/a/x": 0, "/b/+": 1}, "/a/b")
     assert not matches_any({}, "/a/b")
+
+
+# --- whose topic
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        f"{SYS}/thing/event/property/post",
+        f"{SYS}/#",
+        f"/{PK}/{DN}/user/get",
+        f"/{PK}/{DN}/update",
+        f"/ext/ntp/{PK}/{DN}/request",
+        f"/ext/session/{PK}/{DN}/combine/login",
+        f"/ext/error/{PK}/{DN}",
+        f"/shadow/update/{PK}/{DN}",
+        f"/ota/device/inform/{PK}/{DN}",
+    ],
+)
+def test_the_owner_of_a_topic_is_the_device_that_it_names(topic: str) -> None:
+    assert find_owner(topic) == KEY
+    assert may_subscribe(KEY, topic)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "",
+        "/",
+        "a/b/c/d",
+        f"/sys/{PK}/{DN}",
+        f"/{PK}/{DN}",
+        f"/ext/rrpc/1/{PK}/{DN}",
+        "/ext/register",
+        f"/broadcast/{PK}/group",
+        f"/shadow/update/{PK}/{DN}/more",
+        "/sys///x",
+    ],
+)
+def test_a_topic_that_names_no_single_device_has_no_owner(topic: str) -> None:
+    assert find_owner(topic) is None

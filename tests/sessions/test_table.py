@@ -567,3 +567,78 @@ def test_the_counts_always_agree_with_what_is_there(steps: list[tuple[str, int, 
         table.lose(link, Ending.DISCONNECTED, now_s)
     table.expire(now_s + SEVEN_DAYS_S)
     assert len(table) == 0
+
+
+# --- sub-devices
+
+
+SUB_KEY = DeviceKey("a1Probe0001", "probe-7")
+
+
+def carried(table: Table, gateway: FakeLink, sub: FakeLink, **arguments: Any) -> Attachment:
+    """A sub-device logs in on its gateway's connection."""
+    return table.connect(sub, carrier=table.find(gateway.key), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("ending", "reach"),
+    [
+        (Ending.LOST, Reach.HALF),
+        (Ending.DISCONNECTED, Reach.NONE),
+        (Ending.KEEP_ALIVE_EXPIRED, Reach.NONE),
+        (Ending.DISABLED, Reach.NONE),
+        (Ending.DELETED, Reach.NONE),
+    ],
+)
+def test_with_a_gateways_connection_those_of_its_sub_devices_end(ending: Ending, reach: Reach) -> None:
+    table, gateway, sub = Table(), FakeLink(), FakeLink(SUB_KEY)
+    table.connect(gateway)
+    carried(table, gateway, sub)
+    assert table.live_count == 2
+    table.lose(gateway, ending)
+    assert (table.live_count, table.reach(SUB_KEY, NOW_S)) == (0, reach)
+    assert table.reach(SUB_KEY, NOW_S + KEEP_ALIVE_S) is Reach.NONE
+    assert table.changes()[-2:] == [(SUB_KEY, False), (KEY, False)]
+    assert not table.lose(sub)
+
+
+def test_a_gateways_new_connection_carries_nobody() -> None:
+    table, gateway, sub = Table(), FakeLink(), FakeLink(SUB_KEY)
+    table.connect(gateway)
+    carried(table, gateway, sub)
+    session = table.connect(FakeLink()).session
+    assert (session.carried, table.reach(SUB_KEY, NOW_S), table.live_count) == ({}, Reach.NONE, 1)
+
+
+def test_a_sub_device_that_leaves_is_not_carried_any_longer() -> None:
+    table, gateway, sub = Table(), FakeLink(), FakeLink(SUB_KEY)
+    session = table.connect(gateway).session
+    sub_session = carried(table, gateway, sub).session
+    assert (session.carried, sub_session.carrier) == ({SUB_KEY: sub_session}, session)
+    assert table.lose(sub, Ending.DISCONNECTED)
+    assert (session.carried, sub_session.carrier) == ({}, None)
+    assert table.reach(KEY, NOW_S) is Reach.LIVE
+
+
+def test_a_sub_device_moves_from_one_carrier_to_another_and_to_a_connection_of_its_own() -> None:
+    table, first, second = Table(), FakeLink(), FakeLink(OTHER_KEY)
+    carriers = [table.connect(link).session for link in (first, second)]
+    subs = [FakeLink(SUB_KEY) for _ in range(3)]
+    carried(table, first, subs[0])
+    assert carried(table, second, subs[1]).superseded is subs[0]
+    assert [list(carrier.carried) for carrier in carriers] == [[], [SUB_KEY]]
+    table.lose(first)
+    assert table.link(SUB_KEY) is subs[1]
+    assert table.connect(subs[2]).superseded is subs[1]
+    assert carriers[1].carried == {}
+    table.lose(second)
+    assert table.link(SUB_KEY) is subs[2]
+
+
+def test_the_session_of_a_sub_device_may_outlive_its_gateways() -> None:
+    table, gateway = Table(), FakeLink()
+    table.connect(gateway)
+    carried(table, gateway, FakeLink(SUB_KEY), **PERSISTENT)
+    table.lose(gateway, Ending.DELETED)
+    assert table.find(KEY) is None
+    assert table.deliver(SUB_KEY, message())

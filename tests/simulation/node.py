@@ -110,6 +110,7 @@ class Node:
             scripts=scripts,
             telemetry=telemetry,
             news=news,
+            ids=ids,
         )
         uplink.watcher = watcher
         self.gateway = DeviceGateway(

@@ -88,6 +88,7 @@ class Bench:
     def __init__(self, store: SqliteStore, clock: ManualClock, telemetry: TelemetryStore | None = None) -> None:
         self.clock = clock
         self.store = store
+        self.ids = ListedIds()
         self.registry = Registry(store, clock.monotonic_s)
         self.models = ModelShelf(store)
         self.sessions = SessionTable(self.registry)
@@ -107,8 +108,8 @@ class Bench:
             scripts=ScriptRunner(ScriptShelf(store), ScriptHost(clock)),
             telemetry=telemetry or store,
             news=self.news,
+            ids=self.ids,
         )
-        self.ids = ListedIds()
         self.link = self.connect()
         self.tasks: list[asyncio.Task[Outcome]] = []
 

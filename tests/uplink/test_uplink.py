@@ -390,7 +390,7 @@ async def test_a_request_nobody_serves_gets_its_id_back(bench: Bench, request_id
         "thing/event/property/pack",
         "thing/config/log/get",
         "thing/config/get/",
-        "thing/topo/get",
+        "thing/job/get",
         "thing/reset",
     ],
 )
@@ -401,20 +401,20 @@ async def test_a_topic_that_is_only_like_one_is_not_served(bench: Bench, path: s
 
 @pytest.mark.asyncio
 async def test_the_method_of_a_refused_request_comes_back(bench: Bench) -> None:
-    assert bench.publish(f"{SYS}/thing/topo/get", b'{"id":"1","method":"thing.topo.get","params":"{}"}')
-    assert sent_reply(bench)[1]["method"] == "thing.topo.get"
+    assert bench.publish(f"{SYS}/thing/job/get", b'{"id":"1","method":"thing.job.get","params":"{}"}')
+    assert sent_reply(bench)[1]["method"] == "thing.job.get"
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("topic", "payload"),
     [
-        ("thing/topo/get", b'{"id":"1","sys":{"ack":0}}'),
-        ("thing/topo/get", b""),
-        ("thing/topo/get", b"\x00\x01"),
-        ("thing/topo/get", b"[]"),
-        ("thing/topo/get", b"{"),
-        ("thing/topo/get", b"[" * 200_000),
+        ("thing/job/get", b'{"id":"1","sys":{"ack":0}}'),
+        ("thing/job/get", b""),
+        ("thing/job/get", b"\x00\x01"),
+        ("thing/job/get", b"[]"),
+        ("thing/job/get", b"{"),
+        ("thing/job/get", b"[" * 200_000),
         ("thing/service/Blink_reply", b'{"id":"1","code":200,"data":{}}'),
         ("thing/model/up_raw", b"\x01\x02"),
     ],

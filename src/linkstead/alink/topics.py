@@ -52,6 +52,16 @@ def broadcast_request(key: DeviceKey, message_id: int) -> str:
     return f"/sys/{key.product_key}/{key.device_name}/broadcast/request/{message_id}"
 
 
+def alink(key: DeviceKey, path: str) -> str:
+    """A topic below the device's own `/sys/{pk}/{dn}/`."""
+    return f"/sys/{key.product_key}/{key.device_name}/{path}"
+
+
+def error_notice(key: DeviceKey) -> str:
+    """The topic on which a device is told of what goes wrong beside its requests. Source: `device-protocol.md` 3.3."""
+    return f"/ext/error/{key.product_key}/{key.device_name}"
+
+
 class RrpcAnswer(NamedTuple):
     """What a publish on an RRPC topic names.
 
@@ -114,6 +124,24 @@ def is_custom(key: DeviceKey, topic: str) -> bool:
 def custom_path(topic: str) -> str:
     """What of a custom topic, or a filter, comes below the device's own `/{pk}/{dn}/`."""
     return topic.split("/", 3)[3]
+
+
+def find_owner(topic: str) -> DeviceKey | None:
+    """The device whose own the topic (or filter) is, as far as its form tells; None where it names no single device."""
+    match topic.split("/"):
+        case ["", "sys", product_key, device_name, _, *_]:
+            pass
+        case ["", "ext", family, product_key, device_name, *_] if family != "rrpc":
+            pass
+        case ["", "ota", "device", _, product_key, device_name, *_]:
+            pass
+        case ["", "shadow", _, product_key, device_name]:
+            pass
+        case ["", product_key, device_name, _, *_] if product_key not in ("sys", "ext", "ota", "shadow", "broadcast"):
+            pass
+        case _:
+            return None
+    return DeviceKey(product_key, device_name) if product_key and device_name else None
 
 
 def may_publish(key: DeviceKey, topic: str) -> bool:

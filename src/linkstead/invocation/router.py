@@ -273,6 +273,14 @@ class LocalRouter:
         session = self._sessions.find(pending.key)
         return session is not None and (session is not pending.session or session.connections != pending.connections)
 
+    def find_called(self, message_id: int) -> DeviceKey | None:
+        """The device that a call went to, as long as anything is known of the call."""
+        pending = self._pending.get(message_id)
+        if pending is not None:
+            return pending.key
+        call = self._journal.find_by_message_id(message_id)
+        return call.key if call is not None else None
+
     def answer(self, origin: Origin, message_id: int, topic: str, payload: bytes) -> bool:
         """Take what a device published on an answer topic. True when it completed a call.
 

@@ -6,7 +6,7 @@ publishes are checked against the topic rules and handed on. A `DeviceConnection
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Set
 from typing import cast
 
 from linkstead.alink import credentials, registration, topics
@@ -160,9 +160,9 @@ class DeviceConnection(asyncio.Protocol):
         self._is_open = False
         self._is_secured = False
         self._handout: registration.Handout | None = None
-        self._in_flight: dict[int, QueuedMessage] = {}
+        self._in_flight: dict[int, tuple[Session, QueuedMessage]] = {}
         self._receipts: list[Receipt] | None = None
-        self._acknowledgements: list[tuple[int, ReasonCode]] | None = None
+        self._acknowledgements: list[tuple[int, ReasonCode, DeviceKey]] | None = None
         self._peer = ""
         self._timer: Timer | None = None
 
@@ -266,29 +266,36 @@ class DeviceConnection(asyncio.Protocol):
 
     def pump(self) -> None:
         """See `Link.pump`."""
-        session, transport = self._session, self._transport
-        if session is None or not session.queue or transport is None or not self._is_open:
+        session = self._session
+        if session is None or self._transport is None or not self._is_open:
             return
+        for each in (session, *session.carried.values()):
+            if each.queue and not self._pump_session(each):
+                break
+
+    def _pump_session(self, session: Session) -> bool:
+        """Send what waits in one session's queue. False when no more can be sent on this connection now."""
         sessions = self._gateway.sessions
         sessions.drop_expired(session, self._gateway.clock.monotonic_s())
-        for message in list(session.queue):
+        for message in list(session.queue or ()):
             if message.packet_id:
                 continue
             if self._receipts is not None:
-                break
+                return False
             try:
                 packet_id = self._machine.publish(message.topic.encode(), message.payload, 1, dup=message.was_sent)
             except (protocol.WindowFull, protocol.ConnectionOver):
-                break
+                return False
             except protocol.PacketTooLarge:
                 log.warning("message larger than the device takes dropped", extra=self._fields(topic=message.topic))
                 sessions.drop_message(session, message)
                 continue
             if packet_id is not None:
                 message.packet_id = packet_id
-                self._in_flight[packet_id] = message
+                self._in_flight[packet_id] = (session, message)
             self._flush()
             sessions.note_sent(message)
+        return True
 
     def close(self, ending: Ending) -> None:
         """See `Link.close`."""
@@ -499,32 +506,34 @@ class DeviceConnection(asyncio.Protocol):
     def _take_publish(self, event: protocol.PublishReceived) -> None:
         allowed = self._gateway.uplink.receive(self, event.topic, event.payload, event.qos)
         if event.qos == 1:
-            self._acknowledge(event.packet_id, ReasonCode.SUCCESS if allowed else ReasonCode.NOT_AUTHORIZED)
+            self._acknowledge(event, ReasonCode.SUCCESS if allowed else ReasonCode.NOT_AUTHORIZED)
 
     def _take_too_large(self, event: protocol.PublishTooLarge) -> None:
         self._gateway.uplink.refuse_too_large(self, event.topic, event.payload_bytes)
         if event.qos == 1:
-            self._acknowledge(event.packet_id, ReasonCode.QUOTA_EXCEEDED)
+            self._acknowledge(event, ReasonCode.QUOTA_EXCEEDED)
 
-    def _acknowledge(self, packet_id: int, reason: ReasonCode) -> None:
+    def _acknowledge(self, event: protocol.PublishReceived | protocol.PublishTooLarge, reason: ReasonCode) -> None:
         """Acknowledge a publish once it is kept: its device may forget it then. In order. [MQTT-4.6.0-2]"""
+        # A gateway publishes in the name of the devices behind it as well.
+        key = topics.find_owner(event.topic) or self.key
         if self._acknowledgements is not None:
-            self._acknowledgements.append((packet_id, reason))
+            self._acknowledgements.append((event.packet_id, reason, key))
             if self._machine.unacknowledged >= protocol.RECEIVE_MAXIMUM:
                 self._pause_reading()
-        elif self._gateway.uplink.must_settle(self.key):
-            self._acknowledgements = [(packet_id, reason)]
+        elif self._gateway.uplink.must_settle(key):
+            self._acknowledgements = [(event.packet_id, reason, key)]
             task = asyncio.get_running_loop().create_task(self._acknowledge_settled())
             self._gateway.settling.add(task)
             task.add_done_callback(self._gateway.settling.discard)
         else:
-            self._machine.puback(packet_id, reason)
+            self._machine.puback(event.packet_id, reason)
 
     async def _acknowledge_settled(self) -> None:
         while self._acknowledgements:
             settling, self._acknowledgements = self._acknowledgements, []
             try:
-                await self._gateway.uplink.settle(self.key)
+                await self._gateway.uplink.settle({key for _, _, key in settling})
             except Exception:
                 # Not acknowledged, so the device sends it again when it is back.
                 log.exception("what a device published could not be kept", extra=self._fields())
@@ -532,7 +541,7 @@ class DeviceConnection(asyncio.Protocol):
                 return
             if self._transport is None or not self._is_open:
                 return
-            for packet_id, reason in settling:
+            for packet_id, reason, _ in settling:
                 self._machine.puback(packet_id, reason)
             self._flush()
             self._resume_reading()
@@ -551,23 +560,27 @@ class DeviceConnection(asyncio.Protocol):
             transport.resume_reading()
 
     def _take_acknowledgement(self, event: protocol.PublishAcknowledged) -> None:
-        message = self._in_flight.pop(event.packet_id, None)
-        if message is not None and self._session is not None:
-            self._gateway.sessions.acknowledge(self._session, message)
+        sent = self._in_flight.pop(event.packet_id, None)
+        if sent is not None and self._session is not None:
+            self._gateway.sessions.acknowledge(*sent)
         self.pump()
 
     def _take_subscribe(self, packet: Subscribe) -> None:
-        if self._session is None:
+        session = self._session
+        if session is None:
             return
-        classes = self._gateway.registry.recall_topic_classes(self.key.product_key)
-        if classes is not None:
+        owners = (_find_subscriber(session, subscription.topic_filter) for subscription in packet.subscriptions)
+        product_keys = {self.key.product_key} | {owner.key.product_key for owner in owners}
+        recalled = {name: self._gateway.registry.recall_topic_classes(name) for name in product_keys}
+        classes = {name: known for name, known in recalled.items() if known is not None}
+        if len(classes) == len(recalled):
             self._subscribe(packet, classes)
         else:
-            self._start(self._subscribe_when_read(packet))
+            self._start(self._subscribe_when_read(packet, product_keys))
 
-    async def _subscribe_when_read(self, packet: Subscribe) -> None:
+    async def _subscribe_when_read(self, packet: Subscribe, product_keys: Set[str]) -> None:
         try:
-            classes = await self._gateway.registry.find_topic_classes(self.key.product_key)
+            classes = {name: await self._gateway.registry.find_topic_classes(name) for name in product_keys}
         except Exception:
             # The edge of the core: the device is told, and may ask again.
             log.exception("SUBSCRIBE could not be checked", extra=self._fields())
@@ -577,45 +590,52 @@ class DeviceConnection(asyncio.Protocol):
             self._subscribe(packet, classes)
         self._flush()
 
-    def _subscribe(self, packet: Subscribe, classes: TopicClasses) -> None:
+    def _subscribe(self, packet: Subscribe, classes: Mapping[str, TopicClasses]) -> None:
         session = self._session
         if session is None:
             return
         granted: list[int] = []
+        changed: dict[DeviceKey, Session] = {}
         for position, subscription in enumerate(packet.subscriptions):
             name = subscription.topic_filter
-            is_new = name not in session.subscriptions
+            owner = _find_subscriber(session, name)
             if not _is_topic_filter(name):
                 log.warning("malformed topic filter refused", extra=self._fields(topic=name))
                 granted.append(ReasonCode.TOPIC_FILTER_INVALID)
-            elif not topics.may_subscribe(self.key, name) or (
-                topics.is_custom(self.key, name) and not classes.may_subscribe(topics.custom_path(name))
+            elif not topics.may_subscribe(owner.key, name) or (
+                topics.is_custom(owner.key, name) and not _has_class(classes, owner.key, name)
             ):
                 log.warning("subscription refused (403)", extra=self._fields(topic=name))
                 granted.append(ReasonCode.NOT_AUTHORIZED)
             elif position >= FILTERS_OF_ONE_SUBSCRIBE_MAX or (
-                is_new and len(session.subscriptions) >= SUBSCRIPTIONS_MAX
+                name not in owner.subscriptions and len(owner.subscriptions) >= SUBSCRIPTIONS_MAX
             ):
                 log.warning("subscription over the limit refused", extra=self._fields(topic=name))
                 granted.append(ReasonCode.QUOTA_EXCEEDED)
             else:
-                session.subscriptions[name] = min(subscription.qos, 1)
-                granted.append(session.subscriptions[name])
+                owner.subscriptions[name] = min(subscription.qos, 1)
+                granted.append(owner.subscriptions[name])
+                changed[owner.key] = owner
         self._machine.suback(packet, granted)
-        self._gateway.sessions.note_change(session)
+        for owner in changed.values():
+            self._gateway.sessions.note_change(owner)
 
     def _take_unsubscribe(self, packet: Unsubscribe) -> None:
         session = self._session
         if session is None:
             return
-        codes = [
-            ReasonCode.SUCCESS
-            if session.subscriptions.pop(name, None) is not None
-            else ReasonCode.NO_SUBSCRIPTION_EXISTED
-            for name in packet.topic_filters
-        ]
-        self._machine.unsuback(packet, [int(code) for code in codes])
-        self._gateway.sessions.note_change(session)
+        codes: list[int] = []
+        changed: dict[DeviceKey, Session] = {}
+        for name in packet.topic_filters:
+            owner = _find_subscriber(session, name)
+            if owner.subscriptions.pop(name, None) is None:
+                codes.append(ReasonCode.NO_SUBSCRIPTION_EXISTED)
+            else:
+                codes.append(ReasonCode.SUCCESS)
+                changed[owner.key] = owner
+        self._machine.unsuback(packet, codes)
+        for owner in changed.values():
+            self._gateway.sessions.note_change(owner)
 
     def _take_disconnect(self, event: protocol.DisconnectReceived) -> None:
         if self._session is not None and event.session_expiry_interval_s is not None:
@@ -640,8 +660,10 @@ class DeviceConnection(asyncio.Protocol):
         session, self._session = self._session, None
         if session is None:
             return
-        for message in self._in_flight.values():
-            message.packet_id = 0
+        for owner, message in self._in_flight.values():
+            # A sub-device that has moved may have the message on another connection by now.
+            if owner is session or owner.carrier is session:
+                message.packet_id = 0
         self._in_flight = {}
         clock = self._gateway.clock
         if self._gateway.sessions.detach(self, ending, now_s=clock.monotonic_s(), now_ms=milliseconds(clock.time_s())):
@@ -699,6 +721,17 @@ class DeviceConnection(asyncio.Protocol):
     def _fields(self, **others: object) -> dict[str, object]:
         device = str(self._device.key) if self._device is not None else ""
         return {"device": device, "peer": self._peer, **others}
+
+
+def _find_subscriber(session: Session, topic_filter: str) -> Session:
+    """Whose session a subscription on this connection belongs to: that of a sub-device where the filter names one."""
+    owner = topics.find_owner(topic_filter) if session.carried else None
+    return session.carried.get(owner, session) if owner is not None else session
+
+
+def _has_class(classes: Mapping[str, TopicClasses], key: DeviceKey, topic_filter: str) -> bool:
+    known = classes.get(key.product_key)
+    return known is not None and known.may_subscribe(topics.custom_path(topic_filter))
 
 
 def _is_topic_filter(text: str) -> bool:

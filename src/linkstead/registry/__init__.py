@@ -18,13 +18,16 @@ from linkstead.registry.records import (
 from linkstead.registry.registry import Registry
 from linkstead.registry.store import AlreadyExists, ProductGone, Store
 from linkstead.registry.topic_classes import ProductTopic, TopicClasses, TopicOperation
+from linkstead.registry.topology import SUB_DEVICES_MAX, DeviceGone, TooManySubDevices, TopologyStore
 
 __all__ = [
     "PUBLIC_INSTANCE",
+    "SUB_DEVICES_MAX",
     "AccessKey",
     "Account",
     "AlreadyExists",
     "Device",
+    "DeviceGone",
     "DeviceKey",
     "DeviceStatus",
     "Instance",
@@ -38,8 +41,10 @@ __all__ = [
     "Registry",
     "Scope",
     "Store",
+    "TooManySubDevices",
     "TopicClasses",
     "TopicOperation",
+    "TopologyStore",
     "find_device",
     "find_product",
     "find_senior_product",

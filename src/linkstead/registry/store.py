@@ -15,6 +15,7 @@ from linkstead.registry.records import (
     ProductStatistics,
 )
 from linkstead.registry.topic_classes import ProductTopic
+from linkstead.registry.topology import TopologyStore
 
 
 class AlreadyExists(Exception):
@@ -25,7 +26,7 @@ class ProductGone(Exception):
     """The product of a device that was to be kept is not there, or not any longer."""
 
 
-class Store(Protocol):
+class Store(TopologyStore, Protocol):
     """Durable storage of the registry. A method that returns has written; a crash afterwards loses nothing."""
 
     async def add_account(self, account: Account) -> None:

@@ -16,6 +16,7 @@ class Ending(Enum):
     VIOLATED = "protocol violation"
     DISABLED = "device disabled"
     DELETED = "device deleted"
+    UNBOUND = "removed from the topology"
     STOPPED = "server stopped"
 
     @property
@@ -79,7 +80,10 @@ class Link(Protocol):
         """
 
     def pump(self) -> None:
-        """Send what waits in the session's queue, as far as the device takes it now."""
+        """Send what waits in the session's queue, as far as the device takes it now.
+
+        A gateway's connection sends what waits for the sub-devices that it carries too.
+        """
 
     def close(self, ending: Ending) -> None:
         """End the connection; the table learns it by `detach` as for any other ending."""

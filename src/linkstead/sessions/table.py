@@ -3,6 +3,9 @@
 A session is keyed by product key and device name, never by the MQTT client id. It holds at most one live connection; a
 second one takes its place. What outlives a connection: a tombstone for one keep-alive period after a break without
 DISCONNECT (the HALFCONN window), and for a persistent session its subscriptions and waiting QoS 1 messages.
+
+A sub-device has no connection of its own: its link travels on that of its gateway, whose session carries it. With the
+gateway's connection those of its sub-devices end.
 """
 
 from collections import deque
@@ -108,6 +111,8 @@ class Session:
 
     __slots__ = (
         "broken_s",
+        "carried",
+        "carrier",
         "connections",
         "detached_s",
         "ip_address",
@@ -132,6 +137,8 @@ class Session:
         self.subscriptions: dict[str, int] = {}
         self.queue: deque[QueuedMessage] | None = None
         self.reserved = 0
+        self.carrier: Session | None = None
+        self.carried: dict[DeviceKey, Session] = {}
 
     @property
     def is_persistent(self) -> bool:
@@ -242,6 +249,7 @@ class SessionTable:
         now_s: float,
         now_ms: int,
         ip_address: str,
+        carrier: Session | None = None,
     ) -> Attachment:
         """Make `link` the device's connection.
 
@@ -249,6 +257,7 @@ class SessionTable:
             clean_start: drop what is kept of an earlier session.
             kept_s: how long this one is kept after its connection ends; at most `QUEUED_AGE_S_MAX` counts.
             keep_alive_s: the HALFCONN window after a break.
+            carrier: for a sub-device, the session of its gateway, which is connected.
 
         The connection it supersedes, if any, is returned for the caller to close; its `detach` changes nothing then.
         """
@@ -262,11 +271,14 @@ class SessionTable:
         if superseded is None:
             self._live += 1
         else:
+            # The devices behind it have to log in again.
+            self._detach_carried(session, Ending.SUPERSEDED, now_s, now_ms)
             self._presence.record_presence(PresenceChange(link.key, False, now_ms))
             # Consumers order by time: going and coming must not fall on the same millisecond.
             self._tell_status(session, superseded, now_s, now_ms - 1, Ending.SUPERSEDED)
         session.link = link
         session.ip_address = ip_address
+        self._carry(session, carrier)
         session.kept_s = min(kept_s, QUEUED_AGE_S_MAX)
         session.keep_alive_s = keep_alive_s
         session.broken_s = None
@@ -281,7 +293,9 @@ class SessionTable:
         session = self._sessions.get(link.key)
         if session is None or session.link is not link:
             return False
+        self._detach_carried(session, ending, now_s, now_ms)
         session.link = None
+        self._carry(session, None)
         session.detached_s = now_s
         session.broken_s = now_s if ending is Ending.LOST else None
         self._live -= 1
@@ -303,6 +317,21 @@ class SessionTable:
             self._status_observer.status_changed(
                 StatusChange(link.origin, ending is None, at_ms, active_ms, session.ip_address, ending)
             )
+
+    @staticmethod
+    def _carry(session: Session, carrier: Session | None) -> None:
+        if session.carrier is not None:
+            del session.carrier.carried[session.key]
+        session.carrier = carrier
+        if carrier is not None:
+            carrier.carried[session.key] = session
+
+    def _detach_carried(self, carrier: Session, ending: Ending, now_s: float, now_ms: int) -> None:
+        """End the connections that travelled on one that ends: lost with it, or else as if each had said goodbye."""
+        own = Ending.LOST if ending is Ending.LOST else Ending.DISCONNECTED
+        for session in list(carrier.carried.values()):
+            if session.link is not None:
+                self.detach(session.link, own, now_s=now_s, now_ms=now_ms)
 
     def restore(
         self,

@@ -37,6 +37,7 @@ from linkstead.store import (
     subscriptions,
     telemetry,
     topics,
+    topology,
     webhooks,
 )
 from linkstead.store.batches import Batch, Batches, write_batch
@@ -618,6 +619,21 @@ class SqlStore(
         is_deleted = await self._write(statements.delete_device, key)
         self._batches.forget_device(key)
         return is_deleted
+
+    async def bind_sub_devices(
+        self, gateway: DeviceKey, sub_devices: Sequence[DeviceKey], now_ms: int
+    ) -> dict[DeviceKey, DeviceKey]:
+        return await self._write(topology.bind_sub_devices, gateway, sub_devices, now_ms)
+
+    async def unbind_sub_devices(self, gateway: DeviceKey, sub_devices: Sequence[DeviceKey]) -> list[DeviceKey]:
+        return await self._write(topology.unbind_sub_devices, gateway, sub_devices)
+
+    async def list_sub_devices(self, gateway: DeviceKey, offset: int, limit: int) -> Page[Device]:
+        await self.flush()
+        return await self._read(topology.list_sub_devices, gateway, offset, limit)
+
+    async def find_gateway(self, sub_device: DeviceKey) -> DeviceKey | None:
+        return await self._read(topology.find_gateway, sub_device)
 
     async def count_devices(self, product_key: str) -> int:
         return await self._read(statements.count_devices, product_key)

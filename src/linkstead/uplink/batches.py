@@ -4,6 +4,7 @@ What cannot be taken is passed over and noted, as in a property post.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from linkstead.alink.messages import (
     MALFORMED_PARAMS,
@@ -31,6 +32,20 @@ VALUES_MAX = 1_000
 """Values and events together of one batch or history; ours."""
 
 
+class SubReport(NamedTuple):
+    """What a gateway says of a device: each object of values as it came, and events."""
+
+    key: DeviceKey
+    properties: list[dict[str, JsonValue]]
+    events: list[Item]
+    is_history: bool = False
+
+    @property
+    def value_count(self) -> int:
+        """Values and events together."""
+        return sum(map(len, self.properties)) + len(self.events)
+
+
 def post_batch(request: Request, rules: Rules, telemetry: TelemetryStore, news: News) -> None:
     """Take several values a property, several events a kind: each a list of `{"value":…,"time":…}`.
 
@@ -46,67 +61,72 @@ def post_batch(request: Request, rules: Rules, telemetry: TelemetryStore, news: 
     news.tell_batch(request, rules, reported, _record_events(request, rules, telemetry, happened))
 
 
-def post_pack(request: Request, rules: Rules, telemetry: TelemetryStore, news: News) -> None:
-    """Take what a gateway says of itself, and of its sub-devices.
+def post_pack(request: Request, rules: Rules, telemetry: TelemetryStore, news: News) -> list[SubReport]:
+    """Take what a gateway says of itself, and return what it says of its sub-devices.
 
-    Its own part is taken, and told as if it had been posted one by one. There are no sub-devices yet: a pack that has
-    some is answered with 6401 all the same.
+    What is taken is told as if it had been posted one by one.
 
     Raises:
         Refused(460): as for a batch, or `subDevices` is malformed.
-        Refused(6106, 6356, 6357): too many properties, events, sub-devices; nothing was taken.
-        Refused(6401): the pack speaks of a sub-device.
+        Refused(6106, 6356, 6357): too many properties or events of one device, or sub-devices; nothing was taken.
     """
     params = request.read_object()
     sub_devices = read_list(params.get("subDevices") or [], "subDevices")
-    properties, events = _read_parts(params, may_be_empty=bool(sub_devices))
-    check_count(properties)
-    if len(events) > PACK_EVENTS_MAX:
-        raise Refused(TOO_MANY_EVENTS, f"too many events -> {len(events)} (rule: at most {PACK_EVENTS_MAX})")
+    own = _read_pack(request.key, params, may_be_empty=bool(sub_devices))
     if len(sub_devices) > PACK_SUB_DEVICES_MAX:
         rule = f"at most {PACK_SUB_DEVICES_MAX}"
         raise Refused(TOO_MANY_SUB_DEVICES, f"too many sub-devices -> {len(sub_devices)} (rule: {rule})")
-    strangers = [_read_identity(sub_device) for sub_device in sub_devices]
-    news.tell_properties(request, rules, record_properties(request, rules, telemetry, properties.items()))
-    for event in _record_events(request, rules, telemetry, list(events.items())):
-        news.tell_event(request, rules, event)
-    if strangers:
-        raise _not_in_topology(strangers[0])
+    others = [
+        _read_pack(_read_identity(entry), read_object(entry, "subDevices[]"), may_be_empty=True)
+        for entry in sub_devices
+    ]
+    record_report(request, rules, telemetry, news, own)
+    return others
 
 
-def post_history(request: Request, rules: Rules, telemetry: TelemetryStore, news: News) -> None:
+def _read_pack(key: DeviceKey, members: dict[str, JsonValue], *, may_be_empty: bool) -> SubReport:
+    properties, events = _read_parts(members, may_be_empty=may_be_empty)
+    check_count(properties)
+    if len(events) > PACK_EVENTS_MAX:
+        raise Refused(TOO_MANY_EVENTS, f"too many events -> {len(events)} (rule: at most {PACK_EVENTS_MAX})")
+    return SubReport(key, [properties], list(events.items()))
+
+
+def post_history(request: Request, rules: Rules, telemetry: TelemetryStore, news: News) -> list[SubReport]:
     """Take what a device kept while it was away: a list, each entry with the device it speaks of.
 
-    What the device says of itself is taken, also when other entries speak of sub-devices, of which there are none yet.
-    Each object of `properties` and each event is told on its own.
+    What the device says of itself is taken, each object of `properties` and each event told on its own; what it says of
+    others is returned.
 
     Raises:
         Refused(460): the params are malformed; nothing was taken.
         Refused(6106): there are over VALUES_MAX values and events; nothing was taken.
-        Refused(6401): an entry speaks of another device.
     """
-    properties: list[dict[str, JsonValue]] = []
-    events: list[Item] = []
-    strangers: list[DeviceKey] = []
+    reports: list[SubReport] = []
     for entry in request.read_list():
         key = _read_identity(entry)
-        if key != request.key:
-            strangers.append(key)
-            continue
         members = read_object(entry, "params[]")
-        properties += _read_objects(members.get("properties"), "properties")
-        events += (item for event in _read_objects(members.get("events"), "events") for item in event.items())
-    value_count = sum(map(len, properties)) + len(events)
-    if not (value_count or strangers):
+        properties = _read_objects(members.get("properties"), "properties")
+        events = [item for event in _read_objects(members.get("events"), "events") for item in event.items()]
+        reports.append(SubReport(key, properties, events, is_history=True))
+    value_count = sum(report.value_count for report in reports)
+    others = [report for report in reports if report.key != request.key]
+    if not (value_count or others):
         raise Refused(MALFORMED_PARAMS, "params must have at least one property or event")
     _check_value_count(value_count)
-    for values in properties:
+    for report in reports:
+        if report.key == request.key:
+            record_report(request, rules, telemetry, news, report)
+    return others
+
+
+def record_report(request: Request, rules: Rules, telemetry: TelemetryStore, news: News, report: SubReport) -> None:
+    """Take and tell what was said of the device that `request` comes from; `rules` are those of its product."""
+    for values in report.properties:
         reported = record_properties(request, rules, telemetry, values.items())
-        news.tell_properties(request, rules, reported, is_history=True)
-    for event in _record_events(request, rules, telemetry, events):
-        news.tell_event(request, rules, event, is_history=True)
-    if strangers:
-        raise _not_in_topology(strangers[0])
+        news.tell_properties(request, rules, reported, is_history=report.is_history)
+    for event in _record_events(request, rules, telemetry, report.events):
+        news.tell_event(request, rules, event, is_history=report.is_history)
 
 
 def _check_value_count(count: int) -> None:
@@ -164,5 +184,6 @@ def _read_identity(entry: JsonValue) -> DeviceKey:
     return DeviceKey(product_key, device_name)
 
 
-def _not_in_topology(key: DeviceKey) -> Refused:
+def not_in_topology(key: DeviceKey) -> Refused:
+    """The refusal of what is said of a device that is not behind the gateway."""
     return Refused(NOT_IN_TOPOLOGY, f"topology relation does not exist -> {shorten(str(key))}")

@@ -5,15 +5,18 @@ question is put to the store, or something of the device is still under way, it 
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
 from linkstead.alink import messages
 from linkstead.clock import Clock, milliseconds
+from linkstead.registry import DeviceKey
 from linkstead.sessions import Link
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink import batches, desired, events, found, model_requests, properties, tags
+from linkstead.uplink.gateways import GATEWAY_ASKS, GATEWAY_REQUESTS_MAX, GatewayContext, serve_gateway, tell_stranger
 from linkstead.uplink.lanes import Lanes
 from linkstead.uplink.news import News
 from linkstead.uplink.raw import RAW_PATHS, RawTranslator
@@ -24,6 +27,9 @@ log = logging.getLogger(__name__)
 
 Report = Callable[[Request, Rules, TelemetryStore, News], object]
 """Takes what needs nothing but the rules. Returns the reply's data; raises Refused."""
+
+Pack = Callable[[Request, Rules, TelemetryStore, News], Sequence[batches.SubReport]]
+"""A report that may speak of devices behind a gateway: what is said of those is returned."""
 
 Query = Callable[[Request, TelemetryStore, News], Awaitable[object]]
 """Reads or changes the store. Returns the reply's data; raises Refused."""
@@ -37,12 +43,14 @@ Send = Callable[[bytes], None]
 REPORTS: dict[str, Report] = {
     "thing/event/property/post": properties.post_properties,
     "thing/event/property/batch/post": batches.post_batch,
-    "thing/event/property/pack/post": batches.post_pack,
-    "thing/event/property/history/post": batches.post_history,
     "thing/dsltemplate/get": model_requests.get_tsl,
     "thing/dynamicTsl/get": model_requests.get_tsl,
     "thing/config/get": model_requests.get_configuration,
     "thing/log/post": model_requests.post_log,
+}
+PACKS: dict[str, Pack] = {
+    "thing/event/property/pack/post": batches.post_pack,
+    "thing/event/property/history/post": batches.post_history,
 }
 QUERIES: dict[str, Query] = {
     "thing/property/desired/get": desired.get_desired,
@@ -65,6 +73,7 @@ class RequestDesk:
         news: tells of it to whoever subscribed.
         clock: when a request came.
         lanes: where what has to wait has its turn.
+        gateways: what serves the requests that only gateways make.
     """
 
     def __init__(
@@ -75,6 +84,7 @@ class RequestDesk:
         news: News,
         clock: Clock,
         lanes: Lanes,
+        gateways: GatewayContext,
     ) -> None:
         self.dropped_count = 0
         self._rules = rules
@@ -83,6 +93,7 @@ class RequestDesk:
         self._news = news
         self._clock = clock
         self._lanes = lanes
+        self._gateways = gateways
 
     def take(self, link: Link, topic: str, path: str, payload: bytes) -> bool:
         """Serve a request, now or in its turn. False when nobody serves this topic.
@@ -97,28 +108,37 @@ class RequestDesk:
             if rules is not None:
                 self._report(arrival, report, rules)
                 return True
-        ask = self._find_ask(path)
+        ask = self._find_ask(path, link)
         if ask is not None:
             work = partial(self._serve, arrival, ask, arrival.answer)
         elif path in RAW_PATHS:
             work = partial(self._translator.serve, arrival, self._serve_translated)
         else:
             return False
-        if not self._lanes.add(link.key, len(payload), work):
+        messages_max = GATEWAY_REQUESTS_MAX if path in GATEWAY_ASKS else None
+        if not self._lanes.add(link.key, len(payload), work, messages_max):
             self.dropped_count += 1
             log.warning("too much under way, request dropped (%d)", messages.THROTTLED, extra=arrival.fields)
         return True
 
-    def _find_ask(self, path: str) -> Ask | None:
+    def _find_ask(self, path: str, link: Link) -> Ask | None:
         report = _find_report(path)
         if report is not None:
             return partial(self._report_when_read, report)
+        if path in PACKS:
+            return partial(self._take_pack, PACKS[path])
+        if path in GATEWAY_ASKS:
+            return partial(serve_gateway, self._gateways, GATEWAY_ASKS[path], link)
         query = QUERIES.get(path)
         return partial(self._query, query) if query is not None else None
 
     async def _serve_translated(self, arrival: Arrival, send: Send) -> None:
         """Serve a request that names its method, and send the reply this way."""
-        await self._serve(arrival, self._find_ask(arrival.path) or _refuse, send)
+        await self._serve(arrival, self._find_ask(arrival.path, arrival.link) or _refuse, send)
+
+    def tell_stranger(self, link: Link, key: DeviceKey) -> None:
+        """Tell a gateway that what it sent was in the name of a device that is not logged in on its connection."""
+        self._lanes.add(link.key, 0, lambda: tell_stranger(self._gateways, link, key))
 
     def _report(self, arrival: Arrival, report: Report, rules: Rules) -> None:
         request = _read(arrival)
@@ -129,6 +149,22 @@ class RequestDesk:
 
     async def _report_when_read(self, report: Report, request: Request) -> object:
         return report(request, await self._rules.read(request.key.product_key), self._telemetry, self._news)
+
+    async def _take_pack(self, pack: Pack, request: Request) -> None:
+        """Take all that is said of the device itself and of devices behind it. Raises Refused(6401) for others."""
+        strangers: list[DeviceKey] = []
+        rules = await self._rules.read(request.key.product_key)
+        registry = self._gateways.registry
+        for report in pack(request, rules, self._telemetry, self._news):
+            device = await registry.find_device(report.key)
+            if device is None or await registry.store.find_gateway(report.key) != request.key:
+                strangers.append(report.key)
+                continue
+            rules = await self._rules.read(report.key.product_key)
+            own = replace(request, origin=device.origin)
+            batches.record_report(own, rules, self._telemetry, self._news, report)
+        if strangers:
+            raise batches.not_in_topology(strangers[0])
 
     async def _query(self, query: Query, request: Request) -> object:
         return await query(request, self._telemetry, self._news)
@@ -177,10 +213,10 @@ class _Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         if error is None:
-            self._send(messages.SUCCESS, "success")
+            self._send(messages.SUCCESS, "success", self.data)
         elif isinstance(error, Refused):
             log.info("request refused (%d)", error.code, extra=self._arrival.fields)
-            self._send(error.code, error.message)
+            self._send(error.code, error.message, error.data)
         elif isinstance(error, Exception):
             # A fault of ours must not cost the device its connection, nor leave it waiting.
             log.error("request failed", exc_info=error, extra=self._arrival.fields)
@@ -189,8 +225,8 @@ class _Answer:
             return False
         return True
 
-    def _send(self, code: int, message: str) -> None:
+    def _send(self, code: int, message: str, data: object = None) -> None:
         members = self._request.members
         if messages.wants_reply(members):
             method = self._arrival.path.replace("/", ".")
-            self._send_reply(messages.make_reply(members, code, message, method, self.data))
+            self._send_reply(messages.make_reply(members, code, message, method, data))

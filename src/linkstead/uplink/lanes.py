@@ -38,13 +38,22 @@ class Lanes:
         """True when nothing of the device is under way: what comes now need not wait for its turn."""
         return key not in self._lanes
 
-    def add(self, key: DeviceKey, payload_bytes: int, work: Callable[[], Awaitable[None]]) -> bool:
-        """Have work done in its turn. False when a bound is reached: it is not done."""
+    def add(
+        self,
+        key: DeviceKey,
+        payload_bytes: int,
+        work: Callable[[], Awaitable[None]],
+        messages_max: int | None = None,
+    ) -> bool:
+        """Have work done in its turn. False when a bound is reached: it is not done.
+
+        `messages_max` takes the place of `MESSAGES_OF_A_DEVICE_MAX`.
+        """
         lane = self._lanes.get(key)
         if (
             self.message_count >= MESSAGES_MAX
             or self.message_bytes + payload_bytes > MESSAGE_BYTES_MAX
-            or (lane is not None and len(lane) >= MESSAGES_OF_A_DEVICE_MAX)
+            or (lane is not None and len(lane) >= (messages_max or MESSAGES_OF_A_DEVICE_MAX))
         ):
             return False
         self.message_count += 1

@@ -18,11 +18,12 @@ FAULTS_LOGGED_MAX = 10
 
 
 class Refused(Exception):
-    """A request is answered with a code other than 200; the text is its `message`."""
+    """A request is answered with a code other than 200; the text is its `message`, `data` what the reply has of it."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, code: int, message: str, data: object = None) -> None:
         super().__init__(message)
         self.code = code
+        self.data = data
         self.message = message
 
 

@@ -4,25 +4,35 @@ A topic the device may not use is dropped and logged, never a reason to disconne
 """
 
 import logging
+from collections.abc import Iterable
 
-from linkstead.alink import messages, ntp, services, topics
+from linkstead.alink import messages, ntp, services, sub_devices, topics
 from linkstead.clock import Clock, milliseconds
+from linkstead.ids import Ids
 from linkstead.invocation import Delivery, LocalRouter, Stray
 from linkstead.models import ModelShelf, ScriptRunner
 from linkstead.registry import DeviceKey, Registry, TopicClasses
 from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall, QueuedMessage, QueueFull, SessionTable
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink.desk import RequestDesk
+from linkstead.uplink.gateways import GatewayContext, find_carried
 from linkstead.uplink.lanes import Lanes
 from linkstead.uplink.news import News
 from linkstead.uplink.raw import RawTranslator
 from linkstead.uplink.rules import RuleBook
+from linkstead.uplink.sub_link import wants_errors
 
 log = logging.getLogger(__name__)
 
 SERVICE_PREFIX = "thing/service/"
 REPLY_SUFFIX = "_reply"
 """What a reply's topic has around the service's name. Source: `device-protocol.md` 5.4 and 5.5."""
+
+NOTIFY_REPLY = sub_devices.NOTIFY_ADD + REPLY_SUFFIX
+"""The one reply to what a gateway is told that somebody waits for."""
+
+SESSION_PREFIX = "/ext/session/"
+"""What a gateway's requests for its sub-devices begin with. Source: `device-protocol.md` 3.2."""
 
 
 class Uplink:
@@ -35,6 +45,7 @@ class Uplink:
         registry, models, scripts: what products hold their devices to.
         telemetry: what devices report and ask.
         news: tells whoever subscribed.
+        ids: numbers for what is told to gateways.
     """
 
     def __init__(
@@ -49,6 +60,7 @@ class Uplink:
         scripts: ScriptRunner,
         telemetry: TelemetryStore,
         news: News,
+        ids: Ids,
     ) -> None:
         self._router = router
         self._delivery = delivery
@@ -66,6 +78,7 @@ class Uplink:
             news,
             clock,
             self._lanes,
+            GatewayContext(registry, sessions, news, clock, ids),
         )
 
     @property
@@ -77,9 +90,10 @@ class Uplink:
         """True when what a device publishes may be told to somebody: it has to be kept before it is acknowledged."""
         return self._news.wants_reports(key)
 
-    async def settle(self, key: DeviceKey) -> None:
-        """Return when what is to be told of what a device published before is on the disk."""
-        await self._lanes.settle(key)
+    async def settle(self, keys: Iterable[DeviceKey]) -> None:
+        """Return when what is to be told of what devices published before is on the disk."""
+        for key in keys:
+            await self._lanes.settle(key)
         await self._delivery.settle()
         await self._news.settle()
 
@@ -95,6 +109,7 @@ class Uplink:
         """
         topic, _ = topics.split_query(topic)
         answer = topics.parse_rrpc_answer(topic)
+        link = self._find_sender(link, topic, answer)
         if answer is not None and answer.key in (None, link.key):
             self._router.answer(link.origin, answer.message_id, topic, payload)
             return True
@@ -102,9 +117,15 @@ class Uplink:
             if answer is not None:
                 self._router.refuse_answer(link.origin, answer.message_id, topic, payload, Stray.WRONG_TOPIC)
             log.warning("publish to a topic of somebody else dropped (9236)", extra=_fields(link, topic))
+            self._tell_stranger(link, topic)
             return False
         if topic.startswith("/ext/ntp/"):
             self._answer_time(link, topic, payload)
+        elif topic.startswith(SESSION_PREFIX):
+            # Only a gateway has the topics behind it, and it has none but its own.
+            path = topic.split("/", 5)[5] if topic.count("/") > 4 else ""
+            if not self._desk.take(link, topic, path, payload):
+                self._refuse_alink(link, topic, path, payload)
         elif topics.is_custom(link.key, topic):
             return self._take_custom(link, topic, payload, qos)
         elif topic.startswith("/sys/"):
@@ -113,6 +134,8 @@ class Uplink:
             if path.startswith(SERVICE_PREFIX) and path.endswith(REPLY_SUFFIX):
                 identifier = path[len(SERVICE_PREFIX) : -len(REPLY_SUFFIX)].removeprefix("property/")
                 self._take_reply(link, topic, identifier, payload)
+            elif path == NOTIFY_REPLY:
+                self._take_reply(link, topic, sub_devices.NOTIFY_ADD, payload)
             elif not self._desk.take(link, topic, path, payload):
                 self._refuse_alink(link, topic, path, payload)
         else:
@@ -126,6 +149,26 @@ class Uplink:
     def _refuse_translated_reply(self, link: Link, topic: str, payload: bytes, number: int) -> None:
         """Take notice of a reply that the script could not read."""
         self._delivery.answer_malformed(link.origin, None, 0, topic, payload, number)
+
+    def _find_sender(self, link: Link, topic: str, answer: topics.RrpcAnswer | None) -> Link:
+        """The link of the device that says it: of a sub-device, where its gateway publishes in its name."""
+        session = self._sessions.find(link.key)
+        if session is None or not session.carried:
+            return link
+        if answer is None:
+            key = None if topics.may_publish(link.key, topic) else topics.find_owner(topic)
+        else:
+            # The topic may be free of form: then the call says whom it went to.
+            key = answer.key or self._router.find_called(answer.message_id)
+        if key is None or key == link.key:
+            return link
+        return find_carried(self._sessions, link, key) or link
+
+    def _tell_stranger(self, link: Link, topic: str) -> None:
+        """Tell a gateway that what it sent was in the name of a device that is not logged in."""
+        key = topics.find_owner(topic)
+        if key is not None and key != link.key and wants_errors(self._sessions, link):
+            self._desk.tell_stranger(link, key)
 
     def _take_reply(self, link: Link, topic: str, identifier: str | None, payload: bytes) -> None:
         """Bring the reply to an asynchronous service call, or to a property set, to its call."""
@@ -141,6 +184,7 @@ class Uplink:
         """Take notice of a publish over the size limit, already dropped. Kept with its call when it was an answer."""
         topic, _ = topics.split_query(topic)
         answer = topics.parse_rrpc_answer(topic)
+        link = self._find_sender(link, topic, answer)
         if answer is not None:
             self._router.refuse_answer(link.origin, answer.message_id, topic, b"", Stray.TOO_LARGE, payload_bytes)
         log.warning("publish over the size limit dropped", extra={**_fields(link, topic), "bytes": payload_bytes})
