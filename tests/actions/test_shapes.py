@@ -45,6 +45,7 @@ STATED = {("QueryMessageInfo", "UniMsgId"): "yes"}
 """Where the description knows of no source. Source: QueryMessageInfo reference."""
 
 WITHOUT_SAMPLE = {
+    "BatchAddThingTopo",
     "CopyThingModel",
     "CreateConsumerGroupSubscribeRelation",
     "CreateThingScript",
@@ -57,6 +58,35 @@ WITHOUT_SAMPLE = {
 OWN_SAMPLES = {
     "GetThingScript": {
         "Data": {"ScriptUrl": "data:text/javascript;charset=utf-8;base64,Lyo=", "ScriptType": "JavaScript"},
+        "RequestId": "R",
+        "Success": True,
+    },
+    "RemoveThingTopo": {"Data": True, "RequestId": "R", "Success": True},
+    "NotifyAddThingTopo": {"Data": {"MessageId": "1735689603"}, "RequestId": "R", "Success": True},
+    "GetThingTopo": {
+        "Data": {
+            "Total": 1,
+            "PageSize": 10,
+            "PageCount": 1,
+            "CurrentPage": 1,
+            "List": {"deviceInfo": [{"IotId": "I", "ProductKey": "a1Probe0001", "DeviceName": "probe-01"}]},
+        },
+        "RequestId": "R",
+        "Success": True,
+    },
+    "GetGatewayBySubDevice": {
+        "Data": {
+            "iotId": "I",
+            "ProductKey": "a1Gate00001",
+            "ProductName": "Gateway",
+            "DeviceName": "gate-01",
+            "DeviceSecret": "S",
+            "NodeType": 1,
+            "Status": "ONLINE",
+            "region": "cn-shanghai",
+            "GmtCreate": "2018-08-06 10:48:41",
+            "UtcCreate": "2018-08-06T02:48:41.000Z",
+        },
         "RequestId": "R",
         "Success": True,
     },

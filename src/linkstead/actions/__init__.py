@@ -11,6 +11,7 @@ from linkstead.actions import (
     thing_model,
     thing_script,
     thing_service,
+    topology,
 )
 
 ACTIONS: dict[str, AnyAction] = {
@@ -25,6 +26,7 @@ ACTIONS: dict[str, AnyAction] = {
         *thing_model.ACTIONS,
         *thing_script.ACTIONS,
         *subscription.ACTIONS,
+        *topology.ACTIONS,
     )
 }
 """Every action served, by its name on the wire."""

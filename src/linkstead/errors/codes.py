@@ -68,6 +68,12 @@ NONE_DEVICE_NAME_ELEMENT = _row("iot.device.NoneDeviceNameElement")
 INVALID_DEVICE_NICKNAME = _row("iot.device.InvalidDeviceNickNameExisted")
 CREATE_DEVICE_FAILED = _row("iot.device.CreateDeviceFailed")
 
+# topology
+ADD_TOPO_RELATION_FAILED = _row("iot.device.AddTopoRelationFailed")
+QUERY_TOPO_RELATION_FAILED = _row("iot.device.QueryTopoRelationFailed")
+REMOVE_TOPO_RELATION_FAILED = _row("iot.device.RemoveTopoRelationFailed")
+TOPO_RELATION_COUNT_EXCEEDED = _row("iot.device.TopoRelationCountExceeded")
+
 # device data
 INVALID_TIME_BUCKET = _row("iot.device.InvalidTimeBucket")
 NONE_DEVICE_PROPERTIES = _row("iot.device.NoneDeviceProperties")

@@ -4,11 +4,13 @@ from msgspec import UNSET, UnsetType
 
 from linkstead.action import Action, ActionContext, Answer, Request, Shape
 from linkstead.actions.device.addressing import DeviceRequest, find
+from linkstead.alink.sub_devices import Change
 from linkstead.clock import milliseconds
 from linkstead.errors import ApiError, codes
-from linkstead.registry import Device, creation, find_product
+from linkstead.registry import Device, DeviceKey, creation, find_product
 from linkstead.sessions import Ending
 from linkstead.subscription.messages import CREATE, DELETE, DISABLE, ENABLE
+from linkstead.uplink.notices import tell_order
 
 
 class RegisterDeviceRequest(Request):
@@ -76,6 +78,8 @@ async def register_device(context: ActionContext, request: RegisterDeviceRequest
 async def disable_thing(context: ActionContext, request: DeviceRequest) -> Answer:
     """Refuse a device from now on: its connection is closed, and it may not connect until it is enabled again.
 
+    A gateway is told of a device behind it, as when it is enabled or deleted.
+
     Raises:
         ApiError: see `find_device`.
     """
@@ -84,6 +88,7 @@ async def disable_thing(context: ActionContext, request: DeviceRequest) -> Answe
     link = context.sessions.link(device.key)
     if link is not None:
         link.close(Ending.DISABLED)
+    _tell_gateway(context, await context.registry.store.find_gateway(device.key), Change.DISABLED, device.key)
     return Answer()
 
 
@@ -93,8 +98,15 @@ async def enable_thing(context: ActionContext, request: DeviceRequest) -> Answer
     Raises:
         ApiError: see `find_device`.
     """
-    await _set_enabled(context, await find(context, request), enabled=True)
+    device = await find(context, request)
+    await _set_enabled(context, device, enabled=True)
+    _tell_gateway(context, await context.registry.store.find_gateway(device.key), Change.ENABLED, device.key)
     return Answer()
+
+
+def _tell_gateway(context: ActionContext, gateway: DeviceKey | None, change: Change, key: DeviceKey) -> None:
+    if gateway is not None:
+        tell_order(context.sessions, context.ids, gateway, change, key)
 
 
 async def _set_enabled(context: ActionContext, device: Device, *, enabled: bool) -> None:
@@ -112,12 +124,14 @@ async def delete_device(context: ActionContext, request: DeviceRequest) -> Answe
         ApiError: see `find_device`.
     """
     device = await find(context, request)
+    gateway = await context.registry.store.find_gateway(device.key)
     if not await context.registry.delete_device(device.key):
         raise ApiError(codes.NOT_EXISTED_DEVICE, DeviceName=device.device_name)
     context.news.tell_lifecycle(device, DELETE)
     link = context.sessions.forget(device.key)
     if link is not None:
         link.close(Ending.DELETED)
+    _tell_gateway(context, gateway, Change.DELETED, device.key)
     return Answer()
 
 
