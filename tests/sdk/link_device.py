@@ -3,7 +3,8 @@
 The first argument is {"identity": {…}, "port", "topics": […], "ca": PEM text or null, "tsl": file or null, "services":
 {identifier: {"data": {…}, "held": bool}}}. It answers every RRPC with the request behind `echo:`, and each service with
 its data, one that is held only on a line {"release": [indices]}; it says what happens to it. On a line {"publish":
-topic, "payload", "qos"} it publishes, on {"post": {…}} it posts properties. It ends with its stdin.
+topic, "payload", "qos"} it publishes, on {"post": {…}} it posts properties, on {"gateway": function, "devices": [[…]]}
+it is a gateway: see `GATEWAY_FUNCTIONS`. It ends with its stdin.
 """
 
 import json
@@ -17,6 +18,9 @@ from linkkit import linkkit
 
 TOPIC_LOGGED = "__on_internal_async_message topic:"
 """What the SDK's log has before the topic of every message, in quotes."""
+
+GATEWAY_FUNCTIONS = ("add_subdev_topo", "delete_subdev_topo", "login_subdev", "logout_subdev", "register_subdev")
+"""What a gateway can ask; each is told of on its own event."""
 
 said = threading.Lock()
 
@@ -96,6 +100,19 @@ def main() -> None:
     device.on_thing_call_service = answer_service
     device.on_thing_prop_changed = note_set
     device.on_thing_prop_post = note_post
+
+    def note_reply(function: str) -> None:
+        def note(_request_id: str, code: int, data: Any, message: str, _data: Any) -> None:
+            say(function, code=code, data=data, message=message)
+
+        setattr(device, f"on_gateway_{function}_reply", note)
+
+    def note_change(_request_id: str, params: Any, _data: Any) -> None:
+        say("topo change", params=params)
+
+    for function in GATEWAY_FUNCTIONS:
+        note_reply(function)
+    device.on_gateway_topo_change = note_change
     device.on_connect = note_connect
     device.on_disconnect = note_disconnect
     device.on_subscribe_topic = note_grants
@@ -111,6 +128,8 @@ def main() -> None:
             case {"release": indices}:
                 for identifier, request_id in map(held.__getitem__, indices):
                     device.thing_answer_service(identifier, request_id, 200, services[identifier]["data"])
+            case {"gateway": function, "devices": devices}:
+                getattr(device, f"gateway_{function}")(devices)
     device.disconnect()
     say("left")
     # The SDK's own threads are waiting for their next round.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.sdk.calls import MakeDevice, answered, call_device, status, wait_status
+from tests.sdk.calls import MakeDevice, answered, call_device, register_device, status, wait_status
 from tests.sdk.child import NODE_PROGRAMS, Child
 from tests.sdk.clouds import Cloud
 from tests.sdk.identity import Identity
@@ -119,3 +119,39 @@ def test_device_that_leaves_is_offline_at_once(connect: Connect, tea: Cloud) -> 
     child.expect("left")
     wait_status(tea, identity, "OFFLINE")
     assert call_device(tea, identity, b"lights on")["RrpcCode"] == "OFFLINE"
+
+
+def test_gateway_takes_calls_for_the_device_behind_it(
+    server: Installation, tea: Cloud, make_device: MakeDevice
+) -> None:
+    created = tea.call("CreateProduct", {"ProductName": "NodeGateway", "NodeType": 1})
+    gateway, probe = register_device(tea, created["ProductKey"]), make_device()
+    names = {"productKey": probe.product_key, "deviceName": probe.device_name}
+    settings = {
+        "gateway": {
+            "productKey": gateway.product_key,
+            "deviceName": gateway.device_name,
+            "deviceSecret": gateway.device_secret,
+            "brokerUrl": f"mqtt://127.0.0.1:{server.mqtt_port}",
+        },
+        "device": {**names, "deviceSecret": probe.device_secret},
+        "service": SERVICE,
+    }
+    missing = "make test (it brings Node.js and the npm packages)"
+    child = Child(["node", str(NODE_PROGRAMS / "gateway.mjs"), json.dumps(settings)], missing=missing)
+    try:
+        assert child.expect("added", code=200)["data"] == [names]
+        assert child.expect("login", code=200)["data"] == names
+        # Its own subscriptions and those for the device behind it are all granted.
+        assert max(child.expect("posted", code=200)["granted"]) == 1
+        assert status(tea, probe) == "ONLINE"
+        request = json.dumps(
+            {"id": "1", "version": "1.0", "params": {"Times": 3}, "method": f"thing.service.{SERVICE}"}
+        )
+        reply = json.loads(answered(tea, probe, request.encode()))
+        assert (reply["code"], reply["data"]) == (200, {"done": {"Times": 3}})
+        child.say({"logout": True})
+        assert child.expect("logout")["code"] == 200
+        assert call_device(tea, probe, b"{}")["RrpcCode"] == "OFFLINE"
+    finally:
+        child.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdk.calls import MakeDevice, answered, call_device, status, wait_status
+from tests.sdk.calls import MakeDevice, answered, call_device, register_device, status, wait_status
 from tests.sdk.child import REPOSITORY, Child
 from tests.sdk.clouds import Cloud
 from tests.sdk.identity import Identity
@@ -80,6 +80,41 @@ def test_custom_topic_the_device_did_not_ask_for_times_out(connect: Connect, tea
     answer = call_device(tea, identity, b"lights on", Topic="/lamps/hall/get", Timeout=1000)
     assert answer["RrpcCode"] == "TIMEOUT"
     assert server.find_call(answer["MessageId"])["diagnosis"] == "written-no-answer"
+
+
+def test_gateway_takes_calls_for_the_devices_behind_it(
+    server: Installation, tea: Cloud, make_device: MakeDevice
+) -> None:
+    created = tea.call("CreateProduct", {"ProductName": "PythonGateway", "NodeType": 1})
+    gateway = register_device(tea, created["ProductKey"])
+    probes = [make_device() for _ in range(2)]
+    named = [[probe.product_key, probe.device_name] for probe in probes]
+    signed = [[*names, probe.device_secret] for names, probe in zip(named, probes, strict=True)]
+    told = [{"productKey": product_key, "deviceName": device_name} for product_key, device_name in named]
+    child = start_link_device(gateway, server.mqtt_port, [])
+    try:
+        assert child.expect("connect")["code"] == 0
+        child.say({"gateway": "add_subdev_topo", "devices": signed})
+        reply = child.expect("add_subdev_topo")
+        assert (reply["code"], reply["data"], reply["message"]) == (200, told, "success")
+        assert tea.call("GetThingTopo", {**gateway.target, "PageNo": 1, "PageSize": 10})["Data"]["Total"] == 2
+        child.say({"gateway": "login_subdev", "devices": signed})
+        reply = child.expect("login_subdev")
+        assert (reply["code"], reply["data"]) == (200, told)
+        for probe in probes:
+            assert status(tea, probe) == "ONLINE"
+            assert answered(tea, probe, b"lights on") == b"echo:lights on"
+            assert child.expect("request")["topic"].startswith(probe.topic("rrpc/request/"))
+        child.say({"gateway": "logout_subdev", "devices": named[:1]})
+        assert child.expect("logout_subdev")["code"] == 200
+        assert call_device(tea, probes[0], b"lights on")["RrpcCode"] == "OFFLINE"
+        tea.call("RemoveThingTopo", probes[1].target)
+        assert child.expect("topo change")["params"] == {"status": 1, "subList": told[1:]}
+        assert call_device(tea, probes[1], b"lights on")["RrpcCode"] == "OFFLINE"
+        child.say({"gateway": "delete_subdev_topo", "devices": named[:1]})
+        assert child.expect("delete_subdev_topo")["code"] == 200
+    finally:
+        child.stop()
 
 
 def test_device_is_told_the_time(connect: Connect) -> None:

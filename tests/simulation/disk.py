@@ -38,6 +38,7 @@ class Disk:
     calls: dict[str, Call] = field(default_factory=dict)
     sessions: dict[DeviceKey, SavedSession] = field(default_factory=dict)
     messages: dict[int, SavedMessage] = field(default_factory=dict)
+    topology: dict[DeviceKey, DeviceKey] = field(default_factory=dict)
     last_row_id: int = 0
 
 
@@ -98,6 +99,9 @@ class MemoryStore:
 
     async def find_device(self, key: DeviceKey) -> Device | None:
         return self._disk.devices.get(key)
+
+    async def find_gateway(self, sub_device: DeviceKey) -> DeviceKey | None:
+        return self._disk.topology.get(sub_device)
 
     def record_presence(self, change: PresenceChange) -> None:
         device = self._disk.devices[change.key]

@@ -8,7 +8,9 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
+from linkstead.alink import topics
 from linkstead.api import signatures
 from linkstead.api.exchange import HttpRequest
 from linkstead.models.store import ThingModelVersion
@@ -21,6 +23,7 @@ from tests.actions.world import CountedIds
 from tests.rig import ACCOUNT_ID, KEY, OTHER_ACCOUNT_ID, OTHER_PRODUCT_KEY, PRODUCT_KEY, ErrorWatch, a_device, a_product
 from tests.simulation.device import SimulatedDevice
 from tests.simulation.disk import Disk, settle
+from tests.simulation.gateway import SimulatedGateway, SimulatedSubDevice
 from tests.simulation.node import Node
 from tests.simulation.rules import AppCall, Rules, Violation
 from tests.simulation.wire import Wire
@@ -39,6 +42,11 @@ TOLD_MAX = 40
 LAMPS = tuple(DeviceKey(PRODUCT_KEY, f"lamp-0{number}") for number in (1, 2, 3))
 STRANGER = DeviceKey(OTHER_PRODUCT_KEY, "lamp-01")
 """A device of another account: it is never called, and answers all the same."""
+
+GATEWAY_PRODUCT_KEY = "a1Gate00001"
+GATEWAY = DeviceKey(GATEWAY_PRODUCT_KEY, "gate-01")
+PROBES = tuple(DeviceKey(PRODUCT_KEY, f"probe-0{number}") for number in (1, 2))
+"""Devices behind the gateway."""
 
 
 class SteppedClock(ManualClock):
@@ -66,7 +74,10 @@ class Simulation:
         self._node: Node | None = None
         self._number = 0
         self._told: deque[str] = deque(maxlen=TOLD_MAX)
+        gateway = SimulatedGateway(GATEWAY, self)
         self._devices = {key: SimulatedDevice(key, self) for key in (*LAMPS, STRANGER)}
+        self._devices[GATEWAY] = gateway
+        self._devices |= {key: SimulatedSubDevice(key, self, gateway) for key in PROBES}
         self._rules = Rules(self._disk, self.clock, self._devices, lambda: self._node)
         self._tasks: set[asyncio.Task[None]] = set()
         self._errors = ErrorWatch()
@@ -103,7 +114,20 @@ class Simulation:
         """See `UplinkWatcher`."""
         assert self._node is not None
         self.tell(f"{link.key.device_name} publishes {topic}: {payload.decode()}")
-        return self._rules.judge(self._node, link.key, topic, payload, take)
+        key = self._find_sender(self._node, link, topic)
+        return self._rules.judge(self._node, key, topic, payload, take)
+
+    @staticmethod
+    def _find_sender(node: Node, link: Link, topic: str) -> DeviceKey:
+        """Whose answer it is: that of a device behind the gateway, if it is logged in on this very connection."""
+        answer = topics.parse_rrpc_answer(topic)
+        key = topics.find_owner(topic)
+        if answer is not None and answer.key is None:
+            call = node.journal.find_by_message_id(answer.message_id)
+            key = call.key if call is not None else None
+        session = node.sessions.find(link.key)
+        is_carried = session is not None and session.link is link and key in session.carried
+        return key if key is not None and is_carried else link.key
 
     # the run
 
@@ -145,7 +169,7 @@ class Simulation:
         for device in self._devices.values():
             if device.wire is None and self.chance.random() < 0.25:
                 self._connect(device)
-        device = self.chance.choice([self._devices[key] for key in LAMPS])
+        device = self.chance.choice([self._devices[key] for key in (*LAMPS, *PROBES)])
         weights = {
             self._call_rrpc: 8,
             self._call_service: 5,
@@ -297,8 +321,10 @@ def make_disk() -> Disk:
     disk.access_keys[KEY.access_key_id] = KEY
     for product_key, account_id in ((PRODUCT_KEY, ACCOUNT_ID), (OTHER_PRODUCT_KEY, OTHER_ACCOUNT_ID)):
         disk.products[product_key] = a_product(product_key, account_id)
-    for key in LAMPS:
+    disk.products[GATEWAY_PRODUCT_KEY] = replace(a_product(GATEWAY_PRODUCT_KEY), node_type=1)
+    for key in (*LAMPS, GATEWAY, *PROBES):
         disk.devices[key] = a_device(key)
+    disk.topology = dict.fromkeys(PROBES, GATEWAY)
     disk.devices[STRANGER] = a_device(STRANGER, OTHER_ACCOUNT_ID)
     module = read_module(document(services=[service("Run"), service("Start", callType="async")]))
     model = write_model(ThingModel(PRODUCT_KEY, (module,)))

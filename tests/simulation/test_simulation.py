@@ -8,6 +8,7 @@ import pytest
 from linkstead.invocation import Delivery, LocalRouter
 from linkstead.registry import DeviceKey, Origin
 from linkstead.sessions import QueuedMessage
+from linkstead.uplink import uplink
 from tests.simulation.disk import MemoryStore
 from tests.simulation.rules import Violation
 from tests.simulation.simulation import simulate
@@ -74,6 +75,10 @@ def take_any_sender(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LocalRouter, "answer", answer_for_anybody)
 
 
+def take_nothing_for_sub_devices(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(uplink, "find_carried", lambda sessions, link, key: None)
+
+
 def mark_nothing_written(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LocalRouter, "note_written", lambda router, call: None)
 
@@ -116,6 +121,7 @@ def leave_calls_behind(patch: pytest.MonkeyPatch) -> None:
         (1, set_no_timer),
         (1, leave_calls_behind),
         (2, take_any_sender),
+        (2, take_nothing_for_sub_devices),
         (3, mark_nothing_written),
         (2, take_no_unreadable_answer),
         (4, drop_late_answers),
