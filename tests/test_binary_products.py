@@ -83,7 +83,7 @@ async def test_a_binary_post_is_taken_as_the_properties_it_holds_and_answered_in
 ) -> None:
     rig = await start(start_rig)
     device = await rig.connected(PROBE)
-    await post(device, POST)
+    device.send(Publish(device.topic("thing/model/up_raw"), POST, 0, 0))
     reply = await device.expect(Publish)
     assert (reply.topic, reply.payload) == (device.topic("thing/model/up_raw_reply"), POST_REPLY)
     assert await values(rig) == {"prop_int16": "4000", "prop_bool": "1", "prop_float": "19.5"}
@@ -162,7 +162,7 @@ async def test_a_method_that_is_not_served_is_refused_through_the_script(start_r
     """
     rig = await start(start_rig, script)
     device = await rig.connected(PROBE)
-    await post(device, POST)
+    device.send(Publish(device.topic("thing/model/up_raw"), POST, 0, 0))
     assert (await device.expect(Publish)).payload == bytes([5]) + (6831).to_bytes(2, "big")
 
 

@@ -103,8 +103,6 @@ async def test_what_cannot_be_added_is_answered_with_its_code_and_nothing_is_add
 async def test_so_many_entries_a_request_may_have(house: Bench) -> None:
     assert await house.code_of(ADD, [entry(PROBE)] * ENTRIES_MAX, GATEWAY) == 200
     assert await house.code_of(ADD, [entry(PROBE)] * (ENTRIES_MAX + 1), GATEWAY) == 460
-    assert await house.code_of(FOUND, [describe(PROBE)] * ENTRIES_MAX, GATEWAY) == 200
-    assert await house.code_of(FOUND, [describe(PROBE)] * (ENTRIES_MAX + 1), GATEWAY) == 460
 
 
 async def test_past_its_bound_a_gateway_is_answered_with_6400(house: Bench) -> None:
@@ -121,7 +119,7 @@ async def test_what_was_found_is_only_taken_notice_of(house: Bench) -> None:
     assert await house.code_of(FOUND, [{}], GATEWAY) == 460
 
 
-@pytest.mark.parametrize("path", [ADD, DELETE, GET, FOUND, REGISTER, UNREGISTER, SIGNED_REGISTER])
+@pytest.mark.parametrize("path", [ADD, DELETE, GET, REGISTER, UNREGISTER, SIGNED_REGISTER])
 async def test_who_is_no_gateway_is_answered_with_403(house: Bench, path: str) -> None:
     assert await house.code_of(path, [entry(PROBE)], KEY) == 403
 
