@@ -6,20 +6,25 @@ import contextlib
 import json
 import random
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from linkstead.amqp.frames import Accepted
+from linkstead.config import parse_address
 from linkstead.invocation import Call, Diagnosis, Stage, Verdict
 from linkstead.models import ModelShelf
 from linkstead.mqtt.packets import PubAck, Publish, SubAck, Subscribe, Subscription
 from linkstead.registry import DeviceKey
 from linkstead.server import DATABASE_FILE, SystemClock
 from linkstead.store import SqliteStore
+from linkstead.subscription import DEFAULT_GROUP_ID, NoticeKind, SubscribeRelation
 from linkstead.tsl import ThingModel
+from tests.amqp.endpoint import password, user_name
+from tests.amqp.peer import BEGIN, Peer, attach, flow, settle
 from tests.cli.processes import ServerProcess, serving
 from tests.rig import KEY as ACCESS_KEY
 from tests.rig import PRODUCT_KEY, a_device, device_secret
@@ -27,6 +32,8 @@ from tests.tsl.documents import read_sample
 from tests.wire import WAIT_S, App, DeviceClient
 
 pytestmark = pytest.mark.asyncio
+
+CREDIT = 200
 
 
 class Worker:
@@ -90,6 +97,44 @@ class Reader(Worker):
         return (call.verdict, call.diagnosis, call.result_code) == (Verdict.SUCCESS, Diagnosis.DELIVERED, 0)
 
 
+class Collector:
+    """A consumer of the default group: it accepts whatever comes, and remembers which results it was told."""
+
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+        self._has_news = asyncio.Event()
+
+    async def collect(self, server: ServerProcess) -> None:
+        """Take all that comes, for as long as the server lives."""
+        peer = await Peer.connect(parse_address(server.ready["amqp"]).port)
+        try:
+            name = user_name(ACCESS_KEY)
+            await peer.log_in(name, password(name, ACCESS_KEY.secret))
+            peer.send(BEGIN, attach(), flow(CREDIT))
+            for seen in count(1):
+                transfer, message = await peer.receive()
+                told = json.loads(message[message.index(b"{") :])
+                if told.get("topic", "").endswith("/thing/service/RunScene_reply"):
+                    assert told["code"] == 200
+                    self.told.add(told["requestId"])
+                    self._has_news.set()
+                assert transfer.delivery_id is not None
+                peer.send(settle(transfer.delivery_id, state=Accepted()))
+                if seen % (CREDIT // 2) == 0:
+                    peer.send(flow(CREDIT, seen=seen))
+        except (EOFError, ConnectionError):
+            pass
+        finally:
+            await peer.close()
+
+    async def until_told(self, numbers: Collection[str]) -> None:
+        """Every one of these results was told."""
+        async with asyncio.timeout(WAIT_S + len(numbers) * 0.02):
+            while not self.told.issuperset(numbers):
+                self._has_news.clear()
+                await self._has_news.wait()
+
+
 async def make_installation(filled: Path, path: Path, workers: Sequence[Worker]) -> None:
     """A database with devices of a product with a thing model."""
     shutil.copyfile(filled, path)
@@ -97,6 +142,8 @@ async def make_installation(filled: Path, path: Path, workers: Sequence[Worker])
     await store.open()
     await store.add_devices([a_device(worker.key) for worker in workers])
     await ModelShelf(store).publish(ThingModel(PRODUCT_KEY, read_sample("lamp").modules), "1", "", 1)
+    kinds = frozenset({NoticeKind.DEVICE_DATA})
+    await store.add_relation(SubscribeRelation(PRODUCT_KEY, "AMQP", kinds, (DEFAULT_GROUP_ID,)))
     await store.close()
 
 
@@ -115,6 +162,17 @@ async def connected(server: ServerProcess, workers: Sequence[Worker]) -> AsyncIt
     finally:
         for device in devices:
             await device.close()
+
+
+@contextlib.asynccontextmanager
+async def collecting(server: ServerProcess, collector: Collector | None) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(collector.collect(server)) if collector is not None else None
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -168,11 +226,16 @@ async def until_recorded(app: App, request_ids: Sequence[str]) -> None:
                 pass
 
 
-async def outlive(filled: Path, folder: Path, workers: Sequence[Worker], kills: Sequence[int]) -> None:
-    """Call the devices of a server that is killed at these numbers of accepted calls; look what became of each."""
+async def outlive(
+    filled: Path, folder: Path, workers: Sequence[Worker], kills: Sequence[int], collector: Collector | None = None
+) -> None:
+    """Call the devices of a server that is killed at these numbers of accepted calls; look what became of each.
+
+    A collector is there in every second life only, and in the last.
+    """
     path = folder / DATABASE_FILE
     await make_installation(filled, path, workers)
-    options = ("--no-quotas", "--database", f"sqlite:///{path}")
+    options = ("--no-quotas", "--database", f"sqlite:///{path}", "--amqp", "127.0.0.1:0")
     with serving("serve", *options, folder=folder, name="first") as server:
         async with connected(server, workers) as devices:
             for worker, device in zip(workers, devices, strict=True):
@@ -181,11 +244,16 @@ async def outlive(filled: Path, folder: Path, workers: Sequence[Worker], kills: 
     for life, call_count in enumerate(kills):
         with serving("serve", *options, folder=folder, name=f"life-{life}") as server:
             # Half of them are away while they are called, and have their turn in the next life.
-            async with working(server, workers[life % 2 :: 2]):
+            async with (
+                working(server, workers[life % 2 :: 2]),
+                collecting(server, collector if life % 2 else None),
+            ):
                 await call_and_kill(server, workers, call_count)
     with serving("serve", *options, folder=folder, name="last") as server:
-        async with working(server, workers):
+        async with working(server, workers), collecting(server, collector):
             await until_recorded(app_of(server), [name for worker in workers for name in worker.accepted])
+            if collector is not None:
+                await collector.until_told({mark for worker in workers for mark in worker.accepted.values()})
         assert server.stop() == 0
     store = SqliteStore(path, SystemClock())
     await store.open()
@@ -218,3 +286,14 @@ async def test_a_message_that_was_accepted_reaches_its_device(
     readers = [Reader(f"reader-{number}") for number in range(device_count)]
     kills = sorted(random.Random(call_count).sample(range(1, call_count), kill_count - 1))
     await outlive(filled_database, tmp_path, readers, [*kills, call_count])
+
+
+@pytest.mark.parametrize(
+    ("device_count", "call_count", "kill_count"), [(4, 300, 2), pytest.param(24, 10_000, 8, marks=LONG)]
+)
+async def test_the_result_of_a_call_that_was_accepted_reaches_the_consumer(
+    filled_database: Path, tmp_path: Path, device_count: int, call_count: int, kill_count: int
+) -> None:
+    workers = [Worker(f"worker-{number}") for number in range(device_count)]
+    kills = sorted(random.Random(call_count).sample(range(1, call_count), kill_count - 1))
+    await outlive(filled_database, tmp_path, workers, [*kills, call_count], Collector())
