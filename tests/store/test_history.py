@@ -72,6 +72,7 @@ call_fields: dict[str, st.SearchStrategy[Any]] = {
     "alink_id": whole_numbers,
     "result_code": st.integers(-INTEGER_MAX, INTEGER_MAX),
     "output_faults": st.lists(st.text(), max_size=3),
+    "iot_id": st.text(),
 }
 calls = st.builds(Call, **call_fields)
 
@@ -105,7 +106,7 @@ def test_every_field_of_a_call_is_tried() -> None:
 
 def test_fields_keep_their_places() -> None:
     """What is on disk says nothing but the place: a new field goes to the end, any other change needs a revision."""
-    assert [field.name for field in fields(Call)][:27] == [
+    assert [field.name for field in fields(Call)][:28] == [
         "request_id",
         "node",
         "action",
@@ -133,6 +134,7 @@ def test_fields_keep_their_places() -> None:
         "alink_id",
         "result_code",
         "output_faults",
+        "iot_id",
     ]
     assert [field.name for field in fields(Moment)][:4] == ["stage", "time_ms", "monotonic_s", "node"]
 
