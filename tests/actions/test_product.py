@@ -16,10 +16,12 @@ from linkstead.actions.product import (
     QueryProductListData,
     QueryProductListRequest,
     UpdateProductRequest,
+    cancel_release_product,
     create_product,
     delete_product,
     query_product,
     query_product_list,
+    release_product,
     update_product,
 )
 from linkstead.errors import ErrorRow, codes
@@ -395,3 +397,27 @@ async def test_a_product_with_devices_is_not_deleted(world: World) -> None:
     await check_refusal(refused, codes.ILLEGAL_REQUEST, f"ProductKey={key}; DeviceCount=1; DeviceCount == 0")
     assert isinstance(await world.registry.find_product(key), Product)
     assert await world.registry.find_device(DeviceKey(key, "lamp-01")) is not None
+
+
+# ---- ReleaseProduct and CancelReleaseProduct
+
+
+async def test_a_product_is_released_and_taken_back(world: World) -> None:
+    key = (await world.create_product()).product_key
+    assert (await show(world, key)).product_status == "DEVELOPMENT_STATUS"
+    for _ in range(2):
+        assert (await release_product(world.context(), ProductRequest(product_key=key))).success
+        assert (await show(world, key)).product_status == "RELEASE_STATUS"
+    await update_product(world.context(), UpdateProductRequest(product_key=key, product_name="NewName"))
+    assert (await show(world, key)).product_status == "RELEASE_STATUS"
+    for _ in range(2):
+        assert (await cancel_release_product(world.context(), ProductRequest(product_key=key))).success
+        assert (await show(world, key)).product_status == "DEVELOPMENT_STATUS"
+
+
+async def test_a_foreign_product_is_not_released(world: World) -> None:
+    key = (await world.create_product()).product_key
+    for action in (release_product, cancel_release_product):
+        work = action(world.context(OTHER_ACCOUNT_ID), ProductRequest(product_key=key))
+        await check_refusal(work, codes.NOT_EXISTED_PRODUCT)
+    assert (await show(world, key)).product_status == "DEVELOPMENT_STATUS"

@@ -50,12 +50,33 @@ WITHOUT_SAMPLE = {
     "CreateConsumerGroupSubscribeRelation",
     "CreateThingScript",
     "DeleteConsumerGroupSubscribeRelation",
+    "DeleteProductTags",
     "ResetConsumerGroupPosition",
     "UpdateThingScript",
 }
 """Actions without data of their own that no sample is known of."""
 
-OWN_SAMPLES = {
+ROOM_TAG = {"ProductTag": [{"TagKey": "room", "TagValue": "kitchen"}]}
+
+OWN_SAMPLES: dict[str, dict[str, Any]] = {
+    "CreateProductTags": {"InvalidProductTags": ROOM_TAG, "RequestId": "R", "Success": True},
+    "UpdateProductTags": {"InvalidProductTags": ROOM_TAG, "RequestId": "R", "Success": True},
+    "ListProductTags": {"Data": ROOM_TAG, "RequestId": "R", "Success": True},
+    "ListProductByTags": {
+        "ProductInfos": {
+            "ProductInfo": [
+                {
+                    "ProductKey": "a1LkDemo001",
+                    "ProductName": "DemoLamp",
+                    "NodeType": 0,
+                    "CreateTime": 1545355537000,
+                    "Description": "a lamp",
+                }
+            ]
+        },
+        "RequestId": "R",
+        "Success": True,
+    },
     "GetThingScript": {
         "Data": {"ScriptUrl": "data:text/javascript;charset=utf-8;base64,Lyo=", "ScriptType": "JavaScript"},
         "RequestId": "R",

@@ -825,3 +825,37 @@ async def test_texts_stand_in_xml_as_they_do_in_json(world: World) -> None:
         ("1.1", None),
         ("1.0", "erste <Fassung> & 灯"),
     ]
+
+
+# --- a released product
+
+
+async def test_the_model_of_a_released_product_stays_until_that_is_taken_back(world: World) -> None:
+    await make_product(world)
+    await make_product(world, MODULES_KEY)
+    await import_sample(world, "lamp.tsl.json")
+    await do(world, "PublishThingModel", ModelVersion="1.0")
+    before = await get_tsl(world)
+    thing_model = await query(world)
+    feature = json.dumps({"properties": thing_model["properties"][:1]})
+    tsl = (GOLDEN / "lamp.tsl.json").read_text("utf-8")
+    await do(world, "ReleaseProduct")
+    changes: dict[str, dict[str, str]] = {
+        "CreateThingModel": {"ThingModelJson": feature, "FunctionBlockId": "more", "FunctionBlockName": "More"},
+        "UpdateThingModel": {"ThingModelJson": feature},
+        "DeleteThingModel": {},
+        "ImportThingModelTsl": {"TslStr": tsl},
+        "PublishThingModel": {},
+    }
+    for name, parameters in changes.items():
+        work = call(world, name, {"ProductKey": LAMP_KEY, **parameters})
+        await check_refusal(work, codes.BATCH_CREATE_THING_MODEL_FAILED, "CancelReleaseProduct")
+    copying = {"SourceProductKey": LAMP_KEY, "SourceModelVersion": "1.0", "TargetProductKey": LAMP_KEY}
+    error = await refusal(call(world, "CopyThingModel", copying))
+    assert "CancelReleaseProduct" in error.message("en")
+    assert await get_tsl(world) == before
+    assert len((await do(world, "ListThingModelVersion"))["Data"]["ModelVersions"]) == 1
+    assert (await call(world, "CopyThingModel", {**copying, "TargetProductKey": MODULES_KEY})).success
+    await do(world, "CancelReleaseProduct")
+    await do(world, "DeleteThingModel")
+    assert await get_tsl(world) != before

@@ -1,4 +1,6 @@
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +169,14 @@ def test_a_module_that_is_not_there_is_told_with_those_there_are() -> None:
     assert "there is no module x; there is: the default module alone" in told(1, *command)
     put("multi-module.testFb.tsl.json", product_key=MODULES_KEY)
     assert "there is no module x; there is: testFb" in told(1, *command)
+
+
+def test_the_model_of_a_released_product_stays() -> None:
+    create()
+    put("lamp.tsl.json", "--version", "1.0")
+    with closing(sqlite3.connect("linkstead-data/linkstead.db")) as database, database:
+        database.execute("UPDATE product SET released = 1")
+    for option in ("--publish", "--no-publish"):
+        line = refused(1, LAMP_KEY, str(GOLDEN / "all-types.tsl.json"), option)
+        assert line.startswith(f"linkstead: {LAMP_KEY} is released")
+    assert export("--draft") == load("lamp.tsl.json")

@@ -16,8 +16,8 @@ PAGE_SIZE_MAX = 200
 NET_TYPE_NUMBERS = {"WIFI": 3, "CELLULAR": 6, "ETHERNET": 7, "LORA": 8, "OTHER": 8}
 """Source: QueryProduct reference, field NetType; it has no number for LoRaWAN, so that counts as other."""
 
-DEVELOPMENT_STATUS = "DEVELOPMENT_STATUS"
-"""Of every product: releasing one is not offered. Source: QueryProduct reference, field ProductStatus."""
+DEVELOPMENT_STATUS, RELEASE_STATUS = "DEVELOPMENT_STATUS", "RELEASE_STATUS"
+"""Source: QueryProduct reference, field ProductStatus."""
 
 
 class CreateProductRequest(Request):
@@ -168,7 +168,7 @@ async def query_product(context: ActionContext, request: ProductRequest) -> Quer
             product_key=product.product_key,
             product_name=product.product_name,
             product_secret=product.product_secret,
-            product_status=DEVELOPMENT_STATUS,
+            product_status=RELEASE_STATUS if product.released else DEVELOPMENT_STATUS,
             node_type=product.node_type,
             data_format=product.data_format,
             net_type=NET_TYPE_NUMBERS[product.net_type],
@@ -321,6 +321,33 @@ async def delete_product(context: ActionContext, request: ProductRequest) -> Ans
     raise ApiError(codes.NOT_EXISTED_PRODUCT, ProductKey=product.product_key)
 
 
+async def release_product(context: ActionContext, request: ProductRequest) -> Answer:
+    """Release a product: its thing model does not change until that is taken back. One that is released stays so.
+
+    Source: ReleaseProduct reference.
+
+    Raises:
+        ApiError: see `find_product`.
+    """
+    return await _set_released(context, request, True)
+
+
+async def cancel_release_product(context: ActionContext, request: ProductRequest) -> Answer:
+    """Take the release of a product back: its thing model may change again. One that is not released stays so.
+
+    Raises:
+        ApiError: see `find_product`.
+    """
+    return await _set_released(context, request, False)
+
+
+async def _set_released(context: ActionContext, request: ProductRequest, released: bool) -> Answer:
+    product = await find_product(context.registry, context.scope, request.product_key)
+    if not await context.registry.set_product_released(product.product_key, released):
+        raise ApiError(codes.NOT_EXISTED_PRODUCT, ProductKey=product.product_key)
+    return Answer()
+
+
 ACTIONS = (
     Action(name="CreateProduct", request=CreateProductRequest, answer=CreateProductAnswer, function=create_product),
     Action(name="QueryProduct", request=ProductRequest, answer=QueryProductAnswer, function=query_product),
@@ -332,4 +359,6 @@ ACTIONS = (
     ),
     Action(name="UpdateProduct", request=UpdateProductRequest, answer=Answer, function=update_product),
     Action(name="DeleteProduct", request=ProductRequest, answer=Answer, function=delete_product),
+    Action(name="ReleaseProduct", request=ProductRequest, answer=Answer, function=release_product),
+    Action(name="CancelReleaseProduct", request=ProductRequest, answer=Answer, function=cancel_release_product),
 )

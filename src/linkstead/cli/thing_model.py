@@ -12,7 +12,7 @@ from linkstead.cli.installation import Installation, open_installation
 from linkstead.cli.options import with_storage
 from linkstead.config import Settings
 from linkstead.models import ModelShelf
-from linkstead.registry import AlreadyExists
+from linkstead.registry import AlreadyExists, ProductReleased
 from linkstead.registry.creation import WITH_THING_MODEL
 from linkstead.tsl import (
     VERSION_RULE,
@@ -81,6 +81,10 @@ def import_model(
         published = asyncio.run(run())
     except ModelError as error:
         raise click.ClickException(f"{file.name}: {error}") from None
+    except ProductReleased:
+        raise click.ClickException(
+            f"{product_key} is released, so its thing model does not change; CancelReleaseProduct takes that back"
+        ) from None
     except AlreadyExists:
         raise click.ClickException(f"{product_key} has a version {version} already") from None
     click.echo(f"{product_key}: {f'published as {published}' if published else 'in the draft, not published'}")

@@ -81,7 +81,7 @@ class ModelShelf:
         return read_model(document) if document is not None else ThingModel(product_key)
 
     async def save_draft(self, model: ThingModel) -> None:
-        """Keep the draft. Raises ProductGone."""
+        """Keep the draft. Raises ProductGone, ProductReleased."""
         await self._store.save_thing_model_draft(model.product_key, write_model(model))
 
     async def edit_draft(self, product_key: str, edit: Callable[[ThingModel], ThingModel]) -> None:
@@ -89,6 +89,7 @@ class ModelShelf:
 
         Raises:
             ProductGone: the product is not there any longer.
+            ProductReleased: it is released; nothing was changed.
             ModelError: from `edit`, as whatever else it raises; the draft is then as it was.
         """
         async with self._lock(product_key):
@@ -104,7 +105,7 @@ class ModelShelf:
             now_ms: now.
 
         Raises:
-            AlreadyExists("version"), ProductGone.
+            AlreadyExists("version"), ProductGone, ProductReleased.
 
         Source of the number: PublishThingModel reference, row ModelVersion.
         """
@@ -118,7 +119,10 @@ class ModelShelf:
         return await self._store.list_thing_model_versions(product_key)
 
     async def publish(self, model: ThingModel, version: str, description: str, now_ms: int) -> None:
-        """Make the model effective as a version of this name. Raises AlreadyExists("version"), ProductGone."""
+        """Make the model effective as a version of this name.
+
+        Raises AlreadyExists("version"), ProductGone, ProductReleased.
+        """
         published = ThingModelVersion(model.product_key, version, description, now_ms, write_model(model))
         try:
             await self._store.publish_thing_model(published, VERSIONS_KEPT_MAX)

@@ -22,12 +22,12 @@ class ThingModelStore(Protocol):
         """The draft of a product's thing model, as `tsl.writing.write_model` wrote it, or None."""
 
     async def save_thing_model_draft(self, product_key: str, document: str) -> None:
-        """Keep the draft in place of the one before. Raises ProductGone."""
+        """Keep the draft in place of the one before. Raises ProductGone, ProductReleased."""
 
     async def publish_thing_model(self, version: ThingModelVersion, versions_kept_max: int) -> None:
         """Keep a version as the latest, and delete the oldest beyond `versions_kept_max`.
 
-        Raises AlreadyExists("version"), ProductGone.
+        Raises AlreadyExists("version"), ProductGone, ProductReleased.
         """
 
     async def find_thing_model_version(self, product_key: str, version: str | None) -> ThingModelVersion | None:

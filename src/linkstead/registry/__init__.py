@@ -14,9 +14,10 @@ from linkstead.registry.records import (
     PresenceChange,
     Product,
     ProductStatistics,
+    ProductTagFilter,
 )
 from linkstead.registry.registry import Registry
-from linkstead.registry.store import AlreadyExists, ProductGone, Store
+from linkstead.registry.store import AlreadyExists, ProductGone, ProductReleased, Store
 from linkstead.registry.topic_classes import ProductTopic, TopicClasses, TopicOperation
 from linkstead.registry.topology import SUB_DEVICES_MAX, DeviceGone, TooManySubDevices, TopologyStore
 
@@ -36,7 +37,9 @@ __all__ = [
     "PresenceChange",
     "Product",
     "ProductGone",
+    "ProductReleased",
     "ProductStatistics",
+    "ProductTagFilter",
     "ProductTopic",
     "Registry",
     "Scope",

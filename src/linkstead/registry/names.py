@@ -13,6 +13,7 @@ PRODUCT_NAME_WIDTH_MIN, PRODUCT_NAME_WIDTH_MAX = 4, 30
 CONSUMER_GROUP_NAME_WIDTH_MIN, CONSUMER_GROUP_NAME_WIDTH_MAX = 4, 30
 DESCRIPTION_CHARS_MAX = 100
 SECRET_CHARS_MAX = 64
+TAG_VALUE_WIDTH_MAX = 128
 GENERATED_DEVICE_NAME_CHARS = 20
 IOT_ID_RANDOM_CHARS = 20
 IOT_ID_SUFFIX = "00100"
@@ -32,6 +33,7 @@ PRODUCT_NAME_RULE = f"{PRODUCT_NAME_WIDTH_MIN}-{PRODUCT_NAME_WIDTH_MAX} of lette
 CONSUMER_GROUP_NAME_RULE = (
     f"{CONSUMER_GROUP_NAME_WIDTH_MIN}-{CONSUMER_GROUP_NAME_WIDTH_MAX} of letters, digits, _; CJK counts 2"
 )
+TAG_VALUE_RULE = f"1-{TAG_VALUE_WIDTH_MAX} of letters, digits, _ - .; CJK counts 2"
 NICKNAME_RULE = f"{NICKNAME_WIDTH_MIN}-{NICKNAME_WIDTH_MAX} of letters, digits, _; CJK counts 2"
 
 
@@ -69,6 +71,14 @@ def is_consumer_group_name(text: str) -> bool:
     """True for a well-formed name of a consumer group: 4 to 30 wide, a CJK character counting 2."""
     is_wide_enough = CONSUMER_GROUP_NAME_WIDTH_MIN <= _width(text) <= CONSUMER_GROUP_NAME_WIDTH_MAX
     return is_wide_enough and _is_wordlike(text, "_")
+
+
+def is_tag_value(text: str) -> bool:
+    """True for a well-formed value of a product's tag: 1 to 128 wide, a CJK character counting 2.
+
+    Source: CreateProductTags reference, row TagValue, in both of its versions.
+    """
+    return 1 <= _width(text) <= TAG_VALUE_WIDTH_MAX and _is_wordlike(text, "_-.")
 
 
 def _width(text: str) -> int:

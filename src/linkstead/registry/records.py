@@ -72,7 +72,10 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product. Field names and number codes are those of CreateProduct and QueryProduct."""
+    """A product. Field names and number codes are those of CreateProduct and QueryProduct.
+
+    While it is `released` its thing model does not change. Source: ReleaseProduct reference.
+    """
 
     product_key: str
     account_id: str
@@ -91,6 +94,7 @@ class Product:
     id2: bool
     dynamic_registration: bool
     created_ms: int
+    released: bool = False
 
     def __repr__(self) -> str:
         return f"Product({self.product_key!r}, {self.product_name!r})"
@@ -152,6 +156,13 @@ class Page(Generic[Record]):
 
     records: list[Record]
     total: int
+
+
+class ProductTagFilter(NamedTuple):
+    """What a tag has to be: its name and its value, any value where that is None."""
+
+    name: str
+    value: str | None
 
 
 @dataclass(frozen=True, slots=True)

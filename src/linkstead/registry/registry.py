@@ -175,6 +175,13 @@ class Registry:
         finally:
             self._forget(self._products, product.product_key)
 
+    async def set_product_released(self, product_key: str, released: bool) -> bool:
+        """Release a product or take that back. False when it is gone."""
+        try:
+            return await self.store.set_product_released(product_key, released)
+        finally:
+            self._forget(self._products, product_key)
+
     async def delete_product(self, product_key: str) -> bool:
         """Delete a product without devices. False when it is gone or has some."""
         try:

@@ -1,6 +1,6 @@
 """The port for what is kept on disk, as far as the registry goes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from linkstead.registry.records import (
@@ -13,6 +13,7 @@ from linkstead.registry.records import (
     PresenceChange,
     Product,
     ProductStatistics,
+    ProductTagFilter,
 )
 from linkstead.registry.topic_classes import ProductTopic
 from linkstead.registry.topology import TopologyStore
@@ -24,6 +25,10 @@ class AlreadyExists(Exception):
 
 class ProductGone(Exception):
     """The product of a device that was to be kept is not there, or not any longer."""
+
+
+class ProductReleased(Exception):
+    """The thing model of a released product does not change."""
 
 
 class Store(TopologyStore, Protocol):
@@ -66,7 +71,13 @@ class Store(TopologyStore, Protocol):
         """The product, whosever it is, or None."""
 
     async def update_product(self, product: Product) -> bool:
-        """Write all fields that can change. False when it is gone. Raises AlreadyExists("product_name")."""
+        """Write all fields that can change but `released`. False when it is gone.
+
+        Raises AlreadyExists("product_name").
+        """
+
+    async def set_product_released(self, product_key: str, released: bool) -> bool:
+        """Release a product or take that back. False when it is gone."""
 
     async def delete_product(self, product_key: str) -> bool:
         """Delete a product that has no devices. False when it is gone or still has some."""
@@ -78,6 +89,26 @@ class Store(TopologyStore, Protocol):
 
     async def count_products(self, account_id: str) -> int:
         """How many products the account has."""
+
+    async def list_product_tags(self, product_key: str) -> dict[str, str]:
+        """The tags of a product, by name."""
+
+    async def add_product_tags(self, product_key: str, tags: Mapping[str, str], tags_max: int) -> list[str] | None:
+        """Give a product new tags, all or none; returns the names that it has already, empty when all were written.
+
+        None when it would have more than `tags_max`. Raises ProductGone.
+        """
+
+    async def update_product_tags(self, product_key: str, tags: Mapping[str, str]) -> list[str]:
+        """Change tags, all or none; returns the names that the product does not have, empty when all were written."""
+
+    async def delete_product_tags(self, product_key: str, names: Sequence[str]) -> None:
+        """Delete tags; those that are not there are passed over."""
+
+    async def list_products_by_tags(
+        self, account_id: str, instance_id: str | None, tags: Sequence[ProductTagFilter], offset: int, limit: int
+    ) -> list[Product]:
+        """A page of an account's products that have one of the tags at least, newest first."""
 
     async def list_topics(self, product_key: str) -> list[ProductTopic]:
         """The topic classes of a product, oldest first."""

@@ -6,8 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from linkstead.models import ThingModelVersion
+from linkstead.registry import ProductReleased
 from linkstead.store.statements import raise_version
-from linkstead.store.tables import thing_model_draft, thing_model_version
+from linkstead.store.tables import product, thing_model_draft, thing_model_version
 
 _SAVE_DRAFT = sa.text(
     "INSERT INTO thing_model_draft (product_key, document) VALUES (:product_key, :document)"
@@ -28,17 +29,25 @@ def find_draft(connection: sa.Connection, product_key: str) -> str | None:
 
 def save_draft(connection: sa.Connection, product_key: str, document: str) -> None:
     """See `ThingModelStore.save_thing_model_draft`."""
+    _check_not_released(connection, product_key)
     connection.execute(_SAVE_DRAFT, {"product_key": product_key, "document": document})
 
 
 def publish(connection: sa.Connection, new: ThingModelVersion, versions_kept_max: int) -> None:
     """See `ThingModelStore.publish_thing_model`."""
+    _check_not_released(connection, new.product_key)
     connection.execute(sa.insert(thing_model_version), {field.name: getattr(new, field.name) for field in fields(new)})
     table = thing_model_version.c
     of_product = table.product_key == new.product_key
     kept = sa.select(table.id).where(of_product).order_by(table.id.desc()).limit(versions_kept_max)
     connection.execute(sa.delete(thing_model_version).where(of_product, table.id.not_in(kept)))
     raise_version(connection)
+
+
+def _check_not_released(connection: sa.Connection, product_key: str) -> None:
+    # In the transaction that writes: what is released while a change is on its way stays as it is.
+    if connection.execute(sa.select(product.c.released).where(product.c.product_key == product_key)).scalar():
+        raise ProductReleased
 
 
 def find_version(connection: sa.Connection, product_key: str, version: str | None) -> ThingModelVersion | None:

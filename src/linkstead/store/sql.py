@@ -21,6 +21,7 @@ from linkstead.registry import (
     Product,
     ProductGone,
     ProductStatistics,
+    ProductTagFilter,
     ProductTopic,
     Store,
 )
@@ -30,6 +31,7 @@ from linkstead.store import (
     history,
     models,
     presence,
+    product_tags,
     retention,
     scripts,
     sessions,
@@ -553,6 +555,9 @@ class SqlStore(
     async def update_product(self, product: Product) -> bool:
         return await self._write(statements.update_product, product)
 
+    async def set_product_released(self, product_key: str, released: bool) -> bool:
+        return await self._write(statements.set_product_released, product_key, released)
+
     async def delete_product(self, product_key: str) -> bool:
         return await self._write(statements.delete_product, product_key)
 
@@ -563,6 +568,27 @@ class SqlStore(
 
     async def count_products(self, account_id: str) -> int:
         return await self._read(statements.count_products, account_id)
+
+    async def list_product_tags(self, product_key: str) -> dict[str, str]:
+        return await self._read(product_tags.list_tags, product_key)
+
+    async def add_product_tags(self, product_key: str, tags: Mapping[str, str], tags_max: int) -> list[str] | None:
+        try:
+            return await self._write(product_tags.add_tags, product_key, tags, tags_max)
+        except IntegrityError:
+            # The product is all that a tag refers to.
+            raise ProductGone from None
+
+    async def update_product_tags(self, product_key: str, tags: Mapping[str, str]) -> list[str]:
+        return await self._write(product_tags.update_tags, product_key, tags)
+
+    async def delete_product_tags(self, product_key: str, names: Sequence[str]) -> None:
+        await self._write(product_tags.delete_tags, product_key, names)
+
+    async def list_products_by_tags(
+        self, account_id: str, instance_id: str | None, tags: Sequence[ProductTagFilter], offset: int, limit: int
+    ) -> list[Product]:
+        return await self._read(product_tags.list_products, account_id, instance_id, tags, offset, limit)
 
     async def list_topics(self, product_key: str) -> list[ProductTopic]:
         return await self._read(topics.list_topics, product_key)

@@ -37,7 +37,7 @@ NAMES_PER_STATEMENT_MAX = 500
 
 _Record = Account | AccessKey | Instance | Product | Device
 
-_PRODUCT_FIELDS_FIXED = {"product_key", "account_id", "instance_id", "created_ms"}
+_PRODUCT_FIELDS_FIXED = {"product_key", "account_id", "instance_id", "created_ms", "released"}
 
 
 def _columns(table: sa.Table, record_type: type[_Record]) -> list[sa.Column[Any]]:
@@ -158,8 +158,14 @@ def update_product(connection: sa.Connection, changed: Product) -> bool:
     return change(connection, sa.update(product).where(product.c.product_key == changed.product_key).values(values))
 
 
+def set_product_released(connection: sa.Connection, product_key: str, released: bool) -> bool:
+    """See `Store.set_product_released`."""
+    statement = sa.update(product).where(product.c.product_key == product_key)
+    return change(connection, statement.values(released=released))
+
+
 def delete_product(connection: sa.Connection, product_key: str) -> bool:
-    """See `Store.delete_product`. Its thing models go with it."""
+    """See `Store.delete_product`. Its thing models and tags go with it."""
     has_devices = sa.exists().where(device.c.product_key == product_key)
     return change(connection, sa.delete(product).where(product.c.product_key == product_key, ~has_devices))
 
@@ -178,9 +184,15 @@ def list_products(
         conditions.append(product.c.instance_id == instance_id)
     if aliyun_commodity_code is not None:
         conditions.append(product.c.aliyun_commodity_code == aliyun_commodity_code)
+    return Page(read_products(connection, conditions, offset, limit), _count(connection, product, *conditions))
+
+
+def read_products(
+    connection: sa.Connection, conditions: Sequence[sa.ColumnElement[bool]], offset: int, limit: int
+) -> list[Product]:
+    """Products that meet all conditions, newest first."""
     statement = _SELECT_PRODUCT.where(*conditions).order_by(product.c.id.desc()).offset(offset).limit(limit)
-    records = [Product(*row) for row in connection.execute(statement)]
-    return Page(records, _count(connection, product, *conditions))
+    return [Product(*row) for row in connection.execute(statement)]
 
 
 def count_products(connection: sa.Connection, account_id: str) -> int:

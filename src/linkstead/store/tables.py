@@ -82,8 +82,18 @@ product = sa.Table(
     sa.Column("id2", sa.Boolean, nullable=False),
     sa.Column("dynamic_registration", sa.Boolean, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("released", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("account_id", "instance_id", "product_name"),
     sa.Index(None, "account_id", "id"),
+)
+
+product_tag = sa.Table(
+    "product_tag",
+    metadata,
+    sa.Column("product_key", sa.ForeignKey("product.product_key", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 device = sa.Table(
@@ -246,6 +256,14 @@ device_tag = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("value", sa.String, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# `document` is the shadow as apps and devices get it, a JSON object.
+device_shadow = sa.Table(
+    "device_shadow",
+    metadata,
+    _device_id(is_primary=True),
+    sa.Column("document", sa.String, nullable=False),
 )
 
 # `subscriptions` is a JSON object.

@@ -1,6 +1,6 @@
 """Changing the draft of a thing model, which calls and devices notice only once it is published.
 
-The vendor refuses all of it while a product is released; releasing is not offered, so it never is.
+All of it is refused while the product is released. Source: ReleaseProduct reference.
 """
 
 from collections.abc import Callable

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from linkstead.errors import ApiError, codes
-from linkstead.registry import ProductGone
+from linkstead.registry import ProductGone, ProductReleased
 from linkstead.tsl import DuplicateError, ModelError
 
 Read = TypeVar("Read")
@@ -31,6 +31,7 @@ def refusing(product_key: str, parameter: str) -> Iterator[None]:
     Raises:
         ApiError(BATCH_CREATE_THING_MODEL_FAILED, THING_MODEL_NAME_DUPLICATED): the draft would break a rule.
         ApiError(NOT_EXISTED_PRODUCT): the product was deleted meanwhile.
+        ApiError(BATCH_CREATE_THING_MODEL_FAILED): the product is released.
     """
     try:
         yield
@@ -38,6 +39,11 @@ def refusing(product_key: str, parameter: str) -> Iterator[None]:
         raise _refuse(error, error.path or parameter) from None
     except ProductGone:
         raise ApiError(codes.NOT_EXISTED_PRODUCT, ProductKey=product_key) from None
+    except ProductReleased:
+        # Source of the code: ours; the references of ReleaseProduct and PublishThingModel name none.
+        raise ApiError(
+            codes.BATCH_CREATE_THING_MODEL_FAILED, ProductKey=product_key, rule="CancelReleaseProduct first"
+        ) from None
 
 
 def _refuse(error: ModelError, place: str) -> ApiError:
