@@ -128,3 +128,31 @@ async def test_what_was_reported_last_is_kept_when_the_server_stops(filled_datab
     await store.open()
     assert [point.value for point in await store.list_present_properties(LAMP)] == ["42"]
     await store.close()
+
+
+async def test_a_shadow_is_wanted_by_the_app_and_reported_by_the_device(rig: Rig) -> None:
+    wanted = '{"method":"update","state":{"desired":{"color":"green"}},"version":1}'
+    await _ask(rig, "UpdateDeviceShadow", **NAMED, ShadowMessage=wanted)
+    device = await rig.connected()
+    topics = [f"/shadow/{way}/{LAMP.product_key}/{LAMP.device_name}" for way in ("update", "get")]
+
+    async def tell(message: str) -> dict[str, Any]:
+        device.send(Publish(topics[0], message.encode()))
+        return await hear()
+
+    async def hear() -> dict[str, Any]:
+        heard = await device.expect(Publish)
+        assert heard.topic == topics[1]
+        told: dict[str, Any] = json.loads(heard.payload)
+        return told
+
+    assert (await tell('{"method":"get"}'))["payload"]["state"] == {"desired": {"color": "green"}}
+    reply = await tell('{"method":"update","state":{"reported":{"color":"green"},"desired":"null"},"version":2}')
+    assert reply["payload"] == {"status": "success", "version": 2}
+    await _ask(rig, "UpdateDeviceShadow", **NAMED, ShadowMessage=wanted.replace("green", "red").replace("1}", "3}"))
+    control = await hear()
+    assert (control["method"], control["version"]) == ("control", 3)
+    assert control["payload"]["state"] == {"desired": {"color": "red"}, "reported": {"color": "green"}}
+    assert (await rig.app().last_record())["verdict"] == "SUCCESS"
+    shown = await _ask(rig, "GetDeviceShadow", **NAMED)
+    assert json.loads(shown["ShadowMessage"])["state"] == control["payload"]["state"]

@@ -52,6 +52,7 @@ WITHOUT_SAMPLE = {
     "DeleteConsumerGroupSubscribeRelation",
     "DeleteProductTags",
     "ResetConsumerGroupPosition",
+    "UpdateDeviceShadow",
     "UpdateThingScript",
 }
 """Actions without data of their own that no sample is known of."""
@@ -61,6 +62,11 @@ ROOM_TAG = {"ProductTag": [{"TagKey": "room", "TagValue": "kitchen"}]}
 OWN_SAMPLES: dict[str, dict[str, Any]] = {
     "CreateProductTags": {"InvalidProductTags": ROOM_TAG, "RequestId": "R", "Success": True},
     "UpdateProductTags": {"InvalidProductTags": ROOM_TAG, "RequestId": "R", "Success": True},
+    "GetDeviceShadow": {
+        "ShadowMessage": '{"state":{},"metadata":{},"timestamp":1469564576,"version":1}',
+        "RequestId": "R",
+        "Success": True,
+    },
     "ListProductTags": {"Data": ROOM_TAG, "RequestId": "R", "Success": True},
     "ListProductByTags": {
         "ProductInfos": {

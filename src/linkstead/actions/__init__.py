@@ -4,6 +4,7 @@ from linkstead.action import AnyAction
 from linkstead.actions import (
     device,
     device_data,
+    device_shadow,
     messaging,
     product,
     product_tag,
@@ -25,6 +26,7 @@ ACTIONS: dict[str, AnyAction] = {
         *product_topic.ACTIONS,
         *device.ACTIONS,
         *device_data.ACTIONS,
+        *device_shadow.ACTIONS,
         *thing_model.ACTIONS,
         *thing_script.ACTIONS,
         *subscription.ACTIONS,

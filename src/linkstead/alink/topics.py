@@ -42,6 +42,11 @@ def down_raw(key: DeviceKey) -> str:
     return f"/sys/{key.product_key}/{key.device_name}/thing/model/down_raw"
 
 
+def shadow_get(key: DeviceKey) -> str:
+    """The topic of what a device is told of its shadow. Source: `device-protocol.md` 3.5."""
+    return f"/shadow/get/{key.product_key}/{key.device_name}"
+
+
 def ext_rrpc(message_id: int, topic: str) -> str:
     """The topic, both ways, of an RRPC with a custom topic, which begins with `/`. Source: `device-protocol.md` 4.2."""
     return f"/ext/rrpc/{message_id}{topic}"

@@ -117,6 +117,23 @@ MESSAGE_OFFLINE = _row("iot.messagebroker.OFFLINE")
 MESSAGE_HALFCONN = _row("iot.messagebroker.HALFCONN")
 MESSAGE_TIMEOUT = _row("iot.messagebroker.TIMEOUT")
 
+# shadows
+NULL_SHADOW_MESSAGE = _row("iot.messagebroker.NullShadowMessage")
+SHADOW_MESSAGE_TOO_LARGE = _row("iot.messagebroker.ShadowMessageLengthIsLarge")
+SHADOW_MESSAGE_NOT_JSON = _row("iot.messagebroker.ShadowMessageIsNotJson")
+NO_METHOD_IN_SHADOW_MESSAGE = _row("iot.messagebroker.NotFoundMethodInShadowMessage")
+METHOD_IS_NOT_UPDATE = _row("iot.messagebroker.MethodValueIsNotUpdate")
+NO_STATE_IN_SHADOW_MESSAGE = _row("iot.messagebroker.NotFoundStateInShadowMessage")
+NO_VERSION_IN_SHADOW_MESSAGE = _row("iot.messagebroker.NotFoundVersionOrNullVersionValue")
+INVALID_VERSION_IN_SHADOW_MESSAGE = _row("iot.messagebroker.InvalidVersionValueInShadowMessage")
+NO_DESIRE_IN_SHADOW_MESSAGE = _row("iot.messagebroker.NotFoundDesireInShadowMessage")
+DESIRE_IS_NULL = _row("iot.messagebroker.DesireValueIsNullInShadowMessage")
+DESIRE_IS_NOT_JSON = _row("iot.messagebroker.DesireInfoInShadowMessageIsNotJson")
+NO_ELEMENT_IN_DESIRE = _row("iot.messagebroker.NoneElementInDesire")
+ELEMENT_IS_NULL_IN_DESIRE = _row("iot.messagebroker.ElementKeyOrValueIsNullInDesire")
+TOO_MANY_ELEMENTS_IN_DESIRE = _row("iot.messagebroker.TooManyElementInDesire")
+UPDATE_DEVICE_SHADOW_FAILED = _row("iot.messagebroker.UpdateDeviceShadowMessageFailed")
+
 # thing services
 CHECK_INVALID_FORMATTED_PARAMETER = _row("iot.check.InvalidFormattedParameter")
 NOT_SENIOR_PRODUCT = _row("iot.prod.NotSeniorProduct")

@@ -35,6 +35,7 @@ from linkstead.store import (
     retention,
     scripts,
     sessions,
+    shadows,
     statements,
     subscriptions,
     telemetry,
@@ -47,7 +48,7 @@ from linkstead.store.commits import Commits, Outcome, Wish, write_together
 from linkstead.store.tables import INTEGER_MAX, call_history, letter
 from linkstead.subscription import BacklogStore, ConsumerGroup, GroupStore, Letter, Notice, SubscribeRelation
 from linkstead.subscription.webhooks import DeadLetter, Webhook, WebhookStore, destination_of
-from linkstead.telemetry import DesiredProperty, EventRecord, PropertyPoint, Span, TelemetryStore
+from linkstead.telemetry import DesiredProperty, EventRecord, PropertyPoint, Shadow, Span, TelemetryStore
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -356,6 +357,12 @@ class SqlStore(
 
     async def clear_desired(self, key: DeviceKey, versions: Mapping[str, int | None], now_ms: int) -> dict[str, int]:
         return await self._write(telemetry.clear_desired, key, versions, now_ms)
+
+    async def find_shadow(self, key: DeviceKey) -> Shadow | None:
+        return await self._read(shadows.find, key)
+
+    async def change_shadow(self, key: DeviceKey, edit: Callable[[Shadow], Shadow]) -> Shadow | None:
+        return await self._write(shadows.change, key, edit)
 
     async def list_tags(self, key: DeviceKey) -> dict[str, str]:
         return await self._read(telemetry.list_tags, key)

@@ -1,6 +1,22 @@
-"""What devices report: properties, events, tags; and what they are desired to be."""
+"""What devices report: properties, events, tags, shadows; and what they are desired to be."""
 
 from linkstead.telemetry.records import DesiredProperty, EventRecord, PropertyPoint, Span
+from linkstead.telemetry.shadow import Shadow, ShadowError, ShadowFault, ShadowMessage, read_shadow, write_shadow
+from linkstead.telemetry.shadow import read_message as read_shadow_message
 from linkstead.telemetry.store import TelemetryStore, VersionConflict
 
-__all__ = ["DesiredProperty", "EventRecord", "PropertyPoint", "Span", "TelemetryStore", "VersionConflict"]
+__all__ = [
+    "DesiredProperty",
+    "EventRecord",
+    "PropertyPoint",
+    "Shadow",
+    "ShadowError",
+    "ShadowFault",
+    "ShadowMessage",
+    "Span",
+    "TelemetryStore",
+    "VersionConflict",
+    "read_shadow",
+    "read_shadow_message",
+    "write_shadow",
+]

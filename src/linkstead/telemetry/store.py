@@ -1,10 +1,11 @@
 """The port for what devices report and are desired to be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from linkstead.registry import DeviceKey
 from linkstead.telemetry.records import DesiredProperty, EventRecord, PropertyPoint, Span
+from linkstead.telemetry.shadow import Shadow
 
 
 class VersionConflict(Exception):
@@ -46,6 +47,15 @@ class TelemetryStore(Protocol):
         """Desire nothing any longer of these properties, or of all when there are none; a version must fit, None fits.
 
         Returns the new versions. Raises VersionConflict.
+        """
+
+    async def find_shadow(self, key: DeviceKey) -> Shadow | None:
+        """The device's shadow, or None when nothing was ever written into it."""
+
+    async def change_shadow(self, key: DeviceKey, edit: Callable[[Shadow], Shadow]) -> Shadow | None:
+        """Put in the place of a shadow, an empty one at first, what `edit` makes of it; nobody changes it in between.
+
+        None when the device is gone. What `edit` raises is raised; the shadow is then as it was.
         """
 
     async def list_tags(self, key: DeviceKey) -> dict[str, str]:

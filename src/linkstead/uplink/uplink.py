@@ -5,6 +5,7 @@ A topic the device may not use is dropped and logged, never a reason to disconne
 
 import logging
 from collections.abc import Iterable
+from functools import partial
 
 from linkstead.alink import messages, ntp, services, sub_devices, topics
 from linkstead.clock import Clock, milliseconds
@@ -21,6 +22,7 @@ from linkstead.uplink.news import News
 from linkstead.uplink.raw import RawTranslator
 from linkstead.uplink.rules import RuleBook
 from linkstead.uplink.sub_link import wants_errors
+from linkstead.uplink.shadow import UPDATE_PREFIX, ShadowDesk
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,8 @@ class Uplink:
             GatewayContext(registry, sessions, news, clock, ids),
         )
 
+        self._shadows = ShadowDesk(telemetry, clock)
+
     @property
     def dropped_count(self) -> int:
         """Requests and messages that were not served because too much was under way."""
@@ -126,6 +130,8 @@ class Uplink:
             path = topic.split("/", 5)[5] if topic.count("/") > 4 else ""
             if not self._desk.take(link, topic, path, payload):
                 self._refuse_alink(link, topic, path, payload)
+        elif topic.startswith(UPDATE_PREFIX):
+            self._take_shadow(link, topic, payload)
         elif topics.is_custom(link.key, topic):
             return self._take_custom(link, topic, payload, qos)
         elif topic.startswith("/sys/"):
@@ -188,6 +194,11 @@ class Uplink:
         if answer is not None:
             self._router.refuse_answer(link.origin, answer.message_id, topic, b"", Stray.TOO_LARGE, payload_bytes)
         log.warning("publish over the size limit dropped", extra={**_fields(link, topic), "bytes": payload_bytes})
+
+    def _take_shadow(self, link: Link, topic: str, payload: bytes) -> None:
+        if not self._lanes.add(link.key, len(payload), partial(self._shadows.serve, link, payload)):
+            self._dropped_count += 1
+            log.warning("too much under way, message dropped (%d)", messages.THROTTLED, extra=_fields(link, topic))
 
     def _answer_time(self, link: Link, topic: str, payload: bytes) -> None:
         now_ms = milliseconds(self._clock.time_s())
