@@ -52,6 +52,7 @@ WITHOUT_SAMPLE = {
     "DeleteConsumerGroupSubscribeRelation",
     "DeleteProductTags",
     "ResetConsumerGroupPosition",
+    "SubscribeTopic",
     "UpdateDeviceShadow",
     "UpdateThingScript",
 }
@@ -64,6 +65,12 @@ OWN_SAMPLES: dict[str, dict[str, Any]] = {
     "UpdateProductTags": {"InvalidProductTags": ROOM_TAG, "RequestId": "R", "Success": True},
     "GetDeviceShadow": {
         "ShadowMessage": '{"state":{},"metadata":{},"timestamp":1469564576,"version":1}',
+        "RequestId": "R",
+        "Success": True,
+    },
+    "UnsubscribeTopic": {"RequestId": "R", "Success": True},
+    "QueryDeviceSubTopic": {
+        "TopicList": [{"TopicName": "/a1LkDemo001/lamp-01/user/get", "Timestamp": 1662039965873}],
         "RequestId": "R",
         "Success": True,
     },
@@ -145,6 +152,8 @@ def _described(shape: inspect.Type) -> Any:
             return "boolean"
         case inspect.ListType(item_type=item):
             return [_described(item)]
+        case inspect.DictType():
+            return "map"
         case inspect.StructType(fields=fields):
             return {field.encode_name: _described(field.type) for field in fields}
         case inspect.UnionType(types=types):

@@ -89,6 +89,6 @@ def test_documented_limits_hold(action: str, limit: int) -> None:
 def test_every_limit_is_positive_and_has_one_row_and_a_source() -> None:
     text = Path(linkstead.api.quotas.__file__).with_name("quotas.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
-    assert len(rows) == len(LIMITS) == 225
+    assert len(rows) == len(LIMITS) == 226
     assert all(int(row["qps"]) > 0 and row["source"] for row in rows)
     assert [row["action"] for row in rows] == sorted(LIMITS)

@@ -177,3 +177,12 @@ async def test_sessions_and_messages_do_not_raise_the_version(store: SqlStore) -
     store.drop_message(row_id)
     assert await store.flush()
     assert await store.registry_version() == version
+
+
+async def test_a_session_of_an_earlier_version_is_read(store: SqlStore) -> None:
+    await add_lamps(store)
+    store.record_session(a_session(subscriptions={"/a/b": 1}, subscribed_ms={}))
+    store.record_session(a_session(OTHER_LAMP, subscriptions={"/a/b": 1, "/c": 0}, subscribed_ms={"/c": NOW_MS}))
+    old, new = await store.list_sessions()
+    assert (old.subscriptions, old.subscribed_ms) == ({"/a/b": 1}, {})
+    assert (new.subscriptions, new.subscribed_ms) == ({"/a/b": 1, "/c": 0}, {"/c": NOW_MS})

@@ -162,7 +162,12 @@ class Delivery:
                 if call is not None:
                     self._calls_of_messages[message.call_id] = call
             self._sessions.restore(
-                saved.key, saved.subscriptions, queue, kept_s=saved.kept_s, detached_s=now_s + left_s - saved.kept_s
+                saved.key,
+                saved.subscriptions,
+                queue,
+                kept_s=saved.kept_s,
+                detached_s=now_s + left_s - saved.kept_s,
+                subscribed_ms=saved.subscribed_ms,
             )
 
         await self._end_stranded()
@@ -400,7 +405,15 @@ class Delivery:
             return
         self._kept.add(session.key)
         until_ms = 0 if session.link is not None else milliseconds(self._clock.time_s() + session.kept_s)
-        self._store.record_session(SavedSession(session.key, session.kept_s, until_ms, dict(session.subscriptions)))
+        self._store.record_session(
+            SavedSession(
+                session.key,
+                session.kept_s,
+                until_ms,
+                dict(session.subscriptions),
+                subscribed_ms=dict(session.subscribed_ms),
+            )
+        )
 
     def session_forgotten(self, key: DeviceKey) -> None:
         """See `SessionObserver`."""

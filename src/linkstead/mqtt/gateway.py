@@ -596,6 +596,7 @@ class DeviceConnection(asyncio.Protocol):
             return
         granted: list[int] = []
         changed: dict[DeviceKey, Session] = {}
+        now_ms = milliseconds(self._gateway.clock.time_s())
         for position, subscription in enumerate(packet.subscriptions):
             name = subscription.topic_filter
             owner = _find_subscriber(session, name)
@@ -613,7 +614,7 @@ class DeviceConnection(asyncio.Protocol):
                 log.warning("subscription over the limit refused", extra=self._fields(topic=name))
                 granted.append(ReasonCode.QUOTA_EXCEEDED)
             else:
-                owner.subscriptions[name] = min(subscription.qos, 1)
+                owner.subscribe(name, min(subscription.qos, 1), now_ms)
                 granted.append(owner.subscriptions[name])
                 changed[owner.key] = owner
         self._machine.suback(packet, granted)
@@ -628,11 +629,11 @@ class DeviceConnection(asyncio.Protocol):
         changed: dict[DeviceKey, Session] = {}
         for name in packet.topic_filters:
             owner = _find_subscriber(session, name)
-            if owner.subscriptions.pop(name, None) is None:
-                codes.append(ReasonCode.NO_SUBSCRIPTION_EXISTED)
-            else:
+            if owner.unsubscribe(name):
                 codes.append(ReasonCode.SUCCESS)
                 changed[owner.key] = owner
+            else:
+                codes.append(ReasonCode.NO_SUBSCRIPTION_EXISTED)
         self._machine.unsuback(packet, codes)
         for owner in changed.values():
             self._gateway.sessions.note_change(owner)

@@ -1,7 +1,7 @@
 """The port for what of a session outlives the process: who is away and kept, and which messages wait."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from linkstead.registry import DeviceKey
@@ -16,6 +16,7 @@ class SavedSession:
     kept_until_ms: int
     subscriptions: Mapping[str, int]
     waiting: int = 0
+    subscribed_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

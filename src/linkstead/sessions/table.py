@@ -107,7 +107,10 @@ class SessionObserver(Protocol):
 
 
 class Session:
-    """What is known of one device's connections to this node."""
+    """What is known of one device's connections to this node.
+
+    `subscriptions` has the QoS by topic filter, `subscribed_ms` since when it is there, as far as that is known.
+    """
 
     __slots__ = (
         "broken_s",
@@ -122,6 +125,7 @@ class Session:
         "link",
         "queue",
         "reserved",
+        "subscribed_ms",
         "subscriptions",
     )
 
@@ -135,6 +139,7 @@ class Session:
         self.broken_s: float | None = None
         self.connections = 0
         self.subscriptions: dict[str, int] = {}
+        self.subscribed_ms: dict[str, int] = {}
         self.queue: deque[QueuedMessage] | None = None
         self.reserved = 0
         self.carrier: Session | None = None
@@ -160,6 +165,17 @@ class Session:
     def is_forgettable(self, now_s: float) -> bool:
         """True when nothing of the session has to be remembered any longer."""
         return self.link is None and not self.is_half_connected(now_s) and not self.is_kept(now_s)
+
+    def subscribe(self, topic_filter: str, qos: int, now_ms: int) -> None:
+        """Add a subscription, or give one that is there another QoS."""
+        if topic_filter not in self.subscriptions:
+            self.subscribed_ms[topic_filter] = now_ms
+        self.subscriptions[topic_filter] = qos
+
+    def unsubscribe(self, topic_filter: str) -> bool:
+        """End a subscription. False when there is none."""
+        self.subscribed_ms.pop(topic_filter, None)
+        return self.subscriptions.pop(topic_filter, None) is not None
 
     @property
     def waiting_count(self) -> int:
@@ -341,12 +357,14 @@ class SessionTable:
         *,
         kept_s: float,
         detached_s: float,
+        subscribed_ms: Mapping[str, int],
     ) -> None:
         """Bring back a persistent session that an earlier process kept; its device is away."""
         session = self._sessions[key] = Session(key)
         session.kept_s = kept_s
         session.detached_s = detached_s
         session.subscriptions = dict(subscriptions)
+        session.subscribed_ms = dict(subscribed_ms)
         session.queue = deque(queue)
         self._queued_bytes += sum(len(message.payload) for message in queue)
 
@@ -418,6 +436,7 @@ class SessionTable:
 
     def _clear(self, session: Session) -> None:
         session.subscriptions.clear()
+        session.subscribed_ms.clear()
         for message in list(session.queue or ()):
             self.drop_message(session, message)
         session.queue = None

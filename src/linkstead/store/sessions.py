@@ -34,7 +34,10 @@ class SessionNote:
     @classmethod
     def of(cls, saved: SavedSession) -> Self:
         """The note of a session as it is now. Raises ValueError: a topic that is not UTF-8."""
-        subscriptions = msgspec.json.encode(saved.subscriptions).decode()
+        since_ms = saved.subscribed_ms
+        subscriptions = msgspec.json.encode(
+            {name: (qos, since_ms[name]) if name in since_ms else qos for name, qos in saved.subscriptions.items()}
+        ).decode()
         return cls(saved.key, (saved.kept_s, saved.kept_until_ms, subscriptions))
 
 
@@ -80,6 +83,19 @@ def _names(note: SessionNote) -> dict[str, object]:
     return {"of_product_key": note.key.product_key, "of_device_name": note.key.device_name}
 
 
+def _read_session(key: DeviceKey, kept_s: float, kept_until_ms: int, subscriptions: str, count: int) -> SavedSession:
+    # The QoS of each filter, and since when; earlier versions wrote the QoS alone.
+    kept = msgspec.json.decode(subscriptions, type=dict[str, int | tuple[int, int]])
+    return SavedSession(
+        key,
+        kept_s,
+        kept_until_ms,
+        {name: each if isinstance(each, int) else each[0] for name, each in kept.items()},
+        count,
+        {name: each[1] for name, each in kept.items() if not isinstance(each, int)},
+    )
+
+
 def list_sessions(connection: sa.Connection) -> list[SavedSession]:
     """See `SessionStore.list_sessions`."""
     waiting = (
@@ -101,13 +117,7 @@ def list_sessions(connection: sa.Connection) -> list[SavedSession]:
         .order_by(session.c.device_id)
     )
     return [
-        SavedSession(
-            DeviceKey(product_key, device_name),
-            kept_s,
-            kept_until_ms,
-            msgspec.json.decode(subscriptions, type=dict[str, int]),
-            count,
-        )
+        _read_session(DeviceKey(product_key, device_name), kept_s, kept_until_ms, subscriptions, count)
         for product_key, device_name, kept_s, kept_until_ms, subscriptions, count in connection.execute(statement)
     ]
 

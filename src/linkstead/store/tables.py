@@ -266,7 +266,7 @@ device_shadow = sa.Table(
     sa.Column("document", sa.String, nullable=False),
 )
 
-# `subscriptions` is a JSON object.
+# `subscriptions` is a JSON object: by topic filter the QoS, or that and since when in milliseconds.
 session = sa.Table(
     "session",
     metadata,
