@@ -41,8 +41,18 @@ EASED = {("UpdateThingModel", "ThingModelJson"), ("BatchPub", "TopicShortName")}
 In its place TopicTemplateName may be sent. Source: BatchPub reference.
 """
 
-STATED = {("QueryMessageInfo", "UniMsgId"): "yes"}
-"""Where the description knows of no source. Source: QueryMessageInfo reference."""
+ORIGINAL_HISTORIES = tuple(f"QueryDeviceOriginal{kind}Data" for kind in ("Property", "Event", "Service"))
+
+STATED = {
+    ("QueryMessageInfo", "UniMsgId"): "yes",
+    **{(name, part): "yes" for name in ORIGINAL_HISTORIES for part in ("Identifier", "StartTime", "EndTime")},
+    **{
+        (name, part): required
+        for name in (*ORIGINAL_HISTORIES, "QueryDeviceOriginalPropertyStatus")
+        for part, required in (("Asc", "yes"), ("PageSize", "yes"), ("NextPageToken", "no"))
+    },
+}
+"""Where the description knows of no source. Source: the references of these actions."""
 
 WITHOUT_SAMPLE = {
     "BatchAddThingTopo",
@@ -65,6 +75,62 @@ OWN_SAMPLES: dict[str, dict[str, Any]] = {
     "UpdateProductTags": {"InvalidProductTags": ROOM_TAG, "RequestId": "R", "Success": True},
     "GetDeviceShadow": {
         "ShadowMessage": '{"state":{},"metadata":{},"timestamp":1469564576,"version":1}',
+        "RequestId": "R",
+        "Success": True,
+    },
+    "QueryDeviceOriginalPropertyData": {
+        "Data": {
+            "List": {"PropertyInfo": [{"Time": "1579249499000", "Value": "26"}]},
+            "NextValid": True,
+            "nextPageToken": "Bo",
+        },
+        "RequestId": "R",
+        "Success": True,
+    },
+    "QueryDeviceOriginalPropertyStatus": {
+        "Data": {
+            "List": {"PropertyStatusDataInfo": [{"Identifier": "Power", "Time": 1579249499000, "Value": "26"}]},
+            "NextValid": True,
+            "NextPageToken": "Bo",
+        },
+        "RequestId": "R",
+        "Success": True,
+    },
+    "QueryDeviceOriginalEventData": {
+        "Data": {
+            "List": {
+                "EventInfo": [
+                    {
+                        "Identifier": "PowerOff",
+                        "Name": "Power off",
+                        "EventType": "alert",
+                        "OutputData": "{}",
+                        "Time": "1579249499000",
+                    }
+                ]
+            },
+            "NextValid": True,
+            "NextPageToken": "Bo",
+        },
+        "RequestId": "R",
+        "Success": True,
+    },
+    "QueryDeviceOriginalServiceData": {
+        "Data": {
+            "List": {
+                "ServiceInfo": [
+                    {
+                        "Identifier": "Set",
+                        "Name": "Set",
+                        "Time": "1579249499000",
+                        "InputData": "{}",
+                        "OutputData": "{}",
+                    }
+                ]
+            },
+            "NextValid": True,
+            "NextPageToken": "Bo",
+        },
         "RequestId": "R",
         "Success": True,
     },

@@ -230,6 +230,11 @@ def list_service_calls(
     ]
     if identifier is not None:
         conditions.append(column.service == identifier)
+    if span.after is not None:
+        named = call_history.alias().c
+        last_id = sa.select(named.id).where(named.request_id == span.after[1]).scalar_subquery()
+        place, last = sa.tuple_(column.received_ms, column.id), sa.tuple_(span.after[0], last_id)
+        conditions.append(place > last if span.ascending else place < last)
     order = (column.received_ms, column.id) if span.ascending else (column.received_ms.desc(), column.id.desc())
     statement = sa.select(column.record).where(*conditions).order_by(*order)
     limit = min(max(span.limit, 0), CALLS_LISTED_MAX)

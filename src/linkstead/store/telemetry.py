@@ -103,7 +103,7 @@ def list_present_properties(connection: sa.Connection, key: DeviceKey) -> list[P
 def list_properties(connection: sa.Connection, key: DeviceKey, identifier: str, span: Span) -> list[PropertyPoint]:
     """See `TelemetryStore.list_properties`; at most `REPORTS_LISTED_MAX`."""
     column = property_history.c
-    statement = sa.select(column.identifier, column.value, column.time_ms).where(
+    statement = sa.select(column.identifier, column.value, column.time_ms, column.id).where(
         column.device_id == device_id_of(key), column.identifier == identifier
     )
     return [PropertyPoint(key, *row) for row in connection.execute(_within(statement, property_history, span))]
@@ -114,9 +114,8 @@ def list_events(
 ) -> list[EventRecord]:
     """See `TelemetryStore.list_events`; at most `REPORTS_LISTED_MAX`."""
     column = event_history.c
-    statement = sa.select(column.identifier, column.name, column.event_type, column.output, column.time_ms).where(
-        column.device_id == device_id_of(key)
-    )
+    columns = (column.identifier, column.name, column.event_type, column.output, column.time_ms, column.id)
+    statement = sa.select(*columns).where(column.device_id == device_id_of(key))
     if identifier is not None:
         statement = statement.where(column.identifier == identifier)
     if event_type is not None:
@@ -126,6 +125,9 @@ def list_events(
 
 def _within(statement: sa.Select[Any], table: sa.Table, span: Span) -> sa.Select[Any]:
     order = (table.c.time_ms, table.c.id) if span.ascending else (table.c.time_ms.desc(), table.c.id.desc())
+    if span.after is not None:
+        place, last = sa.tuple_(table.c.time_ms, table.c.id), sa.tuple_(span.after[0], int(span.after[1]))
+        statement = statement.where(place > last if span.ascending else place < last)
     return (
         statement.where(table.c.time_ms.between(span.start_ms, span.end_ms))
         .order_by(*order)

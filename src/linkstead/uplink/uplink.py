@@ -21,8 +21,8 @@ from linkstead.uplink.lanes import Lanes
 from linkstead.uplink.news import News
 from linkstead.uplink.raw import RawTranslator
 from linkstead.uplink.rules import RuleBook
-from linkstead.uplink.sub_link import wants_errors
 from linkstead.uplink.shadow import UPDATE_PREFIX, ShadowDesk
+from linkstead.uplink.sub_link import wants_errors
 
 log = logging.getLogger(__name__)
 

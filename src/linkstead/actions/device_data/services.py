@@ -82,17 +82,19 @@ def _info(call: Call, model: ThingModel | None) -> ServiceInfo:
         identifier=call.target,
         name=service.name if service is not None else call.target,
         time=call.received_ms,
-        input_data=_input_data(call),
-        output_data=_output_data(call),
+        input_data=read_input(call),
+        output_data=read_output(call),
     )
 
 
-def _input_data(call: Call) -> str | UnsetType:
+def read_input(call: Call) -> str | UnsetType:
+    """What a service was called with, as JSON text."""
     request = parse_request(call.request_payload)
     return write_literal(request["params"]) if request is not None and "params" in request else UNSET
 
 
-def _output_data(call: Call) -> str | UnsetType:
+def read_output(call: Call) -> str | UnsetType:
+    """The whole reply, as JSON text."""
     try:
         return services.make_envelope(services.parse_reply(call.answer_payload), call.alink_id)
     except services.ReplyError:
