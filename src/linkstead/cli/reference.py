@@ -1,6 +1,6 @@
-"""Writes the pages on the command line and the configuration: `python -m linkstead.cli.reference docs`.
+"""Writes the pages on the command line, the configuration and the actions: `python -m linkstead.cli.reference docs`.
 
-They are made from the commands themselves, and a test holds them against these.
+They are made from the commands and the actions themselves, and a test holds them against these.
 """
 
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from linkstead.cli import operations
 from linkstead.cli.main import main
 from linkstead.cli.serving import dev, serve
 
@@ -93,6 +94,7 @@ def make_pages() -> dict[str, str]:
     """The pages, by file name."""
     return {
         "cli.md": CLI_HEAD + "".join(_describe_group(main, "linkstead")),
+        "actions.md": operations.make_page(),
         "configuration.md": CONFIGURATION_HEAD + "".join(_list_settings()) + CONFIGURATION_TAIL,
     }
 
