@@ -30,11 +30,12 @@ from linkstead.invocation import CallJournal, Delivery, LocalRouter
 from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf
 from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
-from linkstead.registry import AccessKey, Account, Registry
+from linkstead.registry import AccessKey, Account, Registrar, Registry
 from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import SessionTable, StatusChange
 from linkstead.store import SqliteStore, StoreUnusable
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeSink, Subscriptions
+from linkstead.subscription.messages import CREATE
 from linkstead.uplink import News, Uplink
 from linkstead.webhook.sender import Post, WebhookSender
 
@@ -47,6 +48,9 @@ MESSAGE_ID_SEQUENCE_BITS = 22
 ALINK_ID_MAX = 2_147_483_647
 REGISTRY_POLL_S = 1.0
 """How long a change made by another process can go unnoticed."""
+
+REGISTRAR_POLL_S = 0.1
+"""How long an application waits until it is worked on."""
 
 HOUSEKEEPING_S = 300.0
 TLS_SHUTDOWN_WAIT_S = 1.0
@@ -174,6 +178,12 @@ class Server:
         subscriptions = Subscriptions(self.store, self.store, self.forwarder, self.dispatcher)
         self.news = News(sink or self.forwarder, self.registry, self.models, self.clock)
         self.sessions.observe_status(self.news)
+        self.registrar = Registrar(
+            self.registry,
+            self.ids,
+            lambda: int(self.clock.time_s() * 1000),
+            lambda device: self.news.tell_lifecycle(device, CREATE),
+        )
         self.delivery.observe(self.news)
         self.uplink = Uplink(
             self.router,
@@ -277,6 +287,7 @@ class Server:
             await self.stop()
             raise
         self._every(REGISTRY_POLL_S, self._look_for_changes)
+        self._every(REGISTRAR_POLL_S, self.registrar.work)
         self._every(HOUSEKEEPING_S, self._keep_house)
         self._is_ready = True
         return self.endpoints

@@ -9,7 +9,6 @@ from linkstead.action import ActionContext, Answer
 from linkstead.actions.device.addressing import DeviceRequest
 from linkstead.actions.device.queries import (
     PAGE_SIZE_MAX,
-    PAGED_DEVICES_MAX,
     DeviceInfo,
     QueryDeviceDetailData,
     QueryDeviceRequest,
@@ -40,6 +39,7 @@ from linkstead.actions.device.status import (
 from linkstead.actions.product import CreateProductRequest, create_product
 from linkstead.errors import ApiError, ErrorRow, codes
 from linkstead.registry import DeviceKey, creation, names
+from linkstead.registry.paging import PAGED_RECORDS_MAX
 from linkstead.sessions import Ending
 from tests.actions.world import ACCOUNT_ID, IP_ADDRESS, OTHER_ACCOUNT_ID, World, check_refusal
 
@@ -275,7 +275,7 @@ async def test_devices_are_listed_newest_first_in_pages(world: World) -> None:
         await world.register_device(key, f"lamp-{number:02}")
     answer = await query_device(world.context(), QueryDeviceRequest(product_key=key))
     assert (answer.total, answer.page, answer.page_size, answer.page_count) == (11, 1, 10, 2)
-    assert answer.next_token is UNSET
+    assert answer.next_token is not UNSET
     listed = [[device.device_name for device in await list_devices(world, key, page, 4)] for page in (1, 2, 3, 4)]
     assert [len(page) for page in listed] == [4, 4, 3, 0]
     assert [name for page in listed for name in page] == [f"lamp-{number:02}" for number in range(11, 0, -1)]
@@ -301,7 +301,7 @@ async def test_a_listed_device_shows_its_fields(world: World) -> None:
     assert (first.gmt_modified, first.utc_modified) == ("Tue, 14-Nov-2023 22:15:20 GMT", "2023-11-14T22:15:20.000Z")
 
 
-@pytest.mark.parametrize("page", [(1, 1), (1, PAGE_SIZE_MAX), (PAGED_DEVICES_MAX // 50, 50), (PAGED_DEVICES_MAX, 1)])
+@pytest.mark.parametrize("page", [(1, 1), (1, PAGE_SIZE_MAX), (PAGED_RECORDS_MAX // 50, 50), (PAGED_RECORDS_MAX, 1)])
 async def test_a_page_at_its_bounds_is_listed(world: World, page: tuple[int, int]) -> None:
     key = (await world.create_product()).product_key
     assert await list_devices(world, key, *page) == []
@@ -313,8 +313,8 @@ async def test_a_page_at_its_bounds_is_listed(world: World, page: tuple[int, int
         ((0, 10), "CurrentPage=0"),
         ((1, 0), "PageSize=0; 1..50"),
         ((1, PAGE_SIZE_MAX + 1), "PageSize=51; 1..50"),
-        ((PAGED_DEVICES_MAX // 50 + 1, 50), "CurrentPage=201; PageSize=50; CurrentPage * PageSize <= 10000"),
-        ((PAGED_DEVICES_MAX + 1, 1), "CurrentPage=10001; PageSize=1; CurrentPage * PageSize <= 10000"),
+        ((PAGED_RECORDS_MAX // 50 + 1, 50), "CurrentPage=201; PageSize=50; CurrentPage * PageSize <= 10000"),
+        ((PAGED_RECORDS_MAX + 1, 1), "CurrentPage=10001; PageSize=1; CurrentPage * PageSize <= 10000"),
     ],
 )
 async def test_a_page_past_its_bounds_is_refused(world: World, page: tuple[int, int], said: str) -> None:

@@ -55,6 +55,9 @@ STATED = {
 """Where the description knows of no source. Source: the references of these actions."""
 
 WITHOUT_SAMPLE = {
+    "BatchUpdateDeviceNickname",
+    "DeleteDeviceProp",
+    "SaveDeviceProp",
     "BatchAddThingTopo",
     "CopyThingModel",
     "CreateConsumerGroupSubscribeRelation",
@@ -71,6 +74,26 @@ WITHOUT_SAMPLE = {
 ROOM_TAG = {"ProductTag": [{"TagKey": "room", "TagValue": "kitchen"}]}
 
 OWN_SAMPLES: dict[str, dict[str, Any]] = {
+    "ResetThing": {"JobId": "450407b3", "RequestId": "R", "Success": True},
+    "QueryDeviceProp": {"Props": '{"room":"101"}', "RequestId": "R", "Success": True},
+    "QueryDeviceByTags": {
+        "Data": {
+            "SimpleDeviceInfo": [
+                {
+                    "DeviceName": "lamp-01",
+                    "IotId": "Zk3Pq8RtY2mN6vLw0HbX00100",
+                    "ProductKey": "a1LkDemo001",
+                    "ProductName": "DemoLamp",
+                }
+            ]
+        },
+        "Page": 1,
+        "PageCount": 1,
+        "PageSize": 10,
+        "Total": 1,
+        "RequestId": "R",
+        "Success": True,
+    },
     "CreateProductTags": {"InvalidProductTags": ROOM_TAG, "RequestId": "R", "Success": True},
     "UpdateProductTags": {"InvalidProductTags": ROOM_TAG, "RequestId": "R", "Success": True},
     "GetDeviceShadow": {

@@ -7,6 +7,8 @@ import pytest
 import pytest_asyncio
 
 from linkstead.action import ActionContext
+from linkstead.actions.device.addressing import DeviceRequest
+from linkstead.actions.device.registration import reset_thing
 from linkstead.actions.product import CreateProductRequest, create_product
 from linkstead.actions.topology import (
     PAGE_SIZE_MAX,
@@ -180,6 +182,17 @@ async def test_what_is_removed_is_logged_out_and_the_gateway_told(house: House) 
     assert [params["status"] for _, params in _told(link)] == [1]
     removing = remove_thing_topo(house.world.context(), request)
     await check_refusal(removing, codes.REMOVE_TOPO_RELATION_FAILED, "probe-1")
+
+
+async def test_a_gateway_that_is_reset_is_told_what_it_loses(house: House) -> None:
+    await house.add(*(house.item(key) for key in house.probes[:2]))
+    link = house.connect(house.gateway)
+    probe = house.log_in(house.probes[0])
+    await reset_thing(house.world.context(), DeviceRequest(**_named(house.gateway)))
+    assert await house.names_behind() == []
+    assert (probe.endings, link.endings) == ([Ending.UNBOUND], [])
+    change = {"status": 1, "subList": [describe(key) for key in house.probes[:2]]}
+    assert _told(link) == [(f"/sys/{house.gateway_product}/gate-01/thing/topo/change", change)]
 
 
 async def test_a_device_with_a_connection_of_its_own_keeps_it(house: House) -> None:

@@ -198,9 +198,22 @@ async def test_a_device_that_was_never_active_gets_its_secret_as_often_as_it_ask
     assert [await give_secret(registry, _request()) for _ in range(2)] == [device, device]
 
 
+@pytest.mark.asyncio
+async def test_a_device_that_was_reset_may_ask_until_it_comes_online_again() -> None:
+    device = make_device(activated_ms=NOW_MS - 2, online_ms=NOW_MS - 1, reset_ms=NOW_MS)
+    assert await give_secret(_registry(device), _request()) == device
+
+
 REFUSALS: list[tuple[str, Device | None, dict[str, Any], str, Failure]] = [
     ("an unknown device", None, {}, SECRET, Failure.DEVICE_NOT_FOUND),
     ("an active device", make_device(activated_ms=NOW_MS), {}, SECRET, Failure.ALREADY_ACTIVE),
+    (
+        "a device active since it was reset",
+        make_device(activated_ms=1, online_ms=NOW_MS, reset_ms=NOW_MS),
+        {},
+        SECRET,
+        Failure.ALREADY_ACTIVE,
+    ),
     ("a disabled device", make_device(enabled=False), {}, SECRET, Failure.DEVICE_DISABLED),
     ("another product", make_device(), {"product_key": "a1Nowhere01"}, SECRET, Failure.PRODUCT_NOT_FOUND),
     ("the switch is off", make_device(), {"dynamic_registration": False}, SECRET, Failure.SWITCHED_OFF),
@@ -222,7 +235,7 @@ async def test_no_secret_is_given(device: Device | None, fields: dict[str, Any],
 
 
 @pytest.mark.parametrize(
-    ("device", "fields", "secret", "failure"), [row[1:] for row in REFUSALS[2:]], ids=[row[0] for row in REFUSALS[2:]]
+    ("device", "fields", "secret", "failure"), [row[1:] for row in REFUSALS[3:]], ids=[row[0] for row in REFUSALS[3:]]
 )
 @pytest.mark.asyncio
 async def test_no_token_is_given_and_no_device_made(

@@ -5,6 +5,7 @@ import pytest
 
 from linkstead.api import signatures
 from linkstead.api.openapi import COMMON_PARAMETERS_V1, TIMESTAMP_TOLERANCE_S
+from linkstead.api.parameters import PARAMETERS_MAX
 from tests.api.refusals import DECLARATION, JSON_TYPE, XML_TYPE, check_code, check_refusal
 from tests.rig import DISABLED_KEY, LAMP, Rig, RigStarter
 from tests.wire import App, HttpClient, Response, encode_request, fetch
@@ -349,7 +350,10 @@ async def test_a_business_failure_is_200_in_both_formats(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     ("query", "said"),
-    [("Action=%FF", "Action: UTF-8"), ("&".join(f"P{index}=" for index in range(1_001)), "parameters <= 1000")],
+    [
+        ("Action=%FF", "Action: UTF-8"),
+        ("&".join(f"P{index}=" for index in range(PARAMETERS_MAX + 1)), f"parameters <= {PARAMETERS_MAX}"),
+    ],
 )
 async def test_parameters_that_cannot_be_read_are_told(rig: Rig, query: str, said: str) -> None:
     response = await fetch(rig.http, "GET", f"/?{query}", {"Host": "iot.example"})

@@ -1,9 +1,13 @@
+import time
+
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkstead.action import Request
+from linkstead.actions.device.applications import BatchCheckDeviceNamesRequest
+from linkstead.api import signatures
 from linkstead.api.parameters import (
     COMMON_PARAMETERS,
     PARAMETERS_MAX,
@@ -17,6 +21,7 @@ from linkstead.api.parameters import (
 )
 from linkstead.api.signatures import encode_parameters
 from linkstead.errors import ApiError
+from linkstead.registry.applications import APPLICATION_DEVICES_MAX
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -110,7 +115,46 @@ def test_parameters_are_counted_over_query_and_form() -> None:
     assert len(parse_parameters(query, form)) == PARAMETERS_MAX
     with pytest.raises(TooManyParameters) as error:
         parse_parameters(query, form + b"&C=1")
-    assert error.value.rule == "parameters <= 1000"
+    assert error.value.rule == "parameters <= 20100"
+
+
+def name_devices(count: int) -> dict[str, str]:
+    head = "DeviceNameList"
+    names = {f"{head}.{number}.DeviceName": f"lamp-in-hall-{number:08}" for number in range(1, count + 1)}
+    nicknames = {f"{head}.{number}.DeviceNickname": f"hall_{number}" for number in range(1, count + 1)}
+    return {"ProductKey": "a1Lnk5tEad0", **names, **nicknames}
+
+
+def test_as_many_devices_as_one_call_names_are_read() -> None:
+    body = encode_parameters(name_devices(APPLICATION_DEVICES_MAX)).encode()
+    assert len(body) < 1024 * 1024
+    parameters = parse_parameters(b"Action=BatchCheckDeviceNames&Format=JSON", body)
+    request = bind(BatchCheckDeviceNamesRequest, parameters, {})
+    assert len(request.device_name_list) == APPLICATION_DEVICES_MAX
+    last = request.device_name_list[-1]
+    assert (last.device_name, last.device_nickname) == ("lamp-in-hall-00010000", "hall_10000")
+    assert unknown_parameters(BatchCheckDeviceNamesRequest, parameters, {}) == []
+
+
+def measure_reading_s(device_count: int) -> float:
+    """Processor time of what a request costs before its action runs: reading it, its signature, binding it."""
+    body = encode_parameters(name_devices(device_count)).encode()
+    signing = signatures.signing_key("secret")
+    measured = []
+    for _ in range(5):
+        started_s = time.process_time()
+        parameters = parse_parameters(b"", body)
+        assert signatures.check_v1("POST", b"", body, {**parameters, "Signature": "x"}, signing) is not None
+        bind(BatchCheckDeviceNamesRequest, parameters, {})
+        measured.append(time.process_time() - started_s)
+    return min(measured)
+
+
+def test_what_reading_costs_grows_no_faster_than_what_is_sent() -> None:
+    few_s, many_s = measure_reading_s(APPLICATION_DEVICES_MAX // 10), measure_reading_s(APPLICATION_DEVICES_MAX)
+    print(f"1,000 devices: {few_s * 1000:.1f} ms; 10,000 devices: {many_s * 1000:.1f} ms")  # noqa: T201
+    # Ten times as much would be a hundred times as dear where each parameter is compared with each.
+    assert many_s < 40 * few_s
 
 
 @given(st.dictionaries(texts, texts))

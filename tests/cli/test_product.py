@@ -188,4 +188,4 @@ def test_a_file_may_fill_an_account_and_no_more() -> None:
 def test_a_name_and_a_file_exclude_each_other() -> None:
     assert "give NAME or --csv FILE" in told(2, "product", "create")
     assert "give NAME or --csv FILE" in told(2, "product", "create", "Lamp", "--csv", "x.csv")
-    assert "--csv gone.csv: No such file" in told(1, "product", "create", "--csv", "gone.csv")
+    assert "gone.csv: No such file" in told(1, "product", "create", "--csv", "gone.csv")

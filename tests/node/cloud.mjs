@@ -38,8 +38,16 @@ function makeTea({ accessKeyId, accessKeySecret }) {
       ca: settings.ca,
     }),
   );
+  const lowerNames = (value) =>
+    Object.fromEntries(Object.entries(value).map(([name, field]) => [lowerFirst(name), field]));
   return async (action, parameters) => {
-    const fields = Object.fromEntries(Object.entries(parameters).map(([name, value]) => [lowerFirst(name), value]));
+    const fields = lowerNames(parameters);
+    for (const [name, value] of Object.entries(parameters)) {
+      if (Array.isArray(value) && typeof value[0] === "object") {
+        const Entry = iot[`${action}Request${name}`];
+        fields[lowerFirst(name)] = value.map((entry) => new Entry(lowerNames(entry)));
+      }
+    }
     const request = new iot[`${action}Request`](fields);
     const response = await client[lowerFirst(action)](request);
     return response.body.toMap();

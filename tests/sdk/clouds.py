@@ -30,8 +30,14 @@ CURL_WAIT_S = 30.0
 Parameters = Mapping[str, Any]
 """By their names on the wire; a list is given as a list."""
 
-LISTED = ("ProductInfo", "DeviceInfo", "DeviceStatus", "ModelVersions")
+LISTED = (
+    *("ProductInfo", "DeviceInfo", "DeviceStatus", "ModelVersions"),
+    *("ApplyDeviceInfo", "SimpleDeviceInfo", "invalidDetailList"),
+)
 """Elements of XML answers that are lists, even with one entry or none."""
+
+LISTED_WITHIN = (("Data", "Data"), ("ValidList", "Name"), ("InvalidList", "Name"))
+"""Elements that are lists inside some others."""
 
 
 class Refused(Exception):
@@ -258,11 +264,13 @@ CLOUDS: dict[str, Callable[[str, Key], Cloud]] = {
 
 
 def flatten(parameters: Parameters) -> list[tuple[str, str]]:
-    """Lists as the wire has them: `Name.1`, `Name.2`, …"""
+    """Lists as the wire has them: `Name.1`, `Name.2`, …; of objects, `Name.1.Field`."""
     flat: list[tuple[str, str]] = []
     for name, value in parameters.items():
         if isinstance(value, list):
-            flat += [(f"{name}.{index}", str(entry)) for index, entry in enumerate(value, 1)]
+            for index, entry in enumerate(value, 1):
+                fields = entry.items() if isinstance(entry, dict) else [("", entry)]
+                flat += [(f"{name}.{index}.{field}".rstrip("."), str(each)) for field, each in fields]
         else:
             flat.append((name, str(value)))
     return flat
@@ -291,7 +299,7 @@ def _read_element(element: ElementTree.Element) -> dict[str, Any] | str | bool:
     read: dict[str, Any] = {}
     for child in element:
         value = _read_element(child)
-        if child.tag in LISTED:
+        if child.tag in LISTED or (element.tag, child.tag) in LISTED_WITHIN:
             read.setdefault(child.tag, []).append(value)
         else:
             assert child.tag not in read

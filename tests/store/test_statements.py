@@ -1,11 +1,15 @@
 """The registry's statements, through the store, on every engine."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from linkstead.registry import AlreadyExists, Device, DeviceKey, ProductGone, ProductStatistics
+from linkstead.store import SqliteStore
 from linkstead.store.sql import SqlStore
 from linkstead.store.statements import NAMES_PER_STATEMENT_MAX
 from tests.store.samples import (
@@ -269,6 +273,48 @@ async def test_devices_are_listed_newest_first(store: SqlStore) -> None:
     assert await store.count_devices(PRODUCT_KEY) == 5
 
 
+async def test_pages_go_on_where_the_one_before_ended(store: SqlStore) -> None:
+    await store.add_account(an_account())
+    await store.add_product(a_product())
+    await store.add_product(a_product("a1Lamp00002"))
+    for number in range(1, 6):
+        await store.add_devices(some_devices([f"lamp-000{number}"]))
+        await store.add_devices(some_devices([f"lamp-000{number}"], product_key="a1Lamp00002"))
+    page = await store.list_devices(PRODUCT_KEY, 0, 2)
+    seen = [[device.device_name for device in page.records]]
+    while page.next_before_id is not None:
+        page = await store.list_devices(PRODUCT_KEY, 0, 2, page.next_before_id)
+        assert page.total == 5
+        seen.append([device.device_name for device in page.records])
+    assert seen == [["lamp-0005", "lamp-0004"], ["lamp-0003", "lamp-0002"], ["lamp-0001"]]
+    assert (await store.list_devices(PRODUCT_KEY, 0, 5)).next_before_id is None
+
+
+async def test_a_gateway_that_is_reset_has_no_sub_devices_any_longer(store: SqliteStore, tmp_path: Path) -> None:
+    await store.add_account(an_account())
+    await store.add_product(a_product())
+    await store.add_devices(some_devices(["gate-0001", "gate-0002", "lamp-0001", "lamp-0002"]))
+    pairs = [("gate-0001", "lamp-0001"), ("gate-0002", "lamp-0002")]
+    id_of = "(SELECT id FROM device WHERE device_name = ?)"
+    with closing(sqlite3.connect(tmp_path / "linkstead.db")) as connection:
+        for gateway, lamp in pairs:
+            connection.execute(
+                f"INSERT INTO topology (gateway_id, device_id, created_ms) VALUES ({id_of}, {id_of}, 1)",
+                (gateway, lamp),
+            )
+        connection.commit()
+        freed = await store.reset_device(DeviceKey(PRODUCT_KEY, "gate-0001"), NOW_MS + 1)
+        assert freed == [LAMP]
+        left = connection.execute(
+            "SELECT device_name FROM topology JOIN device ON device.id = topology.gateway_id"
+        ).fetchall()
+    assert left == [("gate-0002",)]
+    reset = await store.find_device(DeviceKey(PRODUCT_KEY, "gate-0001"))
+    assert reset == a_device("gate-0001", reset_ms=NOW_MS + 1, modified_ms=NOW_MS + 1)
+    assert await store.reset_device(DeviceKey(PRODUCT_KEY, "gate-0003"), NOW_MS) is None
+    assert await store.reset_device(LAMP, NOW_MS) == []
+
+
 async def test_a_device_is_disabled_and_enabled(store: SqlStore) -> None:
     await store.add_account(an_account())
     await store.add_product(a_product())
@@ -324,6 +370,8 @@ async def test_the_version_rises_with_every_change_of_the_registry(store: SqlSto
         lambda: store.update_product(a_product(description="")),
         lambda: store.add_devices(some_devices(["lamp-0001", "lamp-0002"])),
         lambda: store.set_device_enabled(LAMP, False, NOW_MS),
+        lambda: store.set_nicknames({LAMP: "Hall"}, NOW_MS),
+        lambda: store.reset_device(LAMP, NOW_MS),
         lambda: store.delete_device(LAMP),
         lambda: store.delete_device(DeviceKey(PRODUCT_KEY, "lamp-0002")),
         lambda: store.delete_product(PRODUCT_KEY),
@@ -344,5 +392,7 @@ async def test_the_version_stays_where_nothing_changed(store: SqlStore) -> None:
     await store.update_product(a_product())
     await store.delete_product(PRODUCT_KEY)
     await store.set_device_enabled(LAMP, True, NOW_MS)
+    await store.set_nicknames({LAMP: "Hall"}, NOW_MS)
+    await store.reset_device(LAMP, NOW_MS)
     await store.delete_device(LAMP)
     assert await store.registry_version() == version

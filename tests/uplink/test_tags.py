@@ -1,6 +1,7 @@
 import pytest
 
-from linkstead.uplink.tags import TAG_KEY_BYTES_MAX, TAG_VALUE_BYTES_MAX, TAGS_MAX
+from linkstead.telemetry import TAG_KEY_BYTES_MAX, TAG_VALUE_BYTES_MAX
+from linkstead.uplink.tags import TAGS_MAX
 from tests.fakes import KEY
 from tests.uplink.bench import Bench
 

@@ -166,6 +166,8 @@ def describe_secret(device: Device) -> dict[str, str]:
 async def give_secret(registry: Registry, request: RegistrationRequest) -> Device:
     """The registered device whose secret the request may have. It may ask again until it is active.
 
+    One that was reset may ask until it next comes online. Source: ResetThing reference.
+
     Raises:
         Refused: see `Failure`; all but PARAMETER, SIGN_METHOD and INTERNAL.
     """
@@ -174,7 +176,7 @@ async def give_secret(registry: Registry, request: RegistrationRequest) -> Devic
     if device is None:
         raise Refused(Failure.DEVICE_NOT_FOUND)
     _check_enabled(device)
-    if device.activated_ms:
+    if device.activated_ms and device.online_ms >= device.reset_ms:
         raise Refused(Failure.ALREADY_ACTIVE)
     return device
 

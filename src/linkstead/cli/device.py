@@ -13,23 +13,20 @@ from typing import get_args
 import click
 
 from linkstead.cli.csv_file import Row, check_faults, read_csv
+from linkstead.cli.device_file import BATCH_ROWS, CSV_COLUMNS, each_device, export_devices, import_devices
 from linkstead.cli.installation import Installation, open_installation
 from linkstead.cli.logs import set_up_logs
 from linkstead.cli.options import ADDRESS, option, with_storage
 from linkstead.cli.tables import JSON_OPTION, print_record
 from linkstead.config import Address, Settings
 from linkstead.errors import ApiError
-from linkstead.registry import AlreadyExists, Device, DeviceKey, DeviceStatus, creation, names
+from linkstead.registry import AlreadyExists, Device, DeviceKey, creation, names
 from linkstead.server import SystemClock
 from linkstead.simulator import Behaviour, BehaviourError, SimulatedDevice, read_behaviour
 from linkstead.simulator.behaviour import EVERY_S_MAX, EVERY_S_MIN
 from linkstead.simulator.device import POST_EVERY_S, Carrier, RefusedError
 from linkstead.tsl import ModelError, Module, ThingModel, read_tsl
 from linkstead.tsl.reading import check_modules
-
-CSV_COLUMNS = ("product_key", "device_name", "device_secret", "nickname")
-BATCH_ROWS = 1_000
-"""Devices written in one transaction, and listed at a time."""
 
 DEVICE_SECRET_VARIABLE = "LINKSTEAD_DEVICE_SECRET"
 """The environment variable for a device's secret: other users of the machine do not see it."""
@@ -180,11 +177,8 @@ def list_devices(settings: Settings, product_key: str, as_json: bool) -> None:
     async def run() -> None:
         async with open_installation(settings) as installation:
             await installation.find_product(product_key)
-            offset = 0
-            while page := (await installation.store.list_devices(product_key, offset, BATCH_ROWS)).records:
-                offset += len(page)
-                for each in page:
-                    _print_device(each, as_json)
+            async for each in each_device(installation, product_key):
+                _print_device(each, as_json)
 
     asyncio.run(run())
 
@@ -196,20 +190,13 @@ def _print_device(each: Device, as_json: bool) -> None:
             "device_name": each.device_name,
             "iot_id": each.iot_id,
             "nickname": each.nickname,
-            "status": _status(each),
+            "status": each.written_status,
         }
         click.echo(json.dumps(fields, ensure_ascii=False))
     else:
-        click.echo(f"{each.device_name:<{names.DEVICE_NAME_CHARS_MAX}}  {_status(each):<8}  {each.nickname}".rstrip())
-
-
-def _status(each: Device) -> DeviceStatus:
-    """The state as last written down: a running server knows better for a moment."""
-    if not each.enabled:
-        return DeviceStatus.DISABLE
-    if not each.activated_ms:
-        return DeviceStatus.UNACTIVE
-    return DeviceStatus.ONLINE if each.is_online else DeviceStatus.OFFLINE
+        click.echo(
+            f"{each.device_name:<{names.DEVICE_NAME_CHARS_MAX}}  {each.written_status:<8}  {each.nickname}".rstrip()
+        )
 
 
 @device.command()
@@ -342,3 +329,7 @@ async def _run_until_signalled(simulated: SimulatedDevice, greeting: str) -> Non
     except asyncio.CancelledError:
         # Only a signal cancels it: that is how it is meant to end.
         return
+
+
+device.add_command(export_devices)
+device.add_command(import_devices)

@@ -51,6 +51,7 @@ ACTION_REASONS = {
     "DeleteTopicConfig": "as CreateTopicConfig",
     "QueryTopicConfig": "as CreateTopicConfig",
     "UpdateTopicConfig": "as CreateTopicConfig",
+    "QueryDeviceBySQL": "a query language of its own; QueryDeviceByStatus and QueryDeviceByTags find devices",
     "UpdateProductFilterConfig": "what is forwarded is never thinned out: every value that was reported is told",
 }
 """Why a single operation is not served."""

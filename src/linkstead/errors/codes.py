@@ -74,6 +74,22 @@ QUERY_TOPO_RELATION_FAILED = _row("iot.device.QueryTopoRelationFailed")
 REMOVE_TOPO_RELATION_FAILED = _row("iot.device.RemoveTopoRelationFailed")
 TOPO_RELATION_COUNT_EXCEEDED = _row("iot.device.TopoRelationCountExceeded")
 
+# devices in bulk
+APPLY_MANY_DEVICES_FAILED = _row("iot.device.ApplyManyDevicesFailed")
+CREATE_DEVICE_TASK_IS_RUNNING = _row("iot.device.CreateDeviceTaskIsRunning")
+DEVICE_APPLY_IS_NOT_FOUND = _row("iot.device.DeviceApplyIsNotFound")
+DEVICE_COUNT_EXCEEDED = _row("iot.device.DeviceCountExceeded")
+INCORRENT_DEVICE_APPLY_INFO = _row("iot.device.IncorrentDeviceApplyInfo")
+INVALID_FORMATTED_APPLY_ID = _row("iot.device.InvalidFormattedApplyId")
+
+# device tags
+DELETE_DEVICE_PROPERTY_FAILED = _row("iot.device.DeleteDevicePropertyFailed")
+INVALID_FORMATTED_DEVICE_PROPERTY_KEY = _row("iot.device.InvalidFormattedDevicePropertyKey")
+INVALID_FORMATTED_DEVICE_PROPERTIES_STRING = _row("iot.device.InvalidFormattedDevicePropertiesString")
+LONG_DEVICE_PROPERTIES_STRING = _row("iot.device.LongDevicePropertiesString")
+NULL_DEVICE_PROPERTY_KEY = _row("iot.device.NullDevicePropertyKey")
+NULL_DEVICE_PROPERTIES_STRING = _row("iot.device.NullDevicePropertiesString")
+
 # device data
 INVALID_TIME_BUCKET = _row("iot.device.InvalidTimeBucket")
 NONE_DEVICE_PROPERTIES = _row("iot.device.NoneDeviceProperties")

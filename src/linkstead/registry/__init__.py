@@ -1,6 +1,7 @@
 """Who may call and what may be called: accounts, keys, instances, products and devices."""
 
 from linkstead.registry.addressing import Scope, find_device, find_product, find_senior_product
+from linkstead.registry.applications import Application, ApplicationDevice, ApplicationStatus
 from linkstead.registry.records import (
     PUBLIC_INSTANCE,
     AccessKey,
@@ -16,6 +17,7 @@ from linkstead.registry.records import (
     ProductStatistics,
     ProductTagFilter,
 )
+from linkstead.registry.registrar import Registrar
 from linkstead.registry.registry import Registry
 from linkstead.registry.store import AlreadyExists, ProductGone, ProductReleased, Store
 from linkstead.registry.topic_classes import ProductTopic, TopicClasses, TopicOperation
@@ -27,6 +29,9 @@ __all__ = [
     "AccessKey",
     "Account",
     "AlreadyExists",
+    "Application",
+    "ApplicationDevice",
+    "ApplicationStatus",
     "Device",
     "DeviceGone",
     "DeviceKey",
@@ -41,6 +46,7 @@ __all__ = [
     "ProductStatistics",
     "ProductTagFilter",
     "ProductTopic",
+    "Registrar",
     "Registry",
     "Scope",
     "Store",

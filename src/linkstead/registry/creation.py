@@ -177,12 +177,7 @@ def new_device(
     Raises:
         ApiError: a value breaks its rule; it names the parameter and the rule.
     """
-    if device_name and not names.is_device_name(device_name):
-        raise ApiError(codes.INVALID_FORMATTED_DEVICE_NAME, DeviceName=device_name, rule=names.DEVICE_NAME_RULE)
-    if nickname and not names.is_nickname(nickname):
-        # The only code that speaks of nicknames; its words are those of the registration of a list.
-        raise ApiError(codes.INVALID_DEVICE_NICKNAME, Nickname=nickname, rule=names.NICKNAME_RULE)
-    _check_secret("DeviceSecret", device_secret)
+    check_device(device_name, nickname, device_secret)
     return Device(
         iot_id=_draw_iot_id(ids),
         product_key=product.product_key,
@@ -226,6 +221,16 @@ async def add_device(registry: Registry, ids: Ids, device: Device, *, name_given
         else:
             return device
     raise ApiError(codes.CREATE_DEVICE_FAILED)
+
+
+def check_device(device_name: str, nickname: str, device_secret: str) -> None:
+    """Raises ApiError for a value that a new device may not have; an empty one it may."""
+    if device_name and not names.is_device_name(device_name):
+        raise ApiError(codes.INVALID_FORMATTED_DEVICE_NAME, DeviceName=device_name, rule=names.DEVICE_NAME_RULE)
+    if nickname and not names.is_nickname(nickname):
+        # The only code that speaks of nicknames; its words are those of the registration of a list.
+        raise ApiError(codes.INVALID_DEVICE_NICKNAME, Nickname=nickname, rule=names.NICKNAME_RULE)
+    _check_secret("DeviceSecret", device_secret)
 
 
 def check_product_name(product_name: str) -> None:

@@ -9,6 +9,9 @@ DEVICE_NAME_CHARS_MIN, DEVICE_NAME_CHARS_MAX = 4, 32
 DEVICE_SECRET_CHARS = 32
 PRODUCT_SECRET_CHARS = 16
 NICKNAME_WIDTH_MIN, NICKNAME_WIDTH_MAX = 4, 64
+RENAMED_NICKNAME_WIDTH_MAX = 32
+"""Source: BatchUpdateDeviceNickname reference, row Nickname."""
+
 PRODUCT_NAME_WIDTH_MIN, PRODUCT_NAME_WIDTH_MAX = 4, 30
 CONSUMER_GROUP_NAME_WIDTH_MIN, CONSUMER_GROUP_NAME_WIDTH_MAX = 4, 30
 DESCRIPTION_CHARS_MAX = 100
@@ -35,6 +38,7 @@ CONSUMER_GROUP_NAME_RULE = (
 )
 TAG_VALUE_RULE = f"1-{TAG_VALUE_WIDTH_MAX} of letters, digits, _ - .; CJK counts 2"
 NICKNAME_RULE = f"{NICKNAME_WIDTH_MIN}-{NICKNAME_WIDTH_MAX} of letters, digits, _; CJK counts 2"
+RENAMED_NICKNAME_RULE = f"{NICKNAME_WIDTH_MIN}-{RENAMED_NICKNAME_WIDTH_MAX} of letters, digits, _; CJK counts 2"
 
 
 def is_product_key(text: str) -> bool:
@@ -62,9 +66,9 @@ def is_product_name(text: str) -> bool:
     return PRODUCT_NAME_WIDTH_MIN <= _width(text) <= PRODUCT_NAME_WIDTH_MAX and _is_wordlike(text, "_-@()")
 
 
-def is_nickname(text: str) -> bool:
-    """True for a well-formed Nickname: 4 to 64 wide, a CJK character counting 2."""
-    return NICKNAME_WIDTH_MIN <= _width(text) <= NICKNAME_WIDTH_MAX and _is_wordlike(text, "_")
+def is_nickname(text: str, width_max: int = NICKNAME_WIDTH_MAX) -> bool:
+    """True for a well-formed Nickname: 4 to 64 (or `width_max`) wide, a CJK character counting 2."""
+    return NICKNAME_WIDTH_MIN <= _width(text) <= width_max and _is_wordlike(text, "_")
 
 
 def is_consumer_group_name(text: str) -> bool:

@@ -104,9 +104,9 @@ class Product:
 class Device:
     """A device as registered, and what is remembered of its connections.
 
-    `activated_ms`, `online_ms` (last time it came online) and `status_ms` (last change between online and offline) are
-    0 where it never happened. `is_online` is what was last written down; the truth of the moment is in
-    `sessions.SessionTable`.
+    `activated_ms`, `online_ms` (last time it came online), `status_ms` (last change between online and offline) and
+    `reset_ms` (when it was last allowed to register itself anew) are 0 where it never happened. `is_online` is what was
+    last written down; the truth of the moment is in `sessions.SessionTable`.
     """
 
     iot_id: str
@@ -125,6 +125,7 @@ class Device:
     is_online: bool
     ip_address: str
     firmware_version: str
+    reset_ms: int = 0
 
     @property
     def key(self) -> DeviceKey:
@@ -135,6 +136,15 @@ class Device:
     def origin(self) -> Origin:
         """The device as the origin of a message."""
         return Origin(self.key, self.account_id, self.iot_id)
+
+    @property
+    def written_status(self) -> DeviceStatus:
+        """The status as last written down; that of the moment is told by `sessions.SessionTable`."""
+        if not self.enabled:
+            return DeviceStatus.DISABLE
+        if self.is_online:
+            return DeviceStatus.ONLINE
+        return DeviceStatus.OFFLINE if self.activated_ms else DeviceStatus.UNACTIVE
 
     def __repr__(self) -> str:
         return f"Device({self.product_key}/{self.device_name})"
@@ -152,10 +162,15 @@ class PresenceChange:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Record]):
-    """One page of a listing, newest first, and how many records there are in all."""
+    """One page of a listing, newest first, and how many records there are in all.
+
+    `next_before_id`: the place in the listing where the next page begins; None where there is none, or none was asked
+    for.
+    """
 
     records: list[Record]
     total: int
+    next_before_id: int | None = None
 
 
 class ProductTagFilter(NamedTuple):

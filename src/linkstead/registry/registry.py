@@ -1,10 +1,16 @@
 """The registry as the rest of the core uses it: reads from memory where it can, writes through to the store."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
+from linkstead.registry.applications import (
+    APPLICATIONS_KEPT_MAX,
+    APPLICATIONS_OPEN_MAX,
+    Application,
+    ApplicationDevice,
+)
 from linkstead.registry.records import AccessKey, Device, DeviceKey, PresenceChange, Product
 from linkstead.registry.store import Store
 from linkstead.registry.topic_classes import TOPIC_CLASSES_MAX, ProductTopic, TopicClasses
@@ -64,7 +70,8 @@ class Registry:
     """Cached reads of keys, products and devices, and the writes that make the cache forget.
 
     A record that was found is remembered for `CACHED_AGE_S_MAX`, one that was not found never is: what another process
-    registers can be called at once. `forget_all` is for changes made elsewhere.
+    registers can be called at once. `forget_all` is for changes made elsewhere. `has_applications` is True when there
+    may be some to work off: at first, and whenever one was made or moved on.
 
     Args:
         store: where the records are.
@@ -80,6 +87,7 @@ class Registry:
         self._instances: _Cache[str, frozenset[str]] = _Cache(INSTANCES_CACHED_MAX)
         self._topic_classes: _Cache[str, TopicClasses] = _Cache(TOPIC_CLASSES_CACHED_MAX)
         self._epoch = 0
+        self.has_applications = True
 
     def forget_all(self) -> None:
         """Drop every cached record; the next read of each asks the store."""
@@ -199,6 +207,38 @@ class Registry:
             return await self.store.set_device_enabled(key, enabled, at_ms)
         finally:
             self._forget(self._devices, key)
+
+    async def set_nicknames(self, nicknames: Mapping[DeviceKey, str], at_ms: int) -> bool:
+        """Give devices other nicknames, all or none. False when one of them is gone."""
+        try:
+            return await self.store.set_nicknames(nicknames, at_ms)
+        finally:
+            for key in nicknames:
+                self._forget(self._devices, key)
+
+    async def reset_device(self, key: DeviceKey, at_ms: int) -> list[DeviceKey] | None:
+        """Let a device register itself anew, and free a gateway of its sub-devices, which are returned; None: gone."""
+        try:
+            return await self.store.reset_device(key, at_ms)
+        finally:
+            self._forget(self._devices, key)
+
+    async def add_application(self, application: Application, devices: Sequence[ApplicationDevice]) -> int | None:
+        """Keep an application to be worked off and return its id; None when the product has too many that are.
+
+        Raises ProductGone.
+        """
+        try:
+            return await self.store.add_application(application, devices, APPLICATIONS_OPEN_MAX, APPLICATIONS_KEPT_MAX)
+        finally:
+            self.has_applications = True
+
+    async def start_application(self, apply_id: int) -> bool:
+        """Have the devices of an application registered whose names were found good. False where they were not."""
+        try:
+            return await self.store.start_application(apply_id)
+        finally:
+            self.has_applications = True
 
     async def delete_device(self, key: DeviceKey) -> bool:
         """Delete a device. False when it is gone."""

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from linkstead.registry.applications import Application, ApplicationDevice
 from linkstead.registry.records import (
     AccessKey,
     Account,
     Device,
     DeviceKey,
+    DeviceStatus,
     Instance,
     Page,
     PresenceChange,
@@ -140,8 +142,35 @@ class Store(TopologyStore, Protocol):
     async def find_devices(self, keys: Sequence[DeviceKey]) -> list[Device]:
         """Those of the devices that exist."""
 
-    async def list_devices(self, product_key: str, offset: int, limit: int) -> Page[Device]:
-        """A page of a product's devices, newest first."""
+    async def list_devices(
+        self, product_key: str, offset: int, limit: int, before_id: int | None = None
+    ) -> Page[Device]:
+        """A page of a product's devices, newest first; with `before_id`, which an earlier page gave, the one after."""
+
+    async def list_devices_by_status(
+        self,
+        account_id: str,
+        instance_id: str | None,
+        product_key: str | None,
+        status: DeviceStatus | None,
+        offset: int,
+        limit: int,
+    ) -> Page[Device]:
+        """A page of the account's devices of one status as last written down, newest first; None means every one."""
+
+    async def list_devices_by_tags(
+        self, account_id: str, instance_id: str | None, tags: Sequence[tuple[str, str]], offset: int, limit: int
+    ) -> Page[Device]:
+        """A page of the account's devices that have all of these tags, at least one of them, newest first."""
+
+    async def set_nicknames(self, nicknames: Mapping[DeviceKey, str], at_ms: int) -> bool:
+        """Give devices other nicknames, "" for none: all or, when one of the devices is gone, none and False."""
+
+    async def reset_device(self, key: DeviceKey, at_ms: int) -> list[DeviceKey] | None:
+        """Let a device register itself anew, and free a gateway of its sub-devices, which are returned.
+
+        None when it is gone.
+        """
 
     async def set_device_enabled(self, key: DeviceKey, enabled: bool, at_ms: int) -> bool:
         """Enable or disable a device. False when it is gone."""
@@ -156,6 +185,50 @@ class Store(TopologyStore, Protocol):
         self, account_id: str, instance_id: str | None, product_key: str | None
     ) -> ProductStatistics:
         """Counts over the account's devices; None means every instance, every product."""
+
+    async def add_application(
+        self, application: Application, devices: Sequence[ApplicationDevice], open_max: int, kept_max: int
+    ) -> int | None:
+        """Keep a new application and return its id; None when `open_max` of the product are worked on already.
+
+        Of `kept_max` others the oldest is forgotten. Raises ProductGone.
+        """
+
+    async def find_application(self, apply_id: int) -> Application | None:
+        """The application, whosever it is, or None."""
+
+    async def start_application(self, apply_id: int) -> bool:
+        """Move an application on from CHECK_SUCCESS to CREATE. False when it is elsewhere."""
+
+    async def list_open_applications(self) -> list[Application]:
+        """Those that are worked on, oldest first."""
+
+    async def check_application(self, application: Application, first: int, count: int) -> None:
+        """Mark of some of its devices, by position, those whose names are registered already."""
+
+    async def list_waiting_devices(self, apply_id: int, after: int, limit: int) -> list[ApplicationDevice]:
+        """Devices past a position that are neither registered nor at fault."""
+
+    async def register_application(
+        self, application: Application, devices: Sequence[tuple[int, Device]]
+    ) -> tuple[list[Device], bool]:
+        """Register devices of an application, each with its position, as long as they wait to be.
+
+        A device whose given name is registered already is marked; one whose drawn name is goes on waiting. Returns
+        those that were registered, and whether none goes on waiting.
+
+        Raises:
+            AlreadyExists("iot_id"): nothing was written.
+        """
+
+    async def close_application(self, application: Application) -> None:
+        """Move an application on to the success or the failure of what it is at."""
+
+    async def list_application_devices(self, apply_id: int) -> list[ApplicationDevice]:
+        """All its devices, in order."""
+
+    async def list_registered_devices(self, apply_id: int, offset: int, limit: int) -> Page[Device]:
+        """A page of what it registered and is there still, in the order of the application."""
 
     def record_presence(self, change: PresenceChange) -> None:
         """Take a change between online and offline; returns at once. Every read of devices from then on shows it."""

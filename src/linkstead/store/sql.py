@@ -13,8 +13,11 @@ from linkstead.models import Script, ScriptStore, ThingModelStore, ThingModelVer
 from linkstead.registry import (
     AccessKey,
     Account,
+    Application,
+    ApplicationDevice,
     Device,
     DeviceKey,
+    DeviceStatus,
     Instance,
     Page,
     PresenceChange,
@@ -27,6 +30,7 @@ from linkstead.registry import (
 )
 from linkstead.sessions import SavedMessage, SavedSession, SessionStore
 from linkstead.store import (
+    applications,
     backlog,
     history,
     models,
@@ -638,9 +642,74 @@ class SqlStore(
         await self._flush_presence(keys)
         return await self._read(statements.find_devices, keys)
 
-    async def list_devices(self, product_key: str, offset: int, limit: int) -> Page[Device]:
+    async def list_devices(
+        self, product_key: str, offset: int, limit: int, before_id: int | None = None
+    ) -> Page[Device]:
         await self.flush()
-        return await self._read(statements.list_devices, product_key, offset, limit)
+        return await self._read(statements.list_devices, product_key, offset, limit, before_id)
+
+    async def list_devices_by_status(
+        self,
+        account_id: str,
+        instance_id: str | None,
+        product_key: str | None,
+        status: DeviceStatus | None,
+        offset: int,
+        limit: int,
+    ) -> Page[Device]:
+        await self.flush()
+        return await self._read(
+            statements.list_devices_by_status, account_id, instance_id, product_key, status, offset, limit
+        )
+
+    async def list_devices_by_tags(
+        self, account_id: str, instance_id: str | None, tags: Sequence[tuple[str, str]], offset: int, limit: int
+    ) -> Page[Device]:
+        return await self._read(statements.list_devices_by_tags, account_id, instance_id, tags, offset, limit)
+
+    async def set_nicknames(self, nicknames: Mapping[DeviceKey, str], at_ms: int) -> bool:
+        return await self._write(statements.set_nicknames, nicknames, at_ms)
+
+    async def reset_device(self, key: DeviceKey, at_ms: int) -> list[DeviceKey] | None:
+        return await self._write(statements.reset_device, key, at_ms)
+
+    async def add_application(
+        self, application: Application, devices: Sequence[ApplicationDevice], open_max: int, kept_max: int
+    ) -> int | None:
+        try:
+            return await self._write(applications.add_application, application, devices, open_max, kept_max)
+        except IntegrityError:
+            # The product is all that an application refers to.
+            raise ProductGone from None
+
+    async def find_application(self, apply_id: int) -> Application | None:
+        return await self._read(applications.find_application, apply_id)
+
+    async def start_application(self, apply_id: int) -> bool:
+        return await self._write(applications.start_application, apply_id)
+
+    async def list_open_applications(self) -> list[Application]:
+        return await self._read(applications.list_open_applications)
+
+    async def check_application(self, application: Application, first: int, count: int) -> None:
+        await self._write_soon(applications.check_application, application, first, count)
+
+    async def list_waiting_devices(self, apply_id: int, after: int, limit: int) -> list[ApplicationDevice]:
+        return await self._read(applications.list_waiting_devices, apply_id, after, limit)
+
+    async def register_application(
+        self, application: Application, devices: Sequence[tuple[int, Device]]
+    ) -> tuple[list[Device], bool]:
+        return await self._write(applications.register_application, application, devices)
+
+    async def close_application(self, application: Application) -> None:
+        await self._write(applications.close_application, application)
+
+    async def list_application_devices(self, apply_id: int) -> list[ApplicationDevice]:
+        return await self._read(applications.list_application_devices, apply_id)
+
+    async def list_registered_devices(self, apply_id: int, offset: int, limit: int) -> Page[Device]:
+        return await self._read(applications.list_registered_devices, apply_id, offset, limit)
 
     async def set_device_enabled(self, key: DeviceKey, enabled: bool, at_ms: int) -> bool:
         return await self._write(statements.set_device_enabled, key, enabled, at_ms)

@@ -3,7 +3,7 @@
 Plain functions of a connection that is inside a transaction; each change raises the registry's version in the same one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -14,6 +14,7 @@ from linkstead.registry import (
     Account,
     Device,
     DeviceKey,
+    DeviceStatus,
     Instance,
     Page,
     Product,
@@ -25,11 +26,14 @@ from linkstead.store.tables import (
     access_key,
     account,
     device,
+    device_id_of,
+    device_tag,
     instance,
     is_device,
     product,
     product_topic,
     registry_version,
+    topology,
 )
 
 NAMES_PER_STATEMENT_MAX = 500
@@ -52,7 +56,7 @@ _SELECT_ACCOUNT = sa.select(*_columns(account, Account))
 _SELECT_ACCESS_KEY = sa.select(*_columns(access_key, AccessKey))
 _SELECT_INSTANCE = sa.select(*_columns(instance, Instance))
 _SELECT_PRODUCT = sa.select(*_columns(product, Product))
-_SELECT_DEVICE = sa.select(*_columns(device, Device))
+SELECT_DEVICE = sa.select(*_columns(device, Device))
 
 
 def raise_version(connection: sa.Connection) -> None:
@@ -209,13 +213,13 @@ def add_devices(connection: sa.Connection, new: Sequence[Device]) -> None:
 
 def find_device(connection: sa.Connection, key: DeviceKey) -> Device | None:
     """See `Store.find_device`."""
-    row = connection.execute(_SELECT_DEVICE.where(is_device(key))).first()
+    row = connection.execute(SELECT_DEVICE.where(is_device(key))).first()
     return Device(*row) if row else None
 
 
 def find_device_by_iot_id(connection: sa.Connection, iot_id: str) -> Device | None:
     """See `Store.find_device_by_iot_id`."""
-    row = connection.execute(_SELECT_DEVICE.where(device.c.iot_id == iot_id)).first()
+    row = connection.execute(SELECT_DEVICE.where(device.c.iot_id == iot_id)).first()
     return Device(*row) if row else None
 
 
@@ -228,22 +232,110 @@ def find_devices(connection: sa.Connection, keys: Sequence[DeviceKey]) -> list[D
     for product_key, names in names_by_product.items():
         for start in range(0, len(names), NAMES_PER_STATEMENT_MAX):
             part = names[start : start + NAMES_PER_STATEMENT_MAX]
-            statement = _SELECT_DEVICE.where(device.c.product_key == product_key, device.c.device_name.in_(part))
+            statement = SELECT_DEVICE.where(device.c.product_key == product_key, device.c.device_name.in_(part))
             found.extend(Device(*row) for row in connection.execute(statement))
     return found
 
 
 def list_online_devices(connection: sa.Connection) -> list[Device]:
     """Every device that is written down as online, in no order."""
-    return [Device(*row) for row in connection.execute(_SELECT_DEVICE.where(device.c.is_online))]
+    return [Device(*row) for row in connection.execute(SELECT_DEVICE.where(device.c.is_online))]
 
 
-def list_devices(connection: sa.Connection, product_key: str, offset: int, limit: int) -> Page[Device]:
+def list_names(connection: sa.Connection, product_key: str, names: Sequence[str]) -> set[str]:
+    """Those of some names that devices of a product have."""
+    return {found.device_name for found in find_devices(connection, [DeviceKey(product_key, name) for name in names])}
+
+
+def list_devices(
+    connection: sa.Connection, product_key: str, offset: int, limit: int, before_id: int | None = None
+) -> Page[Device]:
     """See `Store.list_devices`."""
     of_product = device.c.product_key == product_key
-    statement = _SELECT_DEVICE.where(of_product).order_by(device.c.id.desc()).offset(offset).limit(limit)
+    statement = SELECT_DEVICE.add_columns(device.c.id).where(of_product).order_by(device.c.id.desc())
+    if before_id is not None:
+        statement = statement.where(device.c.id < before_id)
+    # One more tells whether there is a next page.
+    rows = connection.execute(statement.offset(offset).limit(limit + 1)).all()
+    records = [Device(*row[:-1]) for row in rows[:limit]]
+    next_before_id = rows[limit - 1][-1] if len(rows) > limit else None
+    return Page(records, _count(connection, device, of_product), next_before_id)
+
+
+def list_devices_by_status(
+    connection: sa.Connection,
+    account_id: str,
+    instance_id: str | None,
+    product_key: str | None,
+    status: DeviceStatus | None,
+    offset: int,
+    limit: int,
+) -> Page[Device]:
+    """See `Store.list_devices_by_status`."""
+    # A product is of one account and instance: its own index finds its devices.
+    of_product = [device.c.product_key == product_key]
+    conditions = of_product if product_key is not None else _of_account(account_id, instance_id)
+    if status is not None:
+        conditions.append(_HAS_STATUS[status])
+    statement = SELECT_DEVICE.where(*conditions).order_by(device.c.id.desc()).offset(offset).limit(limit)
     records = [Device(*row) for row in connection.execute(statement)]
-    return Page(records, _count(connection, device, of_product))
+    return Page(records, _count(connection, device, *conditions))
+
+
+_IS_ACTIVE = device.c.activated_ms > 0
+_HAS_STATUS = {
+    DeviceStatus.DISABLE: ~device.c.enabled,
+    DeviceStatus.ONLINE: sa.and_(device.c.enabled, device.c.is_online),
+    DeviceStatus.OFFLINE: sa.and_(device.c.enabled, ~device.c.is_online, _IS_ACTIVE),
+    DeviceStatus.UNACTIVE: sa.and_(device.c.enabled, ~device.c.is_online, ~_IS_ACTIVE),
+}
+"""The conditions of `SessionTable.status`, on what was last written down."""
+
+
+def list_devices_by_tags(
+    connection: sa.Connection,
+    account_id: str,
+    instance_id: str | None,
+    tags: Sequence[tuple[str, str]],
+    offset: int,
+    limit: int,
+) -> Page[Device]:
+    """See `Store.list_devices_by_tags`."""
+    conditions = _of_account(account_id, instance_id)
+    for name, value in tags:
+        has_tag = (device_tag.c.name == name, device_tag.c.value == value)
+        conditions.append(device.c.id.in_(sa.select(device_tag.c.device_id).where(*has_tag)))
+    statement = SELECT_DEVICE.where(*conditions).order_by(device.c.id.desc()).offset(offset).limit(limit)
+    records = [Device(*row) for row in connection.execute(statement)]
+    return Page(records, _count(connection, device, *conditions))
+
+
+def _of_account(account_id: str, instance_id: str | None) -> list[sa.ColumnElement[bool]]:
+    conditions = [device.c.account_id == account_id]
+    return conditions if instance_id is None else [*conditions, device.c.instance_id == instance_id]
+
+
+def set_nicknames(connection: sa.Connection, nicknames: Mapping[DeviceKey, str], at_ms: int) -> bool:
+    """See `Store.set_nicknames`."""
+    if len(find_devices(connection, list(nicknames))) < len(nicknames):
+        return False
+    for key, nickname in nicknames.items():
+        connection.execute(sa.update(device).where(is_device(key)).values(nickname=nickname, modified_ms=at_ms))
+    raise_version(connection)
+    return True
+
+
+def reset_device(connection: sa.Connection, key: DeviceKey, at_ms: int) -> list[DeviceKey] | None:
+    """See `Store.reset_device`."""
+    if not change(connection, sa.update(device).where(is_device(key)).values(reset_ms=at_ms, modified_ms=at_ms)):
+        return None
+    of_gateway = topology.c.gateway_id == device_id_of(key)
+    sub_devices = sa.select(device.c.product_key, device.c.device_name).join(
+        topology, topology.c.device_id == device.c.id
+    )
+    freed = [DeviceKey(*row) for row in connection.execute(sub_devices.where(of_gateway).order_by(device.c.id))]
+    connection.execute(sa.delete(topology).where(of_gateway))
+    return freed
 
 
 def set_device_enabled(connection: sa.Connection, key: DeviceKey, enabled: bool, at_ms: int) -> bool:

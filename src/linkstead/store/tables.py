@@ -116,6 +116,7 @@ device = sa.Table(
     sa.Column("is_online", sa.Boolean, nullable=False),
     sa.Column("ip_address", sa.String, nullable=False),
     sa.Column("firmware_version", sa.String, nullable=False),
+    sa.Column("reset_ms", sa.BigInteger, nullable=False, server_default="0"),
     sa.UniqueConstraint("product_key", "device_name"),
     sa.Index(None, "product_key", "id"),
     sa.Index(None, "account_id"),
@@ -255,6 +256,32 @@ device_tag = sa.Table(
     _device_id(is_primary=True),
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("value", sa.String, nullable=False),
+    sa.Index(None, "name", "value"),
+    sqlite_with_rowid=False,
+)
+
+# An `id` is never given twice: apps keep it.
+application = sa.Table(
+    "application",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True),
+    sa.Column("product_key", sa.ForeignKey("product.product_key", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("status", sa.String, nullable=False, index=True),
+    sa.Column("device_count", sa.Integer, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# `device_name` is empty before it is drawn, `iot_id` before the device is registered, `error` where there is none.
+application_device = sa.Table(
+    "application_device",
+    metadata,
+    sa.Column("apply_id", sa.ForeignKey("application.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("device_name", sa.String, nullable=False),
+    sa.Column("nickname", sa.String, nullable=False),
+    sa.Column("iot_id", sa.String, nullable=False),
+    sa.Column("error", sa.String, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -4,6 +4,10 @@ from dataclasses import dataclass, field
 
 from linkstead.registry import DeviceKey
 
+TAG_KEY_BYTES_MAX = 100
+TAG_VALUE_BYTES_MAX = 1_024
+"""Of a device's tags. Ours: what is told of is shorter."""
+
 
 @dataclass(frozen=True, slots=True)
 class PropertyPoint:

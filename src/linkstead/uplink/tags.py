@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from linkstead.alink.messages import MALFORMED_PARAMS
-from linkstead.telemetry import TelemetryStore
+from linkstead.telemetry import TAG_KEY_BYTES_MAX, TAG_VALUE_BYTES_MAX, TelemetryStore
 from linkstead.tsl.document import shorten
 from linkstead.tsl.literal import JsonValue
 from linkstead.uplink.news import News
@@ -11,10 +11,6 @@ from linkstead.uplink.request import Refused, Request, read_list, read_object
 
 TAGS_MAX = 200
 """Tags in one request, and, our choice, tags of one device."""
-
-TAG_KEY_BYTES_MAX = 100
-TAG_VALUE_BYTES_MAX = 1_024
-"""Ours: what is told of is shorter."""
 
 
 async def update_tags(request: Request, telemetry: TelemetryStore, news: News) -> object:

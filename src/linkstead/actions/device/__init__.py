@@ -1,5 +1,12 @@
 """The chapter of the reference about devices."""
 
-from linkstead.actions.device import queries, registration, status
+from linkstead.actions.device import applications, listings, queries, registration, status, tags
 
-ACTIONS = (*registration.ACTIONS, *queries.ACTIONS, *status.ACTIONS)
+ACTIONS = (
+    *registration.ACTIONS,
+    *applications.ACTIONS,
+    *queries.ACTIONS,
+    *listings.ACTIONS,
+    *status.ACTIONS,
+    *tags.ACTIONS,
+)

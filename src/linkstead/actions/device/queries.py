@@ -10,12 +10,14 @@ from linkstead.registry import Device, find_product, paging, times
 PAGE_SIZE_MAX = 50
 """Devices in one page. Source: QueryDevice reference, row PageSize."""
 
-PAGED_DEVICES_MAX = 10_000
-"""How far page numbers reach. Source: `cloud-api.md` 9.3: from there on the vendor demands a NextToken."""
+TOKENED_DEVICES_MAX = 1_000_000
+"""How far pages with a NextToken reach. Source: QueryDevice reference, row NextToken."""
 
 
 class QueryDeviceRequest(Request):
-    """Source: QueryDevice reference. Without effect: `NextToken`, as none is ever given out."""
+    """Source: QueryDevice reference. With a NextToken the page is that after the one it came with; CurrentPage is only
+    shown again then.
+    """
 
     product_key: str
     current_page: int = 1
@@ -48,7 +50,7 @@ class DeviceInfoList(Shape):
 
 
 class QueryDeviceAnswer(Answer):
-    """One page of devices, newest first. NextToken is never sent."""
+    """One page of devices, newest first. NextToken is there where more follow."""
 
     total: int | UnsetType = UNSET
     page: int | UnsetType = UNSET
@@ -63,17 +65,25 @@ async def query_device(context: ActionContext, request: QueryDeviceRequest) -> Q
 
     Raises:
         ApiError: see `find_product`.
-        ApiError(INVALID_PAGE_PARAMS): see `page_offset`; or the page ends past `PAGED_DEVICES_MAX`.
+        ApiError(INVALID_PAGE_PARAMS): see `page_offset`, `decode_next_token`; without a NextToken see `check_depth`,
+            with one the page ends past `TOKENED_DEVICES_MAX`.
     """
     product = await find_product(context.registry, context.scope, request.product_key)
-    offset = paging.page_offset(request.current_page, request.page_size, PAGE_SIZE_MAX)
-    if offset + request.page_size > PAGED_DEVICES_MAX:
-        rule = f"CurrentPage * PageSize <= {PAGED_DEVICES_MAX}"
-        raise ApiError(
-            codes.INVALID_PAGE_PARAMS, CurrentPage=request.current_page, PageSize=request.page_size, rule=rule
-        )
-    page = await context.registry.store.list_devices(product.product_key, offset, request.page_size)
+    product_key, page_size = product.product_key, request.page_size
+    offset = paging.page_offset(request.current_page, page_size, PAGE_SIZE_MAX)
+    before_id = None
+    if request.next_token:
+        before_id = paging.decode_next_token(product_key, request.next_token)
+        if offset + page_size > TOKENED_DEVICES_MAX:
+            rule = f"CurrentPage * PageSize <= {TOKENED_DEVICES_MAX}"
+            raise ApiError(codes.INVALID_PAGE_PARAMS, CurrentPage=request.current_page, PageSize=page_size, rule=rule)
+        offset = 0
+    else:
+        paging.check_depth(request.current_page, page_size)
+    page = await context.registry.store.list_devices(product_key, offset, page_size, before_id)
+    next_id = page.next_before_id
     return QueryDeviceAnswer(
+        next_token=UNSET if next_id is None else paging.encode_next_token(product_key, next_id),
         total=page.total,
         page=request.current_page,
         page_size=request.page_size,

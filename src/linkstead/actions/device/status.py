@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec import UNSET, UnsetType, field
 
 from linkstead.action import Action, ActionContext, Answer, Request, Shape
-from linkstead.actions.device.addressing import DeviceRequest, find, moment
+from linkstead.actions.device.addressing import DeviceRequest, check_count, check_names, find, moment
 from linkstead.errors import ApiError, codes
 from linkstead.registry import Device, DeviceKey, find_product, names, times
 
@@ -100,7 +100,7 @@ async def batch_get_device_state(
 
 
 async def _find_by_iot_ids(context: ActionContext, iot_ids: Sequence[str]) -> list[Device]:
-    _check_count("IotId", iot_ids)
+    check_count("IotId", iot_ids, STATES_MAX)
     for iot_id in iot_ids:
         if not names.is_iot_id(iot_id):
             raise ApiError(codes.INVALID_IOT_ID, IotId=iot_id, rule=names.IOT_ID_RULE)
@@ -110,24 +110,10 @@ async def _find_by_iot_ids(context: ActionContext, iot_ids: Sequence[str]) -> li
 
 async def _find_by_names(context: ActionContext, product_key: str, device_names: Sequence[str]) -> list[Device]:
     await find_product(context.registry, context.scope, product_key)
-    if not device_names:
-        raise ApiError(codes.NONE_DEVICE_NAME_ELEMENT)
-    _check_count("DeviceName", device_names)
-    for device_name in device_names:
-        if not device_name:
-            raise ApiError(codes.NULL_DEVICE_NAME)
-        if not names.is_device_name(device_name):
-            raise ApiError(codes.INVALID_FORMATTED_DEVICE_NAME, DeviceName=device_name, rule=names.DEVICE_NAME_RULE)
+    check_names(device_names, STATES_MAX)
     keys = [DeviceKey(product_key, device_name) for device_name in dict.fromkeys(device_names)]
     found = {device.key: device for device in await context.registry.store.find_devices(keys)}
     return [found[key] for key in keys if key in found]
-
-
-def _check_count(parameter: str, values: Sequence[str]) -> None:
-    if len(values) > STATES_MAX:
-        # DeviceCountExceeded speaks of registration only.
-        rule = f"{parameter}.1..{parameter}.{STATES_MAX}"
-        raise ApiError(codes.INVALID_FORMATTED_PARAMETER, N=len(values), rule=rule)
 
 
 class QueryDeviceStatisticsRequest(Request):

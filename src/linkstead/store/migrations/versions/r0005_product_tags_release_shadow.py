@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
+revision = "0005"
 down_revision = "0004"
 
 _Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
