@@ -54,6 +54,9 @@ class Surroundings(Protocol):
     def tell(self, text: str) -> None:
         """Note what happens."""
 
+    def note_acknowledged(self, key: DeviceKey, payload: bytes) -> None:
+        """The server acknowledged what a device published."""
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -76,6 +79,7 @@ class SimulatedDevice:
         self.taken: set[bytes] = set()
         self._around = surroundings
         self._splitter = Splitter()
+        self._reports: dict[int, bytes] = {}
         self._clean_wires: set[Wire] = set()
         self._cleared_s = -1.0
 
@@ -96,7 +100,7 @@ class SimulatedDevice:
         self._around.tell(f"{self.key.device_name} connects clean={is_clean} ext={ext}")
         if is_clean:
             self._clean_wires.add(wire)
-        self.wire, self._splitter = wire, Splitter()
+        self.wire, self._splitter, self._reports = wire, Splitter(), {}
         client_id = f"{self.key.device_name}|securemode=3,signmethod=hmacsha256,ext={ext}|"
         password = credentials.sign_connect(self.key, credentials.parse_client_id(client_id), device_secret(self.key))
         user_name = f"{self.key.device_name}&{self.key.product_key}"
@@ -106,6 +110,13 @@ class SimulatedDevice:
         """Send, if there is a connection."""
         if self.wire is not None:
             self.wire.feed(encode(packet, LEVEL))
+
+    def report(self) -> None:
+        """Publish something at QoS 1, if there is a connection."""
+        packet_id = len(self._reports) + 1
+        self._reports[packet_id] = b"report %d" % self._around.next_number()
+        topic = f"/{self.key.product_key}/{self.key.device_name}/user/update"
+        self.send(Publish(topic, self._reports[packet_id], 1, packet_id=packet_id))
 
     def lose(self, wire: Wire) -> None:
         """See `Receiver`."""
@@ -134,6 +145,8 @@ class SimulatedDevice:
                 self._ping(wire)
             elif isinstance(packet, Publish):
                 self._take(packet)
+            elif isinstance(packet, PubAck):
+                self._around.note_acknowledged(self.key, self._reports[packet.packet_id])
 
     def _ping(self, wire: Wire) -> None:
         if wire is self.wire:

@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import cast
 
 from linkstead.clock import Clock
@@ -14,6 +15,8 @@ from linkstead.registry import AccessKey, Device, DeviceKey, PresenceChange, Pro
 from linkstead.registry.topic_classes import default_topics
 from linkstead.sessions import SavedMessage, SavedSession
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
+from linkstead.subscription import BacklogStore, GroupStore, Letter, Notice, SubscribeRelation
+from linkstead.subscription.webhooks import DESTINATION_HEAD, Webhook, WebhookStore
 
 KEEP_S_MAX = 0.03
 """Until what is to be on the disk first is there."""
@@ -27,9 +30,35 @@ def copy_call(call: Call) -> Call:
     return replace(call, timeline=list(call.timeline), evidence=list(call.evidence))
 
 
+@dataclass(slots=True)
+class KeptLetter:
+    """A letter in the backlog, for one destination."""
+
+    row_id: int
+    destination: str
+    notice: Notice
+    due_ms: int
+    attempts: int = 0
+    is_dead: bool = False
+
+    @property
+    def letter(self) -> Letter:
+        """As it is handed out."""
+        notice = self.notice
+        return Letter(
+            self.row_id,
+            notice.message_id,
+            notice.topic,
+            notice.payload,
+            notice.generated_ms,
+            notice.qos,
+            self.attempts,
+        )
+
+
 @dataclass
 class Disk:
-    """What a killed process leaves behind."""
+    """What a killed process leaves behind. `recorded` has every letter that ever was in `letters`, in order."""
 
     access_keys: dict[str, AccessKey] = field(default_factory=dict)
     products: dict[str, Product] = field(default_factory=dict)
@@ -40,6 +69,12 @@ class Disk:
     messages: dict[int, SavedMessage] = field(default_factory=dict)
     topology: dict[DeviceKey, DeviceKey] = field(default_factory=dict)
     last_row_id: int = 0
+    relations: dict[str, SubscribeRelation] = field(default_factory=dict)
+    webhooks: dict[str, Webhook] = field(default_factory=dict)
+    registry_version: int = 0
+    letters: dict[int, KeptLetter] = field(default_factory=dict)
+    recorded: list[KeptLetter] = field(default_factory=list)
+    forgotten_s: dict[int, float] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -58,6 +93,8 @@ class MemoryStore:
         self._calls: dict[str, Call] = {}
         self._dropped: set[int] = set()
         self._is_timed = False
+        self._has_letter_notes = False
+        self._letter_watchers: list[Callable[[Collection[str]], None]] = []
 
     @property
     def registry_port(self) -> Store:
@@ -69,6 +106,21 @@ class MemoryStore:
         """This store for published models."""
         return cast("ThingModelStore", self)
 
+    @property
+    def backlog_port(self) -> BacklogStore:
+        """This store for letters."""
+        return cast("BacklogStore", self)
+
+    @property
+    def groups_port(self) -> GroupStore:
+        """This store for subscriptions."""
+        return cast("GroupStore", self)
+
+    @property
+    def webhooks_port(self) -> WebhookStore:
+        """This store for webhooks."""
+        return cast("WebhookStore", self)
+
     def _note(self, write: Callable[[], object]) -> None:
         self._notes.append(write)
         if not self._is_timed:
@@ -76,8 +128,9 @@ class MemoryStore:
             self._clock.call_later(self._chance.uniform(0.0, NOTE_S_MAX), self._write_notes)
 
     def _write_notes(self) -> None:
-        self._is_timed = False
+        self._is_timed = self._has_letter_notes = False
         notes, self._notes = self._notes, []
+        count = len(self._disk.recorded)
         for call in self._calls.values():
             self._disk.calls[call.request_id] = copy_call(call)
         self._calls.clear()
@@ -85,6 +138,14 @@ class MemoryStore:
             write()
         self._session_notes.clear()
         self._dropped.clear()
+        destinations = {letter.destination for letter in self._disk.recorded[count:]}
+        for tell in self._letter_watchers if destinations else ():
+            tell(destinations)
+
+    async def flush(self) -> bool:
+        await self._wait()
+        self._write_notes()
+        return True
 
     # the registry and its models
 
@@ -107,6 +168,18 @@ class MemoryStore:
         device = self._disk.devices[change.key]
         if change.is_online and not device.activated_ms:
             self._disk.devices[change.key] = replace(device, activated_ms=change.at_ms)
+        self._note(partial(self._write_presence, change.key, change.is_online, change.at_ms))
+
+    def _write_presence(self, key: DeviceKey, is_online: bool, at_ms: int) -> None:
+        self._disk.devices[key] = replace(self._disk.devices[key], is_online=is_online, status_ms=at_ms)
+
+    async def list_online_devices(self) -> list[Device]:
+        return [device for device in self._disk.devices.values() if device.is_online]
+
+    async def mark_all_offline(self, at_ms: int) -> None:
+        await self._wait()
+        for device in await self.list_online_devices():
+            self._write_presence(device.key, False, at_ms)
 
     async def find_thing_model_version(self, product_key: str, version: str | None) -> ModelVersion | None:
         return self._disk.models.get(product_key)
@@ -207,6 +280,85 @@ class MemoryStore:
     def drop_message(self, row_id: int) -> None:
         self._dropped.add(row_id)
         self._note(lambda: self._disk.messages.pop(row_id, None))
+
+    # subscriptions, webhooks and letters
+
+    async def find_relation(self, product_key: str) -> SubscribeRelation | None:
+        await self._wait()
+        return self._disk.relations.get(product_key)
+
+    def record_notice(self, destinations: Sequence[str], notice: Notice) -> None:
+        self._note(partial(self._add_letters, destinations, notice))
+
+    def _add_letters(self, destinations: Sequence[str], notice: Notice) -> None:
+        for destination in destinations:
+            letter = KeptLetter(len(self._disk.recorded) + 1, destination, notice, notice.generated_ms)
+            self._disk.recorded.append(letter)
+            self._disk.letters[letter.row_id] = letter
+
+    def watch_letters(self, tell: Callable[[Collection[str]], None]) -> None:
+        self._letter_watchers.append(tell)
+
+    def _waiting(self, destination: str) -> list[KeptLetter]:
+        found = (kept for kept in self._disk.letters.values() if kept.destination == destination and not kept.is_dead)
+        return sorted(found, key=lambda kept: (kept.due_ms, kept.row_id))
+
+    async def lease_letters(self, destination: str, limit: int, now_ms: int, until_ms: int) -> list[Letter]:
+        if self._has_letter_notes:
+            await self.flush()
+        await self._wait()
+        leased = [kept for kept in self._waiting(destination) if kept.due_ms <= now_ms][:limit]
+        for kept in leased:
+            kept.due_ms = until_ms
+            kept.attempts += 1
+        letters = sorted((kept.letter for kept in leased), key=lambda letter: letter.row_id)
+        # It is written, and the server may die before it has learned so.
+        await self._wait()
+        return letters
+
+    def acknowledge_letter(self, row_id: int) -> None:
+        self._has_letter_notes = True
+        self._note(partial(self._forget_letter, row_id))
+
+    def _forget_letter(self, row_id: int) -> None:
+        if self._disk.letters.pop(row_id, None) is not None:
+            self._disk.forgotten_s[row_id] = self._clock.monotonic_s()
+
+    def return_letter(self, row_id: int, due_ms: int) -> None:
+        self._has_letter_notes = True
+        self._note(partial(self._put_off, row_id, due_ms))
+
+    def _put_off(self, row_id: int, due_ms: int) -> None:
+        if row_id in self._disk.letters:
+            self._disk.letters[row_id].due_ms = due_ms
+
+    async def next_due_ms(self, destination: str) -> int | None:
+        if self._has_letter_notes:
+            await self.flush()
+        return next((kept.due_ms for kept in self._waiting(destination)), None)
+
+    async def return_all_letters(self, now_ms: int) -> None:
+        await self._wait()
+        for kept in self._disk.letters.values():
+            if not kept.destination.startswith(DESTINATION_HEAD):
+                kept.due_ms = min(kept.due_ms, now_ms)
+
+    async def list_webhooks(self) -> list[Webhook]:
+        return [*self._disk.webhooks.values()]
+
+    async def set_webhook_enabled(self, webhook_id: str, enabled: bool) -> bool:
+        await self._wait()
+        self._disk.webhooks[webhook_id] = replace(self._disk.webhooks[webhook_id], enabled=enabled)
+        self._disk.registry_version += 1
+        return True
+
+    async def postpone_letter(self, row_id: int, due_ms: int, error: str) -> None:
+        await self._wait()
+        self._put_off(row_id, due_ms)
+
+    async def bury_letter(self, row_id: int, died_ms: int, error: str) -> None:
+        await self.postpone_letter(row_id, died_ms, error)
+        self._disk.letters[row_id].is_dead = True
 
 
 async def settle() -> None:

@@ -10,18 +10,18 @@ from linkstead.actions import ACTIONS
 from linkstead.api import quotas
 from linkstead.api.nonces import NonceWindow
 from linkstead.api.openapi import OpenApi
-from linkstead.clock import Clock, Timer
+from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.ids import Ids
 from linkstead.invocation import Call, CallHistory, CallJournal, Delivery, LocalRouter, ServiceCallStore
 from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf, ScriptStore
 from linkstead.mqtt.gateway import DeviceGateway
-from linkstead.registry import Registry
+from linkstead.registry import DeviceKey, Registry
 from linkstead.scripts.host import ScriptHost
-from linkstead.sessions import Link, SessionTable
-from linkstead.subscription import Subscriptions
+from linkstead.sessions import Link, SessionTable, StatusChange
+from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeKind, Subscriptions
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink import News, Uplink
-from tests.fakes import FakeNoticeSink
+from linkstead.webhook.sender import Post, WebhookSender
 from tests.simulation.disk import Disk, MemoryStore
 
 HOUSEKEEPING_S = 300.0
@@ -57,6 +57,9 @@ class UplinkWatcher(Protocol):
     def receive(self, link: Link, topic: str, payload: bytes, take: Callable[[], bool]) -> bool:
         """Have it taken, and look what came of it."""
 
+    def note_told(self, key: DeviceKey, kind: NoticeKind, topic: str, payload: bytes) -> None:
+        """Something is told to whoever subscribed."""
+
 
 class WatchedUplink(Uplink):
     """The uplink, with somebody watching."""
@@ -67,6 +70,18 @@ class WatchedUplink(Uplink):
         return self.watcher.receive(
             link, topic, payload, lambda: super(WatchedUplink, self).receive(link, topic, payload, qos)
         )
+
+
+class WatchedForwarder(Forwarder):
+    """The forwarder, with somebody watching."""
+
+    watcher: UplinkWatcher
+
+    def forward(
+        self, account_id: str, key: DeviceKey, kind: NoticeKind, topic: str, payload: bytes, qos: int = 0
+    ) -> None:
+        self.watcher.note_told(key, kind, topic, payload)
+        super().forward(account_id, key, kind, topic, payload, qos)
 
 
 class WatchedJournal(CallJournal):
@@ -85,12 +100,21 @@ class Node:
     """One process. Wired as `Server` wires it."""
 
     def __init__(
-        self, disk: Disk, clock: Clock, ids: Ids, chance: random.Random, watcher: UplinkWatcher, service_timeout_ms: int
+        self,
+        disk: Disk,
+        clock: Clock,
+        ids: Ids,
+        chance: random.Random,
+        watcher: UplinkWatcher,
+        make_post: Callable[[], Post],
+        service_timeout_ms: int,
     ) -> None:
         self.clock = NodeClock(clock)
         self.store = store = MemoryStore(disk, self.clock, chance)
-        registry = Registry(store.registry_port, self.clock.monotonic_s)
-        models = ModelShelf(store.models_port)
+        self._disk = disk
+        self._registry = registry = Registry(store.registry_port, self.clock.monotonic_s)
+        self._models = models = ModelShelf(store.models_port)
+        self._registry_version = disk.registry_version
         # No product of the simulation is binary.
         scripts = ScriptRunner(ScriptShelf(cast("ScriptStore", store)), ScriptHost(self.clock))
         telemetry = cast("TelemetryStore", store)
@@ -99,7 +123,17 @@ class Node:
         self.router = LocalRouter(self.sessions, self.journal, self.clock)
         self.delivery = Delivery(self.sessions, self.journal, store, self.clock)
         self.sessions.observe(self.delivery)
-        news = News(FakeNoticeSink(kinds=()), registry, models, self.clock)
+        self.webhooks = WebhookSender(
+            backlog=store.backlog_port, webhooks=store.webhooks_port, clock=self.clock, ids=ids, make_post=make_post
+        )
+        store.watch_letters(self.webhooks.wake)
+        groups = GroupDestinations(store.groups_port, registry)
+        self.forwarder = WatchedForwarder(store.backlog_port, [groups, self.webhooks.book], self.clock, ids)
+        self.forwarder.watcher = watcher
+        self.dispatcher = Dispatcher(store.backlog_port, self.clock)
+        self.news = news = News(self.forwarder, registry, models, self.clock)
+        self.sessions.observe_status(news)
+        self.delivery.observe(news)
         uplink = WatchedUplink(
             self.router,
             self.sessions,
@@ -123,7 +157,7 @@ class Node:
             scripts=scripts,
             telemetry=telemetry,
             service_calls=cast("ServiceCallStore", store),
-            subscriptions=cast("Subscriptions", store),
+            subscriptions=Subscriptions(store.groups_port, store.backlog_port, self.forwarder, self.dispatcher),
             sessions=self.sessions,
             router=self.router,
             delivery=self.delivery,
@@ -141,7 +175,25 @@ class Node:
 
     async def start(self) -> None:
         """Take up what an earlier process left."""
+        now_ms = milliseconds(self.clock.time_s())
+        await self.store.return_all_letters(now_ms)
+        for device in await self.store.list_online_devices():
+            self.news.status_changed(
+                StatusChange(device.origin, False, now_ms, device.status_ms, device.ip_address, None)
+            )
+        await self.store.mark_all_offline(now_ms)
         await self.delivery.restore()
+        await self.webhooks.reload()
+
+    async def look_for_changes(self) -> None:
+        """What a server does every second."""
+        if self._disk.registry_version != self._registry_version:
+            self._registry_version = self._disk.registry_version
+            self._registry.forget_all()
+            self._models.forget_all()
+            await self.webhooks.reload()
+            self.forwarder.forget_all()
+            self.dispatcher.wake_all()
 
     async def keep_house(self) -> None:
         """What a server does every few minutes."""

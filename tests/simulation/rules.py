@@ -14,6 +14,7 @@ from linkstead.registry import DeviceKey
 from linkstead.testing.clock import ManualClock
 from tests.simulation.device import SimulatedDevice
 from tests.simulation.disk import NOTE_S_MAX, Disk
+from tests.simulation.letters import LetterRules
 from tests.simulation.node import Node
 from tests.wire import message_id
 
@@ -95,6 +96,7 @@ class Rules:
         self._find_node = find_node
         self._verdicts: dict[str, Verdict] = {}
         self._kept_verdicts: dict[str, Verdict] = {}
+        self.letters = LetterRules(disk, clock, self.report)
 
     def report(self, rule: int, text: str) -> None:
         """Note a violation; the first one counts."""
@@ -106,6 +108,7 @@ class Rules:
         self.kills += 1
         # What it was about to write is lost with it.
         self._replies.clear()
+        self.letters.lose()
         for app_call in self.calls:
             app_call.is_lost = app_call.is_lost or app_call.answer is None
 
@@ -215,6 +218,7 @@ class Rules:
         for app_call in self.calls:
             self._check_app(app_call)
         self._check_replies()
+        self.letters.check()
         for call in self._disk.calls.values():
             verdict = call.verdict
             if verdict is not None and self._kept_verdicts.setdefault(call.request_id, verdict) is not verdict:

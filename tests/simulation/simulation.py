@@ -1,4 +1,4 @@
-"""Apps, devices, the network and the server's death, all on one thread and all drawn from one seed."""
+"""Apps, devices, consumers, the network and the server's death, all on one thread and all drawn from one seed."""
 
 import asyncio
 import base64
@@ -7,7 +7,7 @@ import json
 import logging
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
 from linkstead.alink import topics
@@ -16,18 +16,23 @@ from linkstead.api.exchange import HttpRequest
 from linkstead.models.store import ThingModelVersion
 from linkstead.registry import DeviceKey
 from linkstead.sessions import Link
+from linkstead.subscription import NoticeKind, SubscribeRelation, destination_of
+from linkstead.subscription.webhooks import Webhook
 from linkstead.testing.clock import ManualClock
 from linkstead.tsl import ThingModel
 from linkstead.tsl.writing import write_model
 from tests.actions.world import CountedIds
 from tests.rig import ACCOUNT_ID, KEY, OTHER_ACCOUNT_ID, OTHER_PRODUCT_KEY, PRODUCT_KEY, ErrorWatch, a_device, a_product
+from tests.simulation.consumer import SimulatedConsumer, SimulatedReceivers
 from tests.simulation.device import SimulatedDevice
 from tests.simulation.disk import Disk, settle
 from tests.simulation.gateway import SimulatedGateway, SimulatedSubDevice
+from tests.simulation.letters import LetterRules
 from tests.simulation.node import Node
 from tests.simulation.rules import AppCall, Rules, Violation
 from tests.simulation.wire import Wire
 from tests.tsl.documents import document, read_module, service
+from tests.webhook.receiver import SECRET
 
 STEPS = 60
 STEP_S_MEAN = 0.6
@@ -47,6 +52,25 @@ GATEWAY_PRODUCT_KEY = "a1Gate00001"
 GATEWAY = DeviceKey(GATEWAY_PRODUCT_KEY, "gate-01")
 PROBES = tuple(DeviceKey(PRODUCT_KEY, f"probe-0{number}") for number in (1, 2))
 """Devices behind the gateway."""
+
+GROUP_IDS = ("group-1", "group-2")
+CONSUMERS = (("consumer-1", "group-1"), ("consumer-2", "group-1"), ("consumer-3", "group-2"))
+WEBHOOK_KINDS = {
+    "wh_1": frozenset({NoticeKind.DEVICE_DATA, NoticeKind.STATUS_CHANGE}),
+    "wh_2": frozenset({NoticeKind.DEVICE_DATA}),
+}
+
+SETTLED_S = 100.0
+"""Until what consumers had not settled is delivered once more."""
+
+RETRIED_S = 900.0
+"""Until webhooks have been tried again, however often they failed meanwhile."""
+
+DEAD_S = 28 * 3600.0
+"""Until what a webhook never took is given up."""
+
+DOWN_ONE_IN = 20
+"""Of so many simulations, one has a webhook that never comes back."""
 
 
 class SteppedClock(ManualClock):
@@ -79,6 +103,13 @@ class Simulation:
         self._devices[GATEWAY] = gateway
         self._devices |= {key: SimulatedSubDevice(key, self, gateway) for key in PROBES}
         self._rules = Rules(self._disk, self.clock, self._devices, lambda: self._node)
+        self._consumers = [
+            SimulatedConsumer(client_id, destination_of(ACCOUNT_ID, group_id), self)
+            for client_id, group_id in CONSUMERS
+        ]
+        self._receivers = SimulatedReceivers(self)
+        if self.chance.randrange(DOWN_ONE_IN) == 0:
+            self._receivers.down.add(self._disk.webhooks["wh_1"].destination)
         self._tasks: set[asyncio.Task[None]] = set()
         self._errors = ErrorWatch()
 
@@ -87,7 +118,20 @@ class Simulation:
         """What happened last, up to `TOLD_MAX` events."""
         return list(self._told)
 
-    # what devices act in
+    # what devices and consumers act in
+
+    @property
+    def watcher(self) -> LetterRules:
+        """See `consumer.Surroundings`."""
+        return self._rules.letters
+
+    def note_acknowledged(self, key: DeviceKey, payload: bytes) -> None:
+        """See `Surroundings`."""
+        self._rules.letters.check_acknowledged(key, payload)
+
+    def note_told(self, key: DeviceKey, kind: NoticeKind, topic: str, payload: bytes) -> None:
+        """See `UplinkWatcher`."""
+        self._rules.letters.note_told(key, kind, topic, payload)
 
     def open_wire(self, device: SimulatedDevice) -> Wire | None:
         """See `Surroundings`."""
@@ -169,6 +213,9 @@ class Simulation:
         for device in self._devices.values():
             if device.wire is None and self.chance.random() < 0.25:
                 self._connect(device)
+        for consumer in self._consumers:
+            self._come_or_go(consumer)
+        self.chance.choice([self._devices[key] for key in (*LAMPS, STRANGER)]).report()
         device = self.chance.choice([self._devices[key] for key in (*LAMPS, *PROBES)])
         weights = {
             self._call_rrpc: 8,
@@ -188,11 +235,20 @@ class Simulation:
                 await self._start_node()
         elif self.chance.random() < 0.04:
             await self._kill_node()
+        if self._node is not None:
+            await self._oversee(self._node)
 
     async def _return(self) -> None:
-        """The server stays, and every device is back for good."""
+        """The server stays, and every device and every consumer is back for good."""
         if self._node is None:
             await self._start_node()
+        assert self._node is not None
+        self._receivers.is_good = True
+        for consumer in self._consumers:
+            consumer.detach()
+            consumer.is_good = True
+            consumer.attach(self._node.dispatcher)
+        await self._enable_webhooks(self._node)
         for device in self._devices.values():
             device.is_good = True
             device.disconnect()
@@ -210,6 +266,14 @@ class Simulation:
         assert self._node is not None
         for device in self._devices.values():
             device.disconnect()
+        await self._turn(SETTLED_S)
+        self._rules.letters.check_left(of_webhooks=False)
+        await self._turn(DEAD_S if self._receivers.down else RETRIED_S)
+        self._rules.letters.check_left(of_webhooks=True)
+        # While they are enabled, the backlog is looked at every half minute.
+        for webhook_id in self._disk.webhooks:
+            await self._wait_for(self._node.store.set_webhook_enabled(webhook_id, False))
+        await self._wait_for(self._node.look_for_changes())
         await self._turn(AWAY_S)
         await self._node.keep_house()
         await self._turn(RETURN_S)
@@ -221,9 +285,10 @@ class Simulation:
 
     async def _start_node(self) -> None:
         self.tell("server starts")
-        node = Node(self._disk, self.clock, self._ids, self.chance, self, SERVICE_TIMEOUT_MS)
-        await node.start()
-        self._node = node
+        self._node = node = Node(
+            self._disk, self.clock, self._ids, self.chance, self, lambda: self._receivers, SERVICE_TIMEOUT_MS
+        )
+        await self._wait_for(node.start())
 
     async def _kill_node(self) -> None:
         self.tell("server is killed")
@@ -234,6 +299,39 @@ class Simulation:
         self._rules.lose_calls()
         for device in self._devices.values():
             device.lose_all()
+        for consumer in self._consumers:
+            consumer.lose()
+
+    async def _wait_for(self, work: Coroutine[None, None, object]) -> None:
+        """Let as much time pass as something takes."""
+        task = asyncio.get_running_loop().create_task(work)
+        await settle()
+        while not task.done():
+            wait_s = self.clock.wait_s()
+            assert wait_s is not None
+            self.clock.advance(wait_s)
+            await settle()
+        task.result()
+
+    # what operators and consumers do
+
+    async def _oversee(self, node: Node) -> None:
+        """See to changes; enable webhooks again that said that they are gone."""
+        if self.chance.random() < 0.1:
+            await self._enable_webhooks(node)
+        await self._wait_for(node.look_for_changes())
+
+    async def _enable_webhooks(self, node: Node) -> None:
+        for webhook in list(self._disk.webhooks.values()):
+            if not webhook.enabled:
+                await self._wait_for(node.store.set_webhook_enabled(webhook.webhook_id, True))
+        await self._wait_for(node.look_for_changes())
+
+    def _come_or_go(self, consumer: SimulatedConsumer) -> None:
+        if self._node is not None and not consumer.is_attached and self.chance.random() < 0.3:
+            consumer.attach(self._node.dispatcher)
+        elif self.chance.random() < 0.05:
+            consumer.detach()
 
     # what devices and the network do
 
@@ -329,6 +427,14 @@ def make_disk() -> Disk:
     module = read_module(document(services=[service("Run"), service("Start", callType="async")]))
     model = write_model(ThingModel(PRODUCT_KEY, (module,)))
     disk.models[PRODUCT_KEY] = ThingModelVersion(PRODUCT_KEY, "1", "", 1, model)
+    data, status = NoticeKind.DEVICE_DATA, NoticeKind.STATUS_CHANGE
+    for product_key, kinds in ((PRODUCT_KEY, {data, status}), (GATEWAY_PRODUCT_KEY, {data})):
+        disk.relations[product_key] = SubscribeRelation(product_key, "AMQP", frozenset(kinds), GROUP_IDS)
+    for webhook_id, webhook_kinds in WEBHOOK_KINDS.items():
+        url = f"webhook/{webhook_id}"
+        disk.webhooks[webhook_id] = Webhook(
+            webhook_id, ACCOUNT_ID, PRODUCT_KEY, url, SECRET, webhook_kinds, enabled=True, created_ms=0
+        )
     return disk
 
 

@@ -1,0 +1,179 @@
+"""The rules of what subscribers are told, as what an onlooker can see broken; their numbers go on from those of a call.
+
+6.  A message that is recorded for a group is delivered to a consumer that accepts it, or still waits, whatever dies.
+7.  Nothing is delivered but what was told of a product to those who subscribed to that.
+8.  What was accepted is forgotten, and is not delivered again once that is on the disk.
+9.  That an asynchronous call ended is told to whoever subscribed, if its record says so.
+10. What is told of a device coming and going is in the order of its times.
+11. A webhook's message is delivered, or still waits, or is dead.
+12. What a device was acknowledged is told to whoever subscribed.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable
+
+from linkstead.invocation import Verdict
+from linkstead.registry import DeviceKey
+from linkstead.subscription import Letter, NoticeKind, destination_of
+from linkstead.subscription.webhooks import DESTINATION_HEAD
+from linkstead.testing.clock import ManualClock
+from tests.simulation.disk import KEEP_S_MAX, NOTE_S_MAX, Disk, KeptLetter
+
+FORGOTTEN_S_MAX = NOTE_S_MAX + 1.0
+"""When what a server learned is on the disk at last."""
+
+ON_ITS_WAY_S_MAX = 2 * KEEP_S_MAX
+"""How long a letter may be on its way from the disk to a consumer."""
+
+RESULT_END = "/thing/downlink/reply/message"
+
+
+class LetterRules:
+    """Watches what is told in one simulation.
+
+    Args:
+        disk, clock: see there.
+        report: takes the number of a rule that is broken, and how.
+    """
+
+    def __init__(self, disk: Disk, clock: ManualClock, report: Callable[[int, str], None]) -> None:
+        self._disk = disk
+        self._clock = clock
+        self._report = report
+        self._told: set[tuple[DeviceKey, NoticeKind, str, bytes]] = set()
+        self._seen_count = 0
+        self._names: dict[tuple[str, int], KeptLetter] = {}
+        self._waiting: dict[int, KeptLetter] = {}
+        self._taken: set[int] = set()
+        self._accepted: deque[tuple[float, int]] = deque()
+        self._results: set[tuple[str, str]] = set()
+        self._ended: dict[str, float] = {}
+        self._contents: set[tuple[str, bytes]] = set()
+        self._last_status: dict[tuple[str, str], str] = {}
+
+    def note_told(self, key: DeviceKey, kind: NoticeKind, topic: str, payload: bytes) -> None:
+        """See `UplinkWatcher`."""
+        self._told.add((key, kind, topic, payload))
+
+    # what reaches consumers
+
+    def note_delivered(self, destination: str, letter: Letter) -> None:
+        """See `LetterWatcher`."""
+        self._check_delivered(destination, letter.message_id, letter.payload)
+
+    def note_posted(self, destination: str, message_id: int, payload: bytes) -> None:
+        """See `LetterWatcher`."""
+        self._check_delivered(destination, message_id, payload)
+
+    def _check_delivered(self, destination: str, message_id: int, payload: bytes) -> None:
+        self._look_at_new()
+        kept = self._names.get((destination, message_id))
+        if kept is None or kept.notice.payload != payload:
+            self._report(7, f"{destination} has {message_id}, which was never recorded for it")
+            return
+        forgotten_s = self._disk.forgotten_s.get(kept.row_id)
+        if forgotten_s is not None and self._clock.monotonic_s() > forgotten_s + ON_ITS_WAY_S_MAX:
+            self._report(8, f"{self._show(kept)} is delivered again, and was accepted")
+
+    def note_taken(self, destination: str, message_id: int) -> None:
+        """See `LetterWatcher`."""
+        self._taken.add(self._names[destination, message_id].row_id)
+
+    def note_accepted(self, destination: str, message_id: int) -> None:
+        """See `LetterWatcher`."""
+        self._accepted.append((self._clock.monotonic_s(), self._names[destination, message_id].row_id))
+
+    # after each step
+
+    def check(self) -> None:
+        """Look at all that is told."""
+        self._look_at_new()
+        for row_id, kept in list(self._waiting.items()):
+            if row_id not in self._disk.letters:
+                del self._waiting[row_id]
+                if row_id not in self._taken:
+                    self._report(self._rule(kept), f"{self._show(kept)} is gone, and nobody took it")
+        now_s = self._clock.monotonic_s()
+        while self._accepted and now_s > self._accepted[0][0] + FORGOTTEN_S_MAX:
+            _, row_id = self._accepted.popleft()
+            if row_id in self._disk.letters:
+                self._report(8, f"{self._show(self._disk.letters[row_id])} was accepted, and waits still")
+        self._check_results(now_s - FORGOTTEN_S_MAX)
+
+    def lose(self) -> None:
+        """The server was killed: what it was about to write is lost with it."""
+        self._accepted.clear()
+        self._look_at_new()
+        self._check_results(float("inf"))
+
+    def _look_at_new(self) -> None:
+        for kept in self._disk.recorded[self._seen_count :]:
+            self._names[kept.destination, kept.notice.message_id] = self._waiting[kept.row_id] = kept
+            self._check_new(kept)
+        self._seen_count = len(self._disk.recorded)
+
+    def _check_new(self, kept: KeptLetter) -> None:
+        notice = kept.notice
+        if (notice.key, notice.kind, notice.topic, notice.payload) not in self._told:
+            self._report(7, f"{self._show(kept)} was never told")
+        if kept.destination not in self._find_subscribers(notice.key.product_key, notice.kind):
+            self._report(7, f"{self._show(kept)} is for somebody who did not subscribe")
+        self._contents.add((kept.destination, notice.payload))
+        if notice.topic.endswith(RESULT_END):
+            self._results.add((kept.destination, json.loads(notice.payload)["requestId"]))
+        elif notice.kind is NoticeKind.STATUS_CHANGE:
+            time, name = json.loads(notice.payload)["time"], (kept.destination, notice.topic)
+            if time <= self._last_status.get(name, ""):
+                self._report(10, f"{self._show(kept)} of {time} comes after {self._last_status[name]}")
+            self._last_status[name] = time
+
+    def _find_groups(self, product_key: str, kind: NoticeKind) -> list[str]:
+        relation = self._disk.relations.get(product_key)
+        if relation is None or kind not in relation.kinds:
+            return []
+        account_id = self._disk.products[product_key].account_id
+        return [destination_of(account_id, group_id) for group_id in relation.group_ids]
+
+    def _find_subscribers(self, product_key: str, kind: NoticeKind) -> list[str]:
+        webhooks = (hook for hook in self._disk.webhooks.values() if hook.product_key == product_key)
+        return self._find_groups(product_key, kind) + [hook.destination for hook in webhooks if kind in hook.kinds]
+
+    def _check_results(self, before_s: float) -> None:
+        """See that what is on the disk as ended before this moment is told."""
+        for call in self._disk.calls.values():
+            key = call.key
+            if key is None or not call.alink_id or not call.is_asynchronous or call.verdict in (None, Verdict.REJECTED):
+                continue
+            if self._ended.setdefault(call.request_id, self._clock.monotonic_s()) > before_s:
+                continue
+            for group in self._find_groups(key.product_key, NoticeKind.DEVICE_DATA):
+                if (group, str(call.alink_id)) not in self._results:
+                    self._report(9, f"{call.action} {call.alink_id} to {key} ended {call.verdict}; {group} is not told")
+
+    def check_acknowledged(self, key: DeviceKey, payload: bytes) -> None:
+        """A device may forget what it published."""
+        for group in self._find_groups(key.product_key, NoticeKind.DEVICE_DATA):
+            self._look_at_new()
+            if (group, payload) not in self._contents:
+                self._report(12, f"{payload!r} of {key} was acknowledged; {group} is not told")
+
+    # at the end
+
+    def check_left(self, *, of_webhooks: bool) -> None:
+        """All that waits for somebody who is there for good has been delivered."""
+        for kept in self._disk.letters.values():
+            if kept.destination.startswith(DESTINATION_HEAD) is of_webhooks and not kept.is_dead:
+                self._report(self._rule(kept), f"{self._show(kept)} was never delivered")
+
+    @staticmethod
+    def _rule(kept: KeptLetter) -> int:
+        return 11 if kept.destination.startswith(DESTINATION_HEAD) else 6
+
+    @staticmethod
+    def _show(kept: KeptLetter) -> str:
+        notice = kept.notice
+        return (
+            f"letter {kept.row_id} ({notice.message_id}) for {kept.destination}: {notice.topic}, "
+            f"{kept.attempts} attempts, due {kept.due_ms}"
+        )
