@@ -32,7 +32,7 @@ from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.registry import AccessKey, Account, Registrar, Registry
 from linkstead.scripts.host import ScriptHost
-from linkstead.sessions import SessionTable, StatusChange
+from linkstead.sessions import SessionTable
 from linkstead.store import SqliteStore, StoreUnusable
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeSink, Subscriptions
 from linkstead.subscription.messages import CREATE
@@ -318,9 +318,11 @@ class Server:
         """Say and write down of those whom a server that died left online that they are not."""
         now_ms = int(self.clock.time_s() * 1000)
         for device in await self.store.list_online_devices():
-            self.news.status_changed(
-                StatusChange(device.origin, False, now_ms, device.status_ms, device.ip_address, None)
+            self.sessions.tell_left_online(
+                device.origin, since_ms=device.status_ms, now_ms=now_ms, ip_address=device.ip_address
             )
+        # First what is told: a server that dies in between tells it twice rather than never.
+        await self.news.settle()
         await self.store.mark_all_offline(now_ms)
 
     async def _prepare_key(self) -> AccessKey | None:

@@ -140,7 +140,7 @@ def test_a_takeover_is_told_as_offline_and_then_online() -> None:
     assert table.sink.changes == [
         PresenceChange(KEY, True, NOW_MS, IP_ADDRESS),
         PresenceChange(KEY, False, NOW_MS + 1000),
-        PresenceChange(KEY, True, NOW_MS + 1000, "192.0.2.11"),
+        PresenceChange(KEY, True, NOW_MS + 1001, "192.0.2.11"),
     ]
 
 
@@ -166,8 +166,8 @@ def test_an_observer_is_told_who_comes_and_why_somebody_goes() -> None:
     # Going and coming are told a millisecond apart: who orders by time must not take one for the other.
     assert watch.changes == [
         StatusChange(first.origin, True, NOW_MS, NOW_MS - 10, IP_ADDRESS, None),
-        StatusChange(first.origin, False, NOW_MS + 9_999, NOW_MS + 4_999, IP_ADDRESS, Ending.SUPERSEDED),
-        StatusChange(second.origin, True, NOW_MS + 10_000, NOW_MS + 10_000, "192.0.2.11", None),
+        StatusChange(first.origin, False, NOW_MS + 10_000, NOW_MS + 5_000, IP_ADDRESS, Ending.SUPERSEDED),
+        StatusChange(second.origin, True, NOW_MS + 10_001, NOW_MS + 10_000, "192.0.2.11", None),
         StatusChange(second.origin, False, NOW_MS + 20_000, NOW_MS + 10_000, "192.0.2.11", Ending.DISABLED),
     ]
 

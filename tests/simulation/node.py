@@ -17,7 +17,7 @@ from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf, ScriptStore
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.registry import DeviceKey, Registry
 from linkstead.scripts.host import ScriptHost
-from linkstead.sessions import Link, SessionTable, StatusChange
+from linkstead.sessions import Link, SessionTable
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeKind, Subscriptions
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink import News, Uplink
@@ -178,9 +178,10 @@ class Node:
         now_ms = milliseconds(self.clock.time_s())
         await self.store.return_all_letters(now_ms)
         for device in await self.store.list_online_devices():
-            self.news.status_changed(
-                StatusChange(device.origin, False, now_ms, device.status_ms, device.ip_address, None)
+            self.sessions.tell_left_online(
+                device.origin, since_ms=device.status_ms, now_ms=now_ms, ip_address=device.ip_address
             )
+        await self.news.settle()
         await self.store.mark_all_offline(now_ms)
         await self.delivery.restore()
         await self.webhooks.reload()

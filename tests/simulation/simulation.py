@@ -66,7 +66,7 @@ SETTLED_S = 100.0
 RETRIED_S = 900.0
 """Until webhooks have been tried again, however often they failed meanwhile."""
 
-DEAD_S = 28 * 3600.0
+DEAD_S = 48 * 3600.0
 """Until what a webhook never took is given up."""
 
 DOWN_ONE_IN = 20
@@ -233,10 +233,17 @@ class Simulation:
         if self._node is None:
             if self.chance.random() < 0.5:
                 await self._start_node()
+                if self.chance.random() < 0.2:
+                    await self._kill_soon()
         elif self.chance.random() < 0.04:
-            await self._kill_node()
+            await self._kill_soon()
         if self._node is not None:
             await self._oversee(self._node)
+
+    async def _kill_soon(self) -> None:
+        """Kill the server in the middle of what it does."""
+        await self._turn(self.chance.choice([0.0, 0.005, 0.02, 0.05, 0.1]))
+        await self._kill_node()
 
     async def _return(self) -> None:
         """The server stays, and every device and every consumer is back for good."""
@@ -248,7 +255,6 @@ class Simulation:
             consumer.detach()
             consumer.is_good = True
             consumer.attach(self._node.dispatcher)
-        await self._enable_webhooks(self._node)
         for device in self._devices.values():
             device.is_good = True
             device.disconnect()
@@ -268,6 +274,8 @@ class Simulation:
             device.disconnect()
         await self._turn(SETTLED_S)
         self._rules.letters.check_left(of_webhooks=False)
+        # The last that were to be disabled are by now.
+        await self._enable_webhooks(self._node)
         await self._turn(DEAD_S if self._receivers.down else RETRIED_S)
         self._rules.letters.check_left(of_webhooks=True)
         # While they are enabled, the backlog is looked at every half minute.

@@ -79,10 +79,16 @@ class DeliveryStore(CallStore, SessionStore, Protocol):
 
 
 class ResultObserver(Protocol):
-    """Told what comes of calls that a reply of the device ends. Every method returns at once."""
+    """Told what comes of calls that a reply of the device ends. Every method but `settle` returns at once."""
 
-    def call_ended(self, call: Call, reply: Reply | None) -> None:
-        """It has its verdict, and was handed to the journal; `reply` is None where the device did not answer it."""
+    def call_ended(self, call: Call, reply: Reply | None) -> bool:
+        """It has its verdict, and was handed to the journal; `reply` is None where the device did not answer it.
+
+        False when it is known that nobody is told.
+        """
+
+    async def settle(self) -> None:
+        """Return when what is told of calls that ended before is on the disk. Raises where the disk does not take it."""
 
     def answer_not_taken(self, origin: Origin, topic: str, reply: Reply) -> None:
         """A reply came that ends no call: too late, of another service, or naming none that is known."""
@@ -256,8 +262,10 @@ class Delivery:
         call.is_asynchronous = True
         call.result_code = code
         call.end(Verdict.OFFLINE, diagnosis)
-        # First, so that a server that dies in between has told of too much rather than too little.
-        self._tell_ended(call, None)
+        observer = self._observer
+        if observer is not None and call.alink_id and observer.call_ended(call, None):
+            # First, so that a server that dies in between has told of too much rather than too little.
+            await observer.settle()
         await self._store.keep_calls([call], [])
 
     async def _post_queued(self, call: Call, session: Session, topic: str, payload: bytes) -> None:

@@ -206,6 +206,9 @@ class SessionTable:
         self._status_observer: StatusObserver | None = None
         self._live = 0
         self._queued_bytes = 0
+        # The last moments told, as long as one of them is not over.
+        self._status_ms: dict[DeviceKey, int] = {}
+        self._latest_status_ms = 0
 
     def observe(self, observer: SessionObserver) -> None:
         """Have an observer told from now on."""
@@ -289,9 +292,7 @@ class SessionTable:
         else:
             # The devices behind it have to log in again.
             self._detach_carried(session, Ending.SUPERSEDED, now_s, now_ms)
-            self._presence.record_presence(PresenceChange(link.key, False, now_ms))
-            # Consumers order by time: going and coming must not fall on the same millisecond.
-            self._tell_status(session, superseded, now_s, now_ms - 1, Ending.SUPERSEDED)
+            self._note_status(session, superseded, now_s, now_ms, Ending.SUPERSEDED)
         session.link = link
         session.ip_address = ip_address
         self._carry(session, carrier)
@@ -299,8 +300,7 @@ class SessionTable:
         session.keep_alive_s = keep_alive_s
         session.broken_s = None
         session.connections += 1
-        self._presence.record_presence(PresenceChange(link.key, True, now_ms, ip_address))
-        self._tell_status(session, link, now_s, now_ms)
+        self._note_status(session, link, now_s, now_ms)
         self.note_change(session)
         return Attachment(session, session_present, superseded)
 
@@ -321,15 +321,32 @@ class SessionTable:
             self._drop(session)
         else:
             self.note_change(session)
-        self._presence.record_presence(PresenceChange(link.key, False, now_ms))
-        self._tell_status(session, link, now_s, now_ms, ending)
+        self._note_status(session, link, now_s, now_ms, ending)
         return True
 
-    def _tell_status(
-        self, session: Session, link: Link, now_s: float, at_ms: int, ending: Ending | None = None
-    ) -> None:
+    def tell_left_online(self, origin: Origin, *, since_ms: int, now_ms: int, ip_address: str) -> None:
+        """Tell of a device that an earlier process left written down as connected since `since_ms` that it is not."""
+        at_ms = self._next_status_ms(origin.key, max(now_ms, since_ms + 1))
         if self._status_observer is not None:
-            active_ms = at_ms - round(max(now_s - link.heard_s, 0.0) * 1000)
+            self._status_observer.status_changed(StatusChange(origin, False, at_ms, since_ms, ip_address, None))
+
+    def _next_status_ms(self, key: DeviceKey, now_ms: int) -> int:
+        """The moment of a device's coming or going. Consumers order by it, so no two of a device are the same."""
+        if now_ms > self._latest_status_ms:
+            self._status_ms.clear()
+        at_ms = max(now_ms, self._status_ms.get(key, 0) + 1)
+        self._status_ms[key] = at_ms
+        self._latest_status_ms = max(self._latest_status_ms, at_ms)
+        return at_ms
+
+    def _note_status(
+        self, session: Session, link: Link, now_s: float, now_ms: int, ending: Ending | None = None
+    ) -> None:
+        at_ms = self._next_status_ms(session.key, now_ms)
+        ip_address = session.ip_address if ending is None else ""
+        self._presence.record_presence(PresenceChange(session.key, ending is None, at_ms, ip_address))
+        if self._status_observer is not None:
+            active_ms = now_ms - round(max(now_s - link.heard_s, 0.0) * 1000)
             self._status_observer.status_changed(
                 StatusChange(link.origin, ending is None, at_ms, active_ms, session.ip_address, ending)
             )

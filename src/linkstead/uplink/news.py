@@ -178,10 +178,10 @@ class News:
 
     # what comes of calls
 
-    def call_ended(self, call: Call, reply: services.Reply | None) -> None:
+    def call_ended(self, call: Call, reply: services.Reply | None) -> bool:
         """See `ResultObserver`."""
         if call.key is None or not self._sink.wants(call.key.product_key, NoticeKind.DEVICE_DATA):
-            return
+            return False
         product_key = call.key.product_key
         tell = partial(self._tell_result, Origin(call.key, call.account_id, call.iot_id), call, reply, self._now_ms())
         # At once where that can be, for it is written in one with the call then.
@@ -192,6 +192,7 @@ class News:
             self._wait_for_rules(product_key, tell)
         else:
             log.error("too many results wait to be told; one was dropped", extra={"device": str(call.key)})
+        return True
 
     def answer_not_taken(self, origin: Origin, topic: str, reply: services.Reply) -> None:
         """See `ResultObserver`. Told all the same, with the id as it was sent. Source: `device-protocol.md` 5.5."""
