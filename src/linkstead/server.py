@@ -269,10 +269,11 @@ class Server:
         try:
             self.access_key = await self._prepare_key()
             await self.store.return_all_letters(int(self.clock.time_s() * 1000))
-            await self._mark_all_offline()
             self._registry_version = await self.store.registry_version()
-            await self.delivery.restore()
+            # Before anything is told: who is told is remembered.
             await self.webhooks.reload()
+            await self._mark_all_offline()
+            await self.delivery.restore()
             self.endpoints = Endpoints(
                 http=await self._listen(settings.http, self.http.make_protocol, None),
                 mqtt=await self._listen_sniffing(settings.mqtt, tls),

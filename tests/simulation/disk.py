@@ -71,6 +71,7 @@ class Disk:
     last_row_id: int = 0
     relations: dict[str, SubscribeRelation] = field(default_factory=dict)
     webhooks: dict[str, Webhook] = field(default_factory=dict)
+    webhooks_changed_s: dict[str, float] = field(default_factory=dict)
     registry_version: int = 0
     letters: dict[int, KeptLetter] = field(default_factory=dict)
     recorded: list[KeptLetter] = field(default_factory=list)
@@ -349,6 +350,7 @@ class MemoryStore:
     async def set_webhook_enabled(self, webhook_id: str, enabled: bool) -> bool:
         await self._wait()
         self._disk.webhooks[webhook_id] = replace(self._disk.webhooks[webhook_id], enabled=enabled)
+        self._disk.webhooks_changed_s[webhook_id] = self._clock.monotonic_s()
         self._disk.registry_version += 1
         return True
 

@@ -26,6 +26,9 @@ FORGOTTEN_S_MAX = NOTE_S_MAX + 1.0
 ON_ITS_WAY_S_MAX = 2 * KEEP_S_MAX
 """How long a letter may be on its way from the disk to a consumer."""
 
+CHANGED_S_MAX = 10.0
+"""When every server knows of a webhook that was enabled or disabled."""
+
 RESULT_END = "/thing/downlink/reply/message"
 
 
@@ -139,24 +142,37 @@ class LetterRules:
         webhooks = (hook for hook in self._disk.webhooks.values() if hook.product_key == product_key)
         return self._find_groups(product_key, kind) + [hook.destination for hook in webhooks if kind in hook.kinds]
 
+    def _find_entitled(self, product_key: str, kind: NoticeKind, told_s: float) -> list[str]:
+        """Who is to be told for certain, at a moment: who has long been subscribed."""
+        changed_s = self._disk.webhooks_changed_s
+        return self._find_groups(product_key, kind) + [
+            hook.destination
+            for hook in self._disk.webhooks.values()
+            if hook.enabled
+            and hook.product_key == product_key
+            and kind in hook.kinds
+            and changed_s.get(hook.webhook_id, 0.0) < told_s - CHANGED_S_MAX
+        ]
+
     def _check_results(self, before_s: float) -> None:
         """See that what is on the disk as ended before this moment is told."""
         for call in self._disk.calls.values():
             key = call.key
             if key is None or not call.alink_id or not call.is_asynchronous or call.verdict in (None, Verdict.REJECTED):
                 continue
-            if self._ended.setdefault(call.request_id, self._clock.monotonic_s()) > before_s:
+            ended_s = self._ended.setdefault(call.request_id, self._clock.monotonic_s())
+            if ended_s > before_s:
                 continue
-            for group in self._find_groups(key.product_key, NoticeKind.DEVICE_DATA):
-                if (group, str(call.alink_id)) not in self._results:
-                    self._report(9, f"{call.action} {call.alink_id} to {key} ended {call.verdict}; {group} is not told")
+            for name in self._find_entitled(key.product_key, NoticeKind.DEVICE_DATA, ended_s):
+                if (name, str(call.alink_id)) not in self._results:
+                    self._report(9, f"{call.action} {call.alink_id} to {key} ended {call.verdict}; {name} is not told")
 
     def check_acknowledged(self, key: DeviceKey, payload: bytes) -> None:
         """A device may forget what it published."""
-        for group in self._find_groups(key.product_key, NoticeKind.DEVICE_DATA):
-            self._look_at_new()
-            if (group, payload) not in self._contents:
-                self._report(12, f"{payload!r} of {key} was acknowledged; {group} is not told")
+        self._look_at_new()
+        for name in self._find_entitled(key.product_key, NoticeKind.DEVICE_DATA, self._clock.monotonic_s()):
+            if (name, payload) not in self._contents:
+                self._report(12, f"{payload!r} of {key} was acknowledged; {name} is not told")
 
     # at the end
 

@@ -177,6 +177,7 @@ class Node:
         """Take up what an earlier process left."""
         now_ms = milliseconds(self.clock.time_s())
         await self.store.return_all_letters(now_ms)
+        await self.webhooks.reload()
         for device in await self.store.list_online_devices():
             self.sessions.tell_left_online(
                 device.origin, since_ms=device.status_ms, now_ms=now_ms, ip_address=device.ip_address
@@ -184,7 +185,6 @@ class Node:
         await self.news.settle()
         await self.store.mark_all_offline(now_ms)
         await self.delivery.restore()
-        await self.webhooks.reload()
 
     async def look_for_changes(self) -> None:
         """What a server does every second."""
