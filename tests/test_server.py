@@ -27,6 +27,7 @@ from linkstead.server import (
 from linkstead.store import SqliteStore
 from linkstead.testing.clock import ManualClock
 from tests.rig import (
+    ACCOUNT_ID,
     CREATED_MS,
     KEY,
     LAMP,
@@ -40,6 +41,7 @@ from tests.rig import (
     device_secret,
     rig_settings,
 )
+from tests.webhook.receiver import a_webhook
 from tests.wire import HttpClient, encode_request, until
 
 pytestmark = pytest.mark.asyncio
@@ -210,6 +212,8 @@ async def test_a_data_directory_is_made(tmp_path: Path) -> None:
 async def test_devices_that_a_crash_left_online_are_offline(start_rig: RigStarter, filled_database: Path) -> None:
     rig = await start_rig()
     await rig.connected()
+    webhook = a_webhook("http://127.0.0.1:1/", account_id=ACCOUNT_ID, product_key=PRODUCT_KEY)
+    await rig.server.store.add_webhook(webhook)
     assert await rig.server.store.flush()
     # a second server on the same file, as after kill -9
     after = Server(
@@ -221,6 +225,8 @@ async def test_devices_that_a_crash_left_online_are_offline(start_rig: RigStarte
     device = await after.store.find_device(LAMP)
     assert device is not None
     assert (device.is_online, device.status_ms, device.online_ms) == (False, 1_700_000_100_000, 1_700_000_000_000)
+    # Who subscribed is told so.
+    assert await after.store.count_letters(webhook.destination) == 1
     await after.stop()
 
 

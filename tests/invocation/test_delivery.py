@@ -769,3 +769,14 @@ async def test_a_result_is_told_with_its_call_already_handed_to_the_store(world:
     answer(world)
     # Both now: what takes the message writes it in one with the call.
     assert (told(world), world.store.history_waiting) == ([("1", 200)], 1)
+
+
+async def test_a_call_that_goes_nowhere_is_told_before_it_is_kept(world: World) -> None:
+    world.sink.disk.clear()
+    posting = asyncio.create_task(post(world))
+    await asyncio.sleep(0)
+    await world.news.drain()
+    assert told(world) == [("1", 9201)]
+    assert await world.store.find_kept_call(a_call(world).request_id) is None
+    world.sink.disk.set()
+    assert ending(await stored(world, await posting)) == (Verdict.OFFLINE, Diagnosis.NOT_CONNECTED, OFFLINE)

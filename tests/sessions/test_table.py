@@ -172,6 +172,25 @@ def test_an_observer_is_told_who_comes_and_why_somebody_goes() -> None:
     ]
 
 
+def test_no_two_moments_told_of_a_device_are_the_same() -> None:
+    table, watch = Table(), StatusWatch()
+    table.observe_status(watch)
+    table.tell_left_online(FakeLink().origin, since_ms=NOW_MS + 5, now_ms=NOW_MS, ip_address=IP_ADDRESS)
+    table.connect(FakeLink(OTHER_KEY))
+    for _ in range(2):
+        link = FakeLink()
+        table.connect(link)
+        table.lose(link, Ending.DISCONNECTED, NOW_S)
+    table.connect(FakeLink(), NOW_S + 1)
+    moments = [change.at_ms - NOW_MS for change in watch.changes if change.origin.key == KEY]
+    assert moments == [6, 7, 8, 9, 10, 1_000]
+    assert [change.is_online for change in watch.changes if change.origin.key == KEY] == [
+        False,
+        *[True, False] * 2,
+        True,
+    ]
+
+
 def test_only_endings_that_the_vendor_numbers_have_a_number() -> None:
     numbers = {ending: ending.reason_code for ending in Ending if ending.reason_code is not None}
     assert numbers == {Ending.SUPERSEDED: 427, Ending.DELETED: 521, Ending.DISABLED: 522}

@@ -1,20 +1,27 @@
-"""The five rules of a call hold whatever apps, devices, the network and the server's death do; see CONTRIBUTING.md."""
+"""The rules of calls and of letters hold whatever apps, devices, consumers, the network and the server's death do.
+
+See CONTRIBUTING.md.
+"""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from linkstead.invocation import Delivery, LocalRouter
+from linkstead.alink.services import Reply
+from linkstead.invocation import Call, Delivery, LocalRouter
 from linkstead.registry import DeviceKey, Origin
-from linkstead.sessions import QueuedMessage
-from linkstead.uplink import uplink
+from linkstead.sessions import QueuedMessage, SessionTable
+from linkstead.subscription import Attachment, GroupDestinations, Letter, NoticeKind
+from linkstead.uplink import News, uplink
+from linkstead.uplink.uplink import Uplink
+from linkstead.webhook.sender import Answer
 from tests.simulation.disk import MemoryStore
 from tests.simulation.rules import Violation
 from tests.simulation.simulation import simulate
 
 SEED_NAME = "LINKSTEAD_SIMULATION_SEED"
-SEEDS = 120
+SEEDS = 100
 LONG_SEEDS = 3_000
 BATCH = 20
 """Seeds of one test."""
@@ -39,14 +46,14 @@ def test_a_seed_tells_the_same_story_twice() -> None:
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
-def test_the_five_rules_hold(first: int) -> None:
+def test_the_rules_hold(first: int) -> None:
     for seed in range(first, first + BATCH):
         check(seed)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("first", range(SEEDS, SEEDS + LONG_SEEDS, BATCH))
-def test_the_five_rules_hold_for_many_seeds(first: int) -> None:
+def test_the_rules_hold_for_many_seeds(first: int) -> None:
     for seed in range(first, first + BATCH):
         check(seed)
 
@@ -115,24 +122,81 @@ def leave_calls_behind(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Delivery, "_end_stranded", do_nothing)
 
 
+def forget_what_is_released(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        Attachment, "release", lambda attachment, letter: attachment._desk.backlog.acknowledge_letter(letter.row_id)
+    )
+
+
+def tell_groups_of_everything(patch: pytest.MonkeyPatch) -> None:
+    destinations = GroupDestinations.destinations
+
+    async def find_all(groups: GroupDestinations, product_key: str) -> dict[NoticeKind, Sequence[str]]:
+        found = await destinations(groups, product_key)
+        return dict.fromkeys(NoticeKind, next(iter(found.values()), []))
+
+    patch.setattr(GroupDestinations, "destinations", find_all)
+
+
+def keep_what_is_accepted(patch: pytest.MonkeyPatch) -> None:
+    def settle(attachment: Attachment, letter: Letter) -> None:
+        attachment._settle(letter)
+
+    patch.setattr(Attachment, "accept", settle)
+
+
+def tell_no_results(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Delivery, "_tell_ended", lambda *ended: None)
+
+
+def keep_calls_before_their_notices(patch: pytest.MonkeyPatch) -> None:
+    call_ended = News.call_ended
+
+    def tell_and_deny(news: News, call: Call, reply: Reply | None) -> bool:
+        call_ended(news, call, reply)
+        return False
+
+    patch.setattr(News, "call_ended", tell_and_deny)
+
+
+def tell_what_the_clock_says(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SessionTable, "_next_status_ms", lambda table, key, now_ms: now_ms)
+
+
+def take_any_answer_of_a_receiver(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Answer, "is_accepted", property(lambda answer: answer.status > 0))
+
+
+def acknowledge_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Uplink, "must_settle", lambda uplink, key: False)
+
+
 @pytest.mark.parametrize(
-    ("rule", "plant"),
+    ("rules", "plant"),
     [
-        (1, set_no_timer),
-        (1, leave_calls_behind),
-        (2, take_any_sender),
-        (2, take_nothing_for_sub_devices),
-        (3, mark_nothing_written),
-        (2, take_no_unreadable_answer),
-        (4, drop_late_answers),
-        (4, look_up_no_ended_call),
-        (5, forget_messages_when_sent),
+        ({1}, set_no_timer),
+        ({1}, leave_calls_behind),
+        ({2}, take_any_sender),
+        ({2, 4}, take_nothing_for_sub_devices),
+        ({3}, mark_nothing_written),
+        ({2}, take_no_unreadable_answer),
+        ({4}, drop_late_answers),
+        ({4}, look_up_no_ended_call),
+        ({5}, forget_messages_when_sent),
+        ({6}, forget_what_is_released),
+        ({7}, tell_groups_of_everything),
+        ({8}, keep_what_is_accepted),
+        ({9}, tell_no_results),
+        ({9}, keep_calls_before_their_notices),
+        ({10}, tell_what_the_clock_says),
+        ({11}, take_any_answer_of_a_receiver),
+        ({12}, acknowledge_at_once),
     ],
 )
 def test_a_planted_fault_is_found(
-    monkeypatch: pytest.MonkeyPatch, rule: int, plant: Callable[[pytest.MonkeyPatch], None]
+    monkeypatch: pytest.MonkeyPatch, rules: set[int], plant: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
     plant(monkeypatch)
     with pytest.raises(Violation) as caught:
         simulate_all(range(SEEDS))
-    assert caught.value.rule == rule
+    assert caught.value.rule in rules

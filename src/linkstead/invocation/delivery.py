@@ -88,7 +88,7 @@ class ResultObserver(Protocol):
         """
 
     async def settle(self) -> None:
-        """Return when what is told of calls that ended before is on the disk. Raises where the disk does not take it."""
+        """Return when what is told of calls that ended is on the disk. Raises where the disk does not take it."""
 
     def answer_not_taken(self, origin: Origin, topic: str, reply: Reply) -> None:
         """A reply came that ends no call: too late, of another service, or naming none that is known."""
