@@ -41,6 +41,8 @@ RAM_KEY = AccessKey("ram-key", "ram-secret", ACCOUNT_ID, "operator", True, CREAT
 DISABLED_KEY = AccessKey("off-key", "off-secret", ACCOUNT_ID, "", False, CREATED_MS)
 OTHER_KEY = AccessKey("other-key", "other-secret", OTHER_ACCOUNT_ID, "", True, CREATED_MS)
 
+EVERYTHING = '{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
+
 PRODUCT_KEY, INSTANCE_PRODUCT_KEY, OTHER_PRODUCT_KEY = "a1Lamp00001", "a1Inst00001", "a1Other0001"
 LAMP, SECOND_LAMP, DISABLED_LAMP = (DeviceKey(PRODUCT_KEY, name) for name in ("lamp-01", "lamp-02", "lamp-off"))
 INSTANCE_LAMP = DeviceKey(INSTANCE_PRODUCT_KEY, "lamp-01")
@@ -105,6 +107,7 @@ async def fill(path: Path) -> None:
         await store.add_account(Account(account_id, f"account {account_id}", CREATED_MS))
     for key in (KEY, RAM_KEY, DISABLED_KEY, OTHER_KEY):
         await store.add_access_key(key)
+    await store.save_policy(ACCOUNT_ID, RAM_KEY.user_name, EVERYTHING)
     await store.add_instance(Instance(INSTANCE_ID, ACCOUNT_ID, CREATED_MS))
     await store.add_product(a_product(PRODUCT_KEY))
     await store.add_product(a_product(INSTANCE_PRODUCT_KEY, instance_id=INSTANCE_ID))

@@ -19,6 +19,7 @@ from linkstead.action import Behaviour
 from linkstead.actions import ACTIONS
 from linkstead.amqp.gateway import ConsumerGateway
 from linkstead.api import quotas
+from linkstead.api.audit import Audit
 from linkstead.api.nonces import NonceWindow
 from linkstead.api.openapi import OpenApi
 from linkstead.clock import Clock, Timer
@@ -208,6 +209,7 @@ class Server:
         self.consumers = ConsumerGateway(
             registry=self.registry, groups=self.store, dispatcher=self.dispatcher, clock=self.clock
         )
+        self.audit = Audit(self.store, self.clock)
         self.openapi = OpenApi(
             actions=ACTIONS,
             registry=self.registry,
@@ -224,6 +226,7 @@ class Server:
             history=self.store,
             clock=self.clock,
             ids=self.ids,
+            audit=self.audit,
             nonces=NonceWindow(),
             quotas=quotas.Quotas(quotas.LIMITS, settings.quotas, settings.quotas_enabled),
             behaviour=Behaviour(

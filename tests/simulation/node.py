@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from linkstead.action import Behaviour
 from linkstead.actions import ACTIONS
 from linkstead.api import quotas
+from linkstead.api.audit import Audit
 from linkstead.api.nonces import NonceWindow
 from linkstead.api.openapi import OpenApi
 from linkstead.clock import Clock, Timer, milliseconds
@@ -16,6 +17,7 @@ from linkstead.invocation import Call, CallHistory, CallJournal, Delivery, Local
 from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf, ScriptStore
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.registry import DeviceKey, Registry
+from linkstead.registry.audit import AuditLog
 from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import Link, SessionTable
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeKind, Subscriptions
@@ -166,6 +168,7 @@ class Node:
             history=cast("CallHistory", store),
             clock=self.clock,
             ids=ids,
+            audit=Audit(cast("AuditLog", store), self.clock),
             nonces=NonceWindow(),
             quotas=quotas.Quotas(quotas.LIMITS, {}, False),
             behaviour=Behaviour(service_timeout_ms=service_timeout_ms),

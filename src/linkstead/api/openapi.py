@@ -1,7 +1,7 @@
 """The OpenAPI as one function: a request of HTTP in, a reply out.
 
-Order of checks: common parameters, access key, signature method, time, signature, nonce, version, action, throttling,
-parameters, the action itself. Source: `cloud-api.md` 2.6.
+Order of checks: common parameters, access key, signature method, time, signature, nonce, version, action,
+authorisation, throttling, parameters, the action itself. Source: `cloud-api.md` 2.6.
 """
 
 import hmac
@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from linkstead.action import ActionContext, Answer, AnyAction, Behaviour
 from linkstead.api import parameters as api_parameters
 from linkstead.api import render, signatures
+from linkstead.api.audit import Audit, is_managing
+from linkstead.api.authorization import authorize
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.api.nonces import NonceWindow
 from linkstead.api.quotas import Quotas
+from linkstead.api.tokens import check_token
 from linkstead.clock import Clock
 from linkstead.errors import ApiError, codes, invalid_parameter, missing_parameter
 from linkstead.ids import Ids
@@ -85,6 +88,7 @@ class OpenApi:
         actions: every action served, by name.
         registry, models, scripts, telemetry, service_calls, subscriptions, sessions, router, delivery, news, journal,
             history, clock, ids: what actions reach.
+        audit: keeps what is changed and what is refused.
         nonces: replay protection.
         quotas: requests per second.
         behaviour: the switches that change answers.
@@ -110,6 +114,7 @@ class OpenApi:
         history: CallHistory,
         clock: Clock,
         ids: Ids,
+        audit: Audit,
         nonces: NonceWindow,
         quotas: Quotas,
         behaviour: Behaviour,
@@ -117,6 +122,8 @@ class OpenApi:
         strict: bool,
     ) -> None:
         self._actions = actions
+        self._managing = {name for name in actions if is_managing(name)}
+        self._audit = audit
         self._registry = registry
         self._models = models
         self._scripts = scripts
@@ -145,13 +152,31 @@ class OpenApi:
         request_id = self._ids.request_id()
         exchange = _Exchange(request, request_id)
         try:
-            return exchange.reply(await self._serve(exchange))
+            answer = await self._serve(exchange)
+            if exchange.action_name in self._managing:
+                self._record(exchange, answer.code or "", getattr(answer, "product_key", None))
+            return exchange.reply(answer)
         except ApiError as error:
+            self._record(exchange, error.code)
             return self._refuse(exchange, error)
         except Exception:
             # The edge of the core: a bug or a broken disk must not reach the caller as a traceback.
             log.exception("request failed", extra={"request_id": request_id, "action": exchange.action_name})
+            self._record(exchange, codes.SYSTEM_EXCEPTION.code)
             return self._fail(exchange)
+
+    def _record(self, exchange: "_Exchange", code: str, product_key: object = None) -> None:
+        self._audit.record(
+            action=exchange.action_name or exchange.request.path,
+            code=code,
+            request_id=exchange.request_id,
+            address=exchange.request.peer,
+            caller=exchange.caller,
+            claimed=exchange.claimed.key,
+            claimed_id=exchange.claimed.access_key_id,
+            parameters=exchange.parameters,
+            product_key=product_key if isinstance(product_key, str) else "",
+        )
 
     def finish(self, call: Call, *, delivered: bool) -> None:
         """Close a call's record: its answer was written to the caller, or the caller had gone."""
@@ -167,13 +192,36 @@ class OpenApi:
         Raises:
             ApiError: as for an action.
         """
-        signed = await self._check_v3(request, request.header("authorization") or "")
+        claimed = _Claimed()
+        try:
+            signed = await self._check_v3(request, request.header("authorization") or "", claimed)
+        except ApiError as error:
+            self._record_inspection(request, error.code, None, claimed)
+            raise
         return signed.caller
+
+    def record_refusal(self, request: HttpRequest, code: str, caller: AccessKey | None, access_key_id: str) -> None:
+        """Keep in the audit log that a request for a path other than `/` was refused."""
+        self._record_inspection(request, code, caller, _Claimed(access_key_id))
+
+    def _record_inspection(
+        self, request: HttpRequest, code: str, caller: AccessKey | None, claimed: "_Claimed"
+    ) -> None:
+        self._audit.record(
+            action=request.path,
+            code=code,
+            request_id=self._ids.request_id(),
+            address=request.peer,
+            caller=caller,
+            claimed=claimed.key,
+            claimed_id=claimed.access_key_id,
+        )
 
     async def check_secret(self, access_key_id: str, secret: str) -> AccessKey | None:
         """The key when the secret is the right one and the key enabled; compared in constant time."""
         key = await self._registry.find_access_key(access_key_id)
-        if key is None or not key.enabled:
+        # A temporary key is nothing without its token, for which Basic has no place.
+        if key is None or not key.enabled or key.is_temporary:
             return None
         return key if hmac.compare_digest(key.secret.encode(), secret.encode()) else None
 
@@ -188,9 +236,10 @@ class OpenApi:
         if request.path not in ("/", ""):
             raise ApiError(codes.INVALID_ACTION_NOT_FOUND)
         if exchange.is_v3:
-            signed = await self._check_v3(request, request.header("authorization") or "")
+            signed = await self._check_v3(request, request.header("authorization") or "", exchange.claimed)
         else:
-            signed = await self._check_v1(request, exchange.parameters)
+            signed = await self._check_v1(request, exchange.parameters, exchange.claimed)
+        exchange.caller = signed.caller
         if signed.version != VERSION:
             raise ApiError(codes.INVALID_VERSION)
         action = self._actions.get(signed.action)
@@ -199,6 +248,7 @@ class OpenApi:
         exchange.action = action
         if action.is_call:
             exchange.call = self._open_call(exchange, signed)
+        await authorize(self._registry, signed.caller, action.name, exchange.parameters)
         if not self._quotas.take(signed.caller.account_id, action.name, self._clock.time_s()):
             raise ApiError(codes.THROTTLING_USER)
         return await self._run(exchange, action, signed.caller)
@@ -262,11 +312,11 @@ class OpenApi:
         self._journal.open(call)
         return call
 
-    async def _check_v1(self, request: HttpRequest, parameters: Mapping[str, str]) -> _Signed:
+    async def _check_v1(self, request: HttpRequest, parameters: Mapping[str, str], claimed: "_Claimed") -> _Signed:
         for name in COMMON_PARAMETERS_V1:
             if name not in parameters:
                 raise missing_parameter(name)
-        key = await self._find_key(parameters["AccessKeyId"])
+        key = await self._find_key(parameters["AccessKeyId"], claimed)
         if parameters["SignatureMethod"].upper() != signatures.V1_METHOD:
             raise ApiError(codes.INVALID_SIGNATURE_METHOD)
         if parameters["SignatureVersion"] != signatures.V1_VERSION:
@@ -277,10 +327,11 @@ class OpenApi:
         wanted = signatures.check_v1(request.method, request.query, form, parameters, signing_key)
         if wanted is not None:
             raise ApiError(codes.SIGNATURE_DOES_NOT_MATCH, fills={"StringToSign": wanted})
+        self._check_token(key, parameters.get("SecurityToken"))
         self._use_nonce(key, parameters["SignatureNonce"])
         return _Signed(parameters["Action"], parameters["Version"], key)
 
-    async def _check_v3(self, request: HttpRequest, value: str) -> _Signed:
+    async def _check_v3(self, request: HttpRequest, value: str, claimed: "_Claimed") -> _Signed:
         if not value.startswith(signatures.V3_ALGORITHM + " "):
             raise ApiError(codes.INVALID_SIGNATURE_METHOD)
         try:
@@ -293,7 +344,7 @@ class OpenApi:
             if text is None:
                 raise missing_parameter(name)
             fields[name] = text
-        key = await self._find_key(authorization.access_key_id)
+        key = await self._find_key(authorization.access_key_id, claimed)
         self._check_time(fields["Timestamp"])
         wanted = signatures.check_v3(
             request.method,
@@ -306,16 +357,24 @@ class OpenApi:
         )
         if wanted is not None:
             raise ApiError(codes.SIGNATURE_DOES_NOT_MATCH, fills={"StringToSign": wanted})
+        self._check_token(key, request.header("x-acs-security-token"))
         self._use_nonce(key, fields["SignatureNonce"])
         return _Signed(fields["Action"], fields["Version"], key)
 
-    async def _find_key(self, access_key_id: str) -> AccessKey:
+    async def _find_key(self, access_key_id: str, claimed: "_Claimed") -> AccessKey:
+        claimed.access_key_id = access_key_id
         key = await self._registry.find_access_key(access_key_id)
         if key is None:
             raise ApiError(codes.INVALID_ACCESS_KEY_ID_NOT_FOUND)
+        claimed.key = key
         if not key.enabled:
             raise ApiError(codes.INVALID_ACCESS_KEY_ID_INACTIVE)
         return key
+
+    def _check_token(self, key: AccessKey, token: str | None) -> None:
+        """Raises ApiError unless a temporary key comes with its own token, in time; of a lasting key none is asked."""
+        if key.is_temporary:
+            check_token(key, token, self._clock.time_s())
 
     def _check_time(self, timestamp: str) -> None:
         moment_s = signatures.parse_timestamp(timestamp)
@@ -350,10 +409,30 @@ class OpenApi:
         return self._refuse(exchange, error)
 
 
+@dataclass(slots=True)
+class _Claimed:
+    """The key that a request names, before it is known whether its signature is right."""
+
+    access_key_id: str = ""
+    key: AccessKey | None = None
+
+
 class _Exchange:
     """One request on its way to its answer: what is known of it so far decides how an error is told."""
 
-    __slots__ = ("action", "action_name", "as_xml", "call", "context", "is_v3", "parameters", "request", "request_id")
+    __slots__ = (
+        "action",
+        "action_name",
+        "as_xml",
+        "call",
+        "caller",
+        "claimed",
+        "context",
+        "is_v3",
+        "parameters",
+        "request",
+        "request_id",
+    )
 
     def __init__(self, request: HttpRequest, request_id: str) -> None:
         self.request = request
@@ -365,6 +444,8 @@ class _Exchange:
         self.action_name = ""
         self.action: AnyAction | None = None
         self.call: Call | None = None
+        self.claimed = _Claimed()
+        self.caller: AccessKey | None = None
         self.context: ActionContext | None = None
 
     def read_parameters(self) -> None:

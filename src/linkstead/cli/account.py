@@ -1,14 +1,27 @@
 """`account`: accounts, their keys and instances, straight in the database."""
 
 import asyncio
+import re
+from dataclasses import asdict
 
 import click
 
+from linkstead.api.signatures import format_timestamp, parse_timestamp
+from linkstead.api.tokens import TOKEN_SECONDS_DEFAULT, TOKEN_SECONDS_MAX, TOKEN_SECONDS_MIN, make_temporary_key
 from linkstead.cli.installation import open_installation
 from linkstead.cli.options import ACCESS_KEY_ID, ACCESS_KEY_SECRET, Command, add_options, with_storage
+from linkstead.cli.policy import ACCOUNT_OPTION, find_one_account, policy
 from linkstead.cli.tables import JSON_OPTION, print_record, print_records
 from linkstead.config import Settings
 from linkstead.registry import AccessKey
+from linkstead.registry.audit import AuditEntry
+from linkstead.store.audit import AUDIT_LISTED_MAX
+
+AUDIT_LISTED_DEFAULT = 100
+AUDIT_COLUMNS = ["time", "account_id", "access_key_id", "user_name", "address", "action", "about", "code"]
+
+_UNIT_S = {"m": 60, "h": 3_600, "d": 86_400}
+_AGE = re.compile(r"([0-9]{1,6})([mhd])")
 
 
 def _with_key_options(command: Command) -> Command:
@@ -57,7 +70,11 @@ def list_accounts(settings: Settings, as_json: bool) -> None:
                 {
                     "account_id": account.account_id,
                     "name": account.name,
-                    "access_keys": [_name_key(key) for key in await store.list_access_keys(account.account_id)],
+                    "access_keys": [
+                        _name_key(key)
+                        for key in await store.list_access_keys(account.account_id)
+                        if not key.expires_ms or key.expires_ms > installation.now_ms
+                    ],
                     "instances": [found.instance_id for found in await store.list_instances(account.account_id)],
                 }
                 for account in await store.list_accounts()
@@ -80,7 +97,10 @@ def add_key(
     access_key_secret: str | None,
     as_json: bool,
 ) -> None:
-    """Make another key of ACCOUNT (name or id). The secret is shown this once."""
+    """Make another key of ACCOUNT (name or id). The secret is shown this once.
+
+    A RAM user needs a policy as well: without one the user may do nothing.
+    """
 
     async def run() -> AccessKey:
         async with open_installation(settings) as installation:
@@ -95,15 +115,133 @@ def add_key(
 @click.argument("access_key_id", metavar="ID")
 @with_storage
 def disable_key(settings: Settings, access_key_id: str) -> None:
-    """Disable a key: requests signed with it are refused from then on."""
+    """Disable a key: requests signed with it are refused from then on, and consumers logged in with it sent away."""
+    _set_key_enabled(settings, access_key_id, enabled=False)
+    click.echo(f"{access_key_id} is disabled")
 
+
+@account.command("enable-key")
+@click.argument("access_key_id", metavar="ID")
+@with_storage
+def enable_key(settings: Settings, access_key_id: str) -> None:
+    """Take a disabled key into use again."""
+    _set_key_enabled(settings, access_key_id, enabled=True)
+    click.echo(f"{access_key_id} is enabled")
+
+
+def _set_key_enabled(settings: Settings, access_key_id: str, *, enabled: bool) -> None:
     async def run() -> bool:
         async with open_installation(settings) as installation:
-            return await installation.registry.set_access_key_enabled(access_key_id, enabled=False)
+            return await installation.registry.set_access_key_enabled(access_key_id, enabled=enabled)
 
     if not asyncio.run(run()):
         raise click.ClickException(f"there is no access key {access_key_id}")
-    click.echo(f"{access_key_id} is disabled")
+
+
+@account.command("delete-key")
+@click.argument("access_key_id", metavar="ID")
+@with_storage
+def delete_key(settings: Settings, access_key_id: str) -> None:
+    """Delete a key that is disabled."""
+
+    async def run() -> None:
+        async with open_installation(settings) as installation:
+            if await installation.registry.delete_access_key(access_key_id):
+                return
+            if await installation.store.find_access_key(access_key_id) is None:
+                raise click.ClickException(f"there is no access key {access_key_id}")
+            raise click.ClickException(
+                f"{access_key_id} is in use: disable it first with `linkstead account disable-key {access_key_id}`"
+            )
+
+    asyncio.run(run())
+    click.echo(f"{access_key_id} is deleted")
+
+
+@account.command("issue-token")
+@click.argument("user_name", metavar="USER")
+@click.option(
+    "--seconds",
+    type=click.IntRange(TOKEN_SECONDS_MIN, TOKEN_SECONDS_MAX),
+    metavar="N",
+    default=TOKEN_SECONDS_DEFAULT,
+    show_default=True,
+    help=f"How long they are good: {TOKEN_SECONDS_MIN} to {TOKEN_SECONDS_MAX}.",
+)
+@ACCOUNT_OPTION
+@JSON_OPTION
+@with_storage
+def issue_token(settings: Settings, user_name: str, seconds: int, name_or_id: str | None, as_json: bool) -> None:
+    """Issue temporary credentials (STS) with the rights of the RAM user USER: id, secret and security token."""
+
+    async def run() -> AccessKey:
+        async with open_installation(settings) as installation:
+            account = await find_one_account(installation, name_or_id)
+            store, account_id = installation.store, account.account_id
+            if await store.find_policy(account_id, user_name) is None:
+                raise click.ClickException(
+                    f"the user {user_name} has no policy, and may do nothing; see `linkstead account policy set`"
+                )
+            key = make_temporary_key(account_id, user_name, seconds, installation.clock, installation.ids)
+            await store.add_access_key(key)
+            return key
+
+    key = asyncio.run(run())
+    fields = {"account_id": key.account_id, **describe_key(key)}
+    expires = format_timestamp(key.expires_ms / 1000)
+    print_record({**fields, "security_token": key.security_token, "expires": expires}, as_json)
+
+
+@account.command()
+@ACCOUNT_OPTION
+@click.option("--since", metavar="WHEN", help="30m, 24h or 7d ago, or 2026-01-31T12:00:00Z; as far back as it goes.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, AUDIT_LISTED_MAX),
+    metavar="N",
+    default=AUDIT_LISTED_DEFAULT,
+    show_default=True,
+    help="At most as many, the latest.",
+)
+@JSON_OPTION
+@with_storage
+def audit(settings: Settings, name_or_id: str | None, since: str | None, limit: int, as_json: bool) -> None:
+    """Print the audit log, the latest first: every request that changed something, and every one refused.
+
+    Without --account of all accounts, and of those who did not prove who they are.
+    """
+
+    async def run() -> list[AuditEntry]:
+        async with open_installation(settings) as installation:
+            account_id = (await installation.find_account(name_or_id)).account_id if name_or_id else None
+            since_ms = _read_since(since, installation.now_ms)
+            return await installation.audit.list_audit(account_id, since_ms, limit)
+
+    print_records(AUDIT_COLUMNS, [_describe_entry(entry, as_json) for entry in asyncio.run(run())], as_json)
+
+
+def _read_since(text: str | None, now_ms: int) -> int:
+    if text is None:
+        return 0
+    if age := _AGE.fullmatch(text):
+        return now_ms - int(age[1]) * _UNIT_S[age[2]] * 1000
+    moment_s = parse_timestamp(text)
+    if moment_s is None:
+        raise click.UsageError("--since takes 30m, 24h, 7d or 2026-01-31T12:00:00Z")
+    return moment_s * 1000
+
+
+def _describe_entry(entry: AuditEntry, as_json: bool) -> dict[str, object]:
+    if as_json:
+        return asdict(entry)
+    names = [name for name in (entry.product_key, entry.device_name, entry.iot_id) if name]
+    return {
+        **asdict(entry),
+        "time": format_timestamp(entry.time_ms / 1000),
+        "access_key_id": entry.access_key_id + ("" if entry.is_verified or not entry.access_key_id else " (claimed)"),
+        "about": "/".join(names),
+        "code": entry.code or "done",
+    }
 
 
 @account.command("add-instance")
@@ -121,6 +259,9 @@ def add_instance(settings: Settings, name_or_id: str, instance_id: str) -> None:
     click.echo(f"{name_or_id} has the instance {instance_id}")
 
 
+account.add_command(policy)
+
+
 def describe_key(key: AccessKey) -> dict[str, str]:
     """A key just made, with its secret: the one time it is shown."""
     return {"access_key_id": key.access_key_id, "access_key_secret": key.secret}
@@ -128,4 +269,5 @@ def describe_key(key: AccessKey) -> dict[str, str]:
 
 def _name_key(key: AccessKey) -> str:
     user = f" (user {key.user_name})" if key.user_name else ""
+    user += f" (until {format_timestamp(key.expires_ms / 1000)})" if key.is_temporary else ""
     return key.access_key_id + user + ("" if key.enabled else " (disabled)")

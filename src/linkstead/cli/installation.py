@@ -17,6 +17,7 @@ from linkstead.config import DEMO_ACCESS_KEY_ID, Settings
 from linkstead.ids import LETTERS_AND_DIGITS, Ids
 from linkstead.models import ModelShelf, ScriptShelf
 from linkstead.registry import AccessKey, Account, AlreadyExists, Device, DeviceKey, Instance, Product, Registry, Store
+from linkstead.registry.audit import AuditLog
 from linkstead.server import ACCOUNT_ID_DIGITS, SystemClock, SystemIds, database_path
 from linkstead.store import SqliteStore
 from linkstead.subscription.webhooks import WebhookStore
@@ -39,6 +40,7 @@ class Installation:
     models: ModelShelf
     scripts: ScriptShelf
     webhooks: WebhookStore
+    audit: AuditLog
     clock: Clock
     ids: Ids
 
@@ -157,7 +159,9 @@ async def open_installation(settings: Settings, *, is_new_allowed: bool = False)
     await store.open()
     try:
         registry = Registry(store, clock.monotonic_s)
-        yield Installation(store, registry, ModelShelf(store), ScriptShelf(store), store, clock, SystemIds(clock))
+        yield Installation(
+            store, registry, ModelShelf(store), ScriptShelf(store), store, store, clock, SystemIds(clock)
+        )
     except DBAPIError as error:
         raise click.ClickException(f"the database {path} failed: {error.orig}") from None
     finally:

@@ -17,8 +17,13 @@ INVALID_TIME_STAMP_FORMAT = _row("InvalidTimeStamp.Format")
 INVALID_TIME_STAMP_EXPIRED = _row("InvalidTimeStamp.Expired")
 INVALID_SIGNATURE_METHOD = _row("InvalidSignatureMethod")
 INVALID_SIGNATURE_VERSION = _row("InvalidSignatureVersion")
+MISSING_SECURITY_TOKEN = _row("MissingSecurityToken")
+INVALID_SECURITY_TOKEN_EXPIRED = _row("InvalidSecurityToken.Expired")
+INVALID_SECURITY_TOKEN_MALFORMED = _row("InvalidSecurityToken.Malformed")
+INVALID_SECURITY_TOKEN_MISMATCH = _row("InvalidSecurityToken.MismatchWithAccessKey")
 
 # gateway: everything else
+FORBIDDEN_RAM = _row("Forbidden.RAM")
 INVALID_VERSION = _row("InvalidVersion")
 INVALID_PARAMETER_FORMAT = _row("InvalidParameter.Format")
 INVALID_ACTION_NOT_FOUND = _row("InvalidAction.NotFound")

@@ -10,9 +10,10 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
+from linkstead.api.authorization import INSPECT_CALLS, INSPECT_DEVICE, authorize_products
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.api.openapi import V3_PREFIX, OpenApi
-from linkstead.errors import ApiError
+from linkstead.errors import ApiError, codes
 from linkstead.http.call_view import view_call
 from linkstead.http.group_view import view_groups
 from linkstead.http.registration import REGISTRATION_PATH, answer_registration
@@ -35,7 +36,7 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Linkstead<
 
 
 class _Unauthorized(Exception):
-    """No key, or a wrong one; the argument says what to do."""
+    """No key, or a wrong one; the first argument says what to do, the second is the id of the key, if one was named."""
 
 
 class HttpFront:
@@ -89,14 +90,19 @@ class HttpFront:
             self._openapi.finish(reply.call, delivered=delivered)
 
     async def _inspect(self, request: HttpRequest) -> HttpReply:
+        key = None
         try:
             key = await self._check_key(request)
             return await self._show(request, key)
         except _Unauthorized as error:
-            reply = _json(HTTPStatus.UNAUTHORIZED, {"error": str(error)})
+            text, *names = error.args
+            self._openapi.record_refusal(request, codes.INVALID_ACCESS_KEY_ID_NOT_FOUND.code, None, "".join(names))
+            reply = _json(HTTPStatus.UNAUTHORIZED, {"error": text})
             reply.headers["WWW-Authenticate"] = 'Basic realm="linkstead"'
             return reply
         except ApiError as error:
+            if key is not None:
+                self._openapi.record_refusal(request, error.code, key, "")
             status = error.row.http_status if not error.row.is_business else HTTPStatus.NOT_FOUND
             return _json(status, {"error": error.message("en"), "code": error.code})
         except Exception:
@@ -119,7 +125,7 @@ class HttpFront:
             raise _Unauthorized("the Basic credentials are not Base64 of id:secret") from None
         key = await self._openapi.check_secret(access_key_id, secret)
         if key is None:
-            raise _Unauthorized("unknown or disabled access key, or wrong secret")
+            raise _Unauthorized("unknown or disabled access key, or wrong secret", access_key_id)
         return key
 
     async def _show(self, request: HttpRequest, key: AccessKey) -> HttpReply:
@@ -141,6 +147,8 @@ class HttpFront:
         if call_id:
             call = self._journal.find(key.account_id, call_id)
             call = call or await self._history.find_call(key.account_id, call_id)
+            products = [call.key.product_key] if call is not None and call.key is not None else []
+            await authorize_products(self._registry, key, INSPECT_CALLS, *products)
             if call is None:
                 return _json(HTTPStatus.NOT_FOUND, {"error": f"no call {call_id}"})
             return _json(HTTPStatus.OK, view_call(call, whole=True))
@@ -148,6 +156,8 @@ class HttpFront:
             calls = _read_filter(key.account_id, fields)
         except ValueError as error:
             return _json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+        products = [calls.product_key] if calls.product_key else []
+        await authorize_products(self._registry, key, INSPECT_CALLS, *products)
         found = self._journal.list(calls)
         if len(found) < calls.limit:
             seen = {call.request_id for call in found}
@@ -158,6 +168,7 @@ class HttpFront:
 
     async def _show_device(self, key: AccessKey, name: str, _fields: dict[str, str]) -> HttpReply:
         product_key, _, device_name = name.partition("/")
+        await authorize_products(self._registry, key, INSPECT_DEVICE, product_key)
         device = await find_device(
             self._registry, Scope(key.account_id, None), product_key=product_key, device_name=device_name
         )

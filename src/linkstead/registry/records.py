@@ -48,7 +48,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """A key pair of an account, or of one of its RAM users when `user_name` is not empty."""
+    """A key pair of an account, or of one of its RAM users when `user_name` is not empty.
+
+    A temporary one has a `security_token`, to be sent with every request, and ends at `expires_ms`; a lasting one has
+    neither.
+    """
 
     access_key_id: str
     secret: str
@@ -56,6 +60,13 @@ class AccessKey:
     user_name: str
     enabled: bool
     created_ms: int
+    security_token: str = ""
+    expires_ms: int = 0
+
+    @property
+    def is_temporary(self) -> bool:
+        """True for a key pair that was issued together with a security token."""
+        return bool(self.security_token)
 
     def __repr__(self) -> str:
         return f"AccessKey({self.access_key_id!r}, account {self.account_id!r})"

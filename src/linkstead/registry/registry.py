@@ -11,6 +11,7 @@ from linkstead.registry.applications import (
     Application,
     ApplicationDevice,
 )
+from linkstead.registry.policies import Policy, PolicyMalformed, parse_policy
 from linkstead.registry.records import AccessKey, Device, DeviceKey, PresenceChange, Product
 from linkstead.registry.store import Store
 from linkstead.registry.topic_classes import TOPIC_CLASSES_MAX, ProductTopic, TopicClasses
@@ -19,6 +20,7 @@ ACCESS_KEYS_CACHED_MAX = 10_000
 PRODUCTS_CACHED_MAX = 10_000
 DEVICES_CACHED_MAX = 200_000
 INSTANCES_CACHED_MAX = 10_000
+POLICIES_CACHED_MAX = 10_000
 TOPIC_CLASSES_CACHED_MAX = 10_000
 CACHED_AGE_S_MAX = 300.0
 READ_TRIES_MAX = 3
@@ -85,6 +87,7 @@ class Registry:
         self._products: _Cache[str, Product] = _Cache(PRODUCTS_CACHED_MAX)
         self._devices: _Cache[DeviceKey, Device] = _Cache(DEVICES_CACHED_MAX)
         self._instances: _Cache[str, frozenset[str]] = _Cache(INSTANCES_CACHED_MAX)
+        self._policies: _Cache[tuple[str, str], Policy] = _Cache(POLICIES_CACHED_MAX)
         self._topic_classes: _Cache[str, TopicClasses] = _Cache(TOPIC_CLASSES_CACHED_MAX)
         self._epoch = 0
         self.has_applications = True
@@ -96,6 +99,7 @@ class Registry:
         self._products.clear()
         self._devices.clear()
         self._instances.clear()
+        self._policies.clear()
         self._topic_classes.clear()
 
     async def find_access_key(self, access_key_id: str) -> AccessKey | None:
@@ -120,6 +124,18 @@ class Registry:
 
     async def _read_instances(self, account_id: str) -> frozenset[str]:
         return frozenset(instance.instance_id for instance in await self.store.list_instances(account_id))
+
+    async def find_policy(self, account_id: str, user_name: str) -> Policy:
+        """What a RAM user may do: nothing where the user has no policy."""
+        return await self._find(self._policies, (account_id, user_name), self._read_policy) or Policy()
+
+    async def _read_policy(self, name: tuple[str, str]) -> Policy:
+        document = await self.store.find_policy(*name)
+        try:
+            return parse_policy(document, name[0]) if document is not None else Policy()
+        except PolicyMalformed:
+            # Whoever wrote that into the database: what cannot be read allows nothing.
+            return Policy()
 
     async def find_topic_classes(self, product_key: str) -> TopicClasses:
         """What the devices of a product may publish on and subscribe to; nothing where there is no such product."""
@@ -253,6 +269,28 @@ class Registry:
             return await self.store.set_access_key_enabled(access_key_id, enabled)
         finally:
             self._forget(self._access_keys, access_key_id)
+
+    async def delete_access_key(self, access_key_id: str) -> bool:
+        """Delete a key pair that is disabled. False when there is none of this id, or it is enabled."""
+        try:
+            return await self.store.delete_access_key(access_key_id)
+        finally:
+            self._forget(self._access_keys, access_key_id)
+
+    async def save_policy(self, account_id: str, user_name: str, document: str) -> bool:
+        """Keep the policy of a RAM user. False when too many others of the account have one. Raises PolicyMalformed."""
+        parse_policy(document, account_id)
+        try:
+            return await self.store.save_policy(account_id, user_name, document)
+        finally:
+            self._forget(self._policies, (account_id, user_name))
+
+    async def delete_policy(self, account_id: str, user_name: str) -> bool:
+        """Delete the policy of a RAM user, who may do nothing then. False when there is none."""
+        try:
+            return await self.store.delete_policy(account_id, user_name)
+        finally:
+            self._forget(self._policies, (account_id, user_name))
 
     def record_presence(self, change: PresenceChange) -> None:
         """Take a change between online and offline: into the cached record at once, into the store soon."""

@@ -57,6 +57,21 @@ class Store(TopologyStore, Protocol):
     async def set_access_key_enabled(self, access_key_id: str, enabled: bool) -> bool:
         """Enable or disable a key pair. False when there is none of this id."""
 
+    async def delete_access_key(self, access_key_id: str) -> bool:
+        """Delete a key pair that is disabled. False when there is none of this id, or it is enabled."""
+
+    async def save_policy(self, account_id: str, user_name: str, document: str) -> bool:
+        """Keep the policy of a RAM user, in place of an earlier one.
+
+        False when `POLICIES_PER_ACCOUNT_MAX` other users of the account have one.
+        """
+
+    async def find_policy(self, account_id: str, user_name: str) -> str | None:
+        """The policy of a RAM user, as it was saved, or None."""
+
+    async def delete_policy(self, account_id: str, user_name: str) -> bool:
+        """Delete the policy of a RAM user. False when there is none."""
+
     async def add_instance(self, instance: Instance) -> None:
         """Keep a new named instance. Raises AlreadyExists("instance_id"); ids are unique in the installation."""
 

@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from linkstead.clock import Clock, Timer
 from linkstead.invocation import Call
 from linkstead.registry import DeviceKey, PresenceChange
+from linkstead.registry.audit import AuditEntry
+from linkstead.store.audit import write_audit
 from linkstead.store.backlog import LetterNote, NoticeNote, add_letters, write_letter_notes
 from linkstead.store.history import CallRow, encode_call, write_calls
 from linkstead.store.presence import PresenceNote, write_presence
@@ -55,6 +57,13 @@ NOTICE_QUEUE_MAX = 50_000
 NOTICE_QUEUE_BYTES_MAX = 64 * 1024 * 1024
 """Bytes of these; beyond it likewise."""
 
+AUDIT_QUEUE_MAX = 20_000
+"""Entries of the audit log not written yet; beyond it the one that waits longest is dropped and counted."""
+
+AUDIT_ENTRY_BYTES = 1024
+AUDIT_QUEUE_BYTES_MAX = AUDIT_QUEUE_MAX * AUDIT_ENTRY_BYTES
+"""Bytes of these, each counted as `AUDIT_ENTRY_BYTES`: the texts in them are short."""
+
 RETRY_S_MIN, RETRY_S_MAX = 0.1, 10.0
 """Wait after the first failure; it doubles with each that follows, up to the second figure."""
 
@@ -73,6 +82,7 @@ class Batch:
     dropped_messages: Sequence[int]
     notices: Sequence[NoticeNote]
     letters: Sequence[LetterNote]
+    audit: Sequence[AuditEntry]
 
 
 Write = Callable[[Batch], Awaitable[None]]
@@ -119,6 +129,8 @@ class Batches:
         self._notices: Queue[int, NoticeNote] = Queue(
             NOTICE_QUEUE_MAX, NOTICE_QUEUE_BYTES_MAX, self._dropped_notices.add_one
         )
+        self._dropped_audit = _Dropped("entries dropped from the audit log", clock)
+        self._audit: Queue[int, AuditEntry] = Queue(AUDIT_QUEUE_MAX, AUDIT_QUEUE_BYTES_MAX, self._dropped_audit.add_one)
         self._letters: Notes[int, LetterNote] = Notes(LetterNote.then)
         self._presence: Notes[DeviceKey, PresenceNote] = Notes(PresenceNote.then)
         self._present: Notes[tuple[DeviceKey, str], PropertyPoint] = Notes(newest)
@@ -134,9 +146,11 @@ class Batches:
             "messages to forget": self._dropped_messages,
             "notices": self._notices,
             "letters": self._letters,
+            "entries of the audit log": self._audit,
         }
         self._report_number = count()
         self._notice_number = count()
+        self._audit_number = count()
         self._written_count = 0
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -242,6 +256,14 @@ class Batches:
         self._notices.add(next(self._notice_number), note, size_bytes)
         self._arm_for(self._notices)
 
+    def record_audit(self, entry: AuditEntry) -> None:
+        """Keep an entry of the audit log to be written."""
+        if self._is_closed:
+            self._dropped_audit.add_one()
+            return
+        self._audit.add(next(self._audit_number), entry, AUDIT_ENTRY_BYTES)
+        self._arm_for(self._audit)
+
     def record_letter(self, note: LetterNote) -> None:
         """Keep in mind what became of a letter."""
         if not self._is_closed:
@@ -332,6 +354,7 @@ class Batches:
             calls=self._take_calls(self._accepted, self._accepted.ready_count) + self._take_calls(self._calls),
             notices=[note for _, note in self._notices.take(self._notices.ready_count)],
             letters=self._letters.take(BATCH_ROWS),
+            audit=[entry for _, entry in self._audit.take(BATCH_ROWS)],
             reports=[report for _, report in self._reports.take(BATCH_ROWS)],
             presence=self._presence.take(BATCH_ROWS),
             present=self._present.take(BATCH_ROWS),
@@ -390,3 +413,5 @@ def write_batch(connection: sa.Connection, batch: Batch) -> None:
         add_letters(connection, batch.notices)
     if batch.letters:
         write_letter_notes(connection, batch.letters)
+    if batch.audit:
+        write_audit(connection, batch.audit)

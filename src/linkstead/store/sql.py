@@ -28,9 +28,12 @@ from linkstead.registry import (
     ProductTopic,
     Store,
 )
+from linkstead.registry.audit import AuditEntry, AuditLog
 from linkstead.sessions import SavedMessage, SavedSession, SessionStore
 from linkstead.store import (
+    accounts,
     applications,
+    audit,
     backlog,
     history,
     models,
@@ -76,6 +79,7 @@ class SqlStore(
     GroupStore,
     BacklogStore,
     WebhookStore,
+    AuditLog,
     ABC,
 ):
     """All that outlives the process. An engine brings the abstract methods.
@@ -187,6 +191,7 @@ class SqlStore(
         pruned = await self._prune_calls(now_ms)
         for table in retention.REPORT_TABLES:
             pruned += await self._prune_reports(table, now_ms)
+        pruned += await self._prune_audit(now_ms) + await self._write_soon(accounts.prune_temporary_keys, now_ms)
         return pruned + await self._prune_letters(now_ms) + await self._prune_webhook_letters(now_ms)
 
     async def _prune_calls(self, now_ms: int) -> int:
@@ -210,6 +215,18 @@ class SqlStore(
             part = await self._write_soon(retention.prune_excess_reports, table, excess)
             pruned += part
             excess -= part or excess
+        return pruned
+
+    async def _prune_audit(self, now_ms: int) -> int:
+        pruned = 0
+        while part := await self._write_soon(audit.prune_old_audit, now_ms):
+            pruned += part
+        for is_verified, rows_max in ((True, audit.AUDIT_ROWS_MAX), (False, audit.AUDIT_STRANGER_ROWS_MAX)):
+            excess = await self._read(audit.count_excess_audit, is_verified, rows_max)
+            while excess > 0:
+                part = await self._write_soon(audit.prune_excess_audit, is_verified, excess)
+                pruned += part
+                excess -= part or excess
         return pruned
 
     async def _prune_letters(self, now_ms: int) -> int:
@@ -550,6 +567,25 @@ class SqlStore(
 
     async def set_access_key_enabled(self, access_key_id: str, enabled: bool) -> bool:
         return await self._write(statements.set_access_key_enabled, access_key_id, enabled)
+
+    async def delete_access_key(self, access_key_id: str) -> bool:
+        return await self._write(accounts.delete_access_key, access_key_id)
+
+    async def save_policy(self, account_id: str, user_name: str, document: str) -> bool:
+        return await self._write(accounts.save_policy, account_id, user_name, document)
+
+    async def find_policy(self, account_id: str, user_name: str) -> str | None:
+        return await self._read(accounts.find_policy, account_id, user_name)
+
+    async def delete_policy(self, account_id: str, user_name: str) -> bool:
+        return await self._write(accounts.delete_policy, account_id, user_name)
+
+    def record_audit(self, entry: AuditEntry) -> None:
+        self._batches.record_audit(entry)
+
+    async def list_audit(self, account_id: str | None, since_ms: int, limit: int) -> list[AuditEntry]:
+        await self.flush()
+        return await self._read(audit.list_audit, account_id, since_ms, limit)
 
     async def add_instance(self, instance: Instance) -> None:
         await self._write(statements.add_instance, instance)

@@ -50,6 +50,45 @@ access_key = sa.Table(
     sa.Column("user_name", sa.String, nullable=False),
     sa.Column("enabled", sa.Boolean, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("security_token", sa.String, nullable=False, server_default=""),
+    sa.Column("expires_ms", sa.BigInteger, nullable=False, server_default="0"),
+)
+
+user_policy = sa.Table(
+    "user_policy",
+    metadata,
+    sa.Column("account_id", sa.String, sa.ForeignKey("account.account_id"), primary_key=True),
+    sa.Column("user_name", sa.String, primary_key=True),
+    sa.Column("document", sa.String, nullable=False),
+)
+
+# It outlives whatever it names, so it refers to nothing.
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True),
+    sa.Column("time_ms", sa.BigInteger, nullable=False, index=True),
+    sa.Column("account_id", sa.String, nullable=False),
+    sa.Column("access_key_id", sa.String, nullable=False),
+    sa.Column("user_name", sa.String, nullable=False),
+    sa.Column("is_verified", sa.Boolean, nullable=False),
+    sa.Column("address", sa.String, nullable=False),
+    sa.Column("action", sa.String, nullable=False),
+    sa.Column("product_key", sa.String, nullable=False),
+    sa.Column("device_name", sa.String, nullable=False),
+    sa.Column("iot_id", sa.String, nullable=False),
+    sa.Column("code", sa.String, nullable=False),
+    sa.Column("request_id", sa.String, nullable=False),
+    sa.Index(None, "account_id", "time_ms"),
+    sa.Index(None, "is_verified", "time_ms"),
+)
+
+# The keys that secrets in this database are sealed under; of each its id alone.
+master_key = sa.Table(
+    "master_key",
+    metadata,
+    sa.Column("key_id", sa.String, primary_key=True),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
 )
 
 instance = sa.Table(
