@@ -432,7 +432,9 @@ class Server:
             await self.webhooks.reload()
             self.forwarder.forget_all()
             self.dispatcher.wake_all()
+            await self.consumers.review()
             self._registry_version = version
+        self.consumers.expire()
 
     async def _keep_house(self) -> None:
         self.sessions.expire(self.clock.monotonic_s())

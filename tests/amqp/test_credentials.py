@@ -1,3 +1,5 @@
+import base64
+import hmac
 import json
 from pathlib import Path
 
@@ -42,8 +44,9 @@ REFUSED = [
     ("client-1", "the user name is not {clientId}|{options}|"),
     (f"client-1|{OPTIONS}", "the user name is not {clientId}|{options}|"),
     (f"|{OPTIONS}|", "clientId has 0 characters, not 1 to 64"),
-    (f"c|{OPTIONS.replace('aksign', 'ststoken')}|", "authMode=ststoken is not served"),
-    (f"c|{OPTIONS.replace('authMode=aksign,', '')}|", "authMode is not aksign"),
+    (f"c|{OPTIONS.replace('aksign', 'ststoken')}|", "securityToken is absent"),
+    (f"c|{OPTIONS.replace('aksign', 'password')}|", "authMode is not aksign or ststoken"),
+    (f"c|{OPTIONS.replace('authMode=aksign,', '')}|", "authMode is not aksign or ststoken"),
     (f"c|{OPTIONS.replace('hmacsha1', 'crc32')}|", "signMethod is not hmacmd5, hmacsha1 or hmacsha256"),
     (f"c|{OPTIONS.replace('signMethod=hmacsha1,', '')}|", "signMethod is not hmacmd5, hmacsha1 or hmacsha256"),
     (f"c|{OPTIONS.replace('1700000000000', 'today')}|", "timestamp is not a number of milliseconds"),
@@ -58,6 +61,15 @@ def test_what_is_wrong_with_a_user_name_is_told(user_name: str, text: str) -> No
     with pytest.raises(BadUserName) as caught:
         parse_user_name(user_name)
     assert str(caught.value).startswith(text)
+
+
+def test_a_temporary_key_signs_its_token_too() -> None:
+    login = parse_user_name(f"c|{OPTIONS.replace('aksign', 'ststoken')},securityToken=abc|")
+    assert login.security_token == "abc"
+    content = b"authId=testAccessKeyId&securityToken=abc&timestamp=1700000000000"
+    wanted = base64.b64encode(hmac.digest(b"secret", content, "sha1")).decode()
+    assert check_password(login, "secret", wanted)
+    assert parse_user_name(f"c|{OPTIONS},securityToken=abc|").security_token == ""
 
 
 def test_lengths_are_bounded() -> None:

@@ -28,7 +28,7 @@ class Login:
     """A user name taken apart. `consumer_group_id` is empty where none is named; `is_base64` is `encode=base64`.
 
     `timestamp` is signed and never judged by its age: the vendor's own examples compute the password once, and come
-    back with it for as long as they run.
+    back with it for as long as they run. `security_token` is empty but with `authMode=ststoken`.
     """
 
     client_id: str
@@ -38,6 +38,7 @@ class Login:
     instance_id: str
     consumer_group_id: str
     is_base64: bool
+    security_token: str = ""
 
 
 def parse_user_name(user_name: str) -> Login:
@@ -61,10 +62,8 @@ def parse_user_name(user_name: str) -> Login:
         if equals:
             options[name.strip()] = value.strip()
     mode = options.get("authMode", "")
-    if mode == "ststoken":
-        raise BadUserName("authMode=ststoken is not served: log in with authMode=aksign and an access key")
-    if mode != "aksign":
-        raise BadUserName("authMode is not aksign")
+    if mode not in ("aksign", "ststoken"):
+        raise BadUserName("authMode is not aksign or ststoken")
     sign_method = options.get("signMethod", "").lower()
     if sign_method not in SIGN_METHODS:
         raise BadUserName("signMethod is not hmacmd5, hmacsha1 or hmacsha256")
@@ -73,6 +72,9 @@ def parse_user_name(user_name: str) -> Login:
         raise BadUserName("timestamp is not a number of milliseconds")
     if not options.get("authId"):
         raise BadUserName("authId is absent")
+    token = options.get("securityToken", "") if mode == "ststoken" else ""
+    if mode == "ststoken" and not token:
+        raise BadUserName("securityToken is absent")
     encode = options.get("encode", "")
     if encode not in ("", "base64"):
         raise BadUserName("encode is not base64")
@@ -84,12 +86,14 @@ def parse_user_name(user_name: str) -> Login:
         options.get("iotInstanceId", ""),
         options.get("consumerGroupId", ""),
         encode == "base64",
+        token,
     )
 
 
 def sign_login(login: Login, secret: str) -> str:
     """The password that a consumer with this secret sends, in Base64."""
-    content = f"authId={login.access_key_id}&timestamp={login.timestamp}"
+    token = f"&securityToken={login.security_token}" if login.security_token else ""
+    content = f"authId={login.access_key_id}{token}&timestamp={login.timestamp}"
     return base64.b64encode(hmac.digest(secret.encode(), content.encode(), SIGN_METHODS[login.sign_method])).decode()
 
 

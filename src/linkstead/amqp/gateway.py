@@ -14,8 +14,11 @@ from typing import cast
 from linkstead.amqp import credentials, protocol
 from linkstead.amqp.frames import encode_message
 from linkstead.amqp.protocol import LoginFailure, Refusal, ServerConnection
-from linkstead.clock import Clock, Timer
-from linkstead.registry import Registry
+from linkstead.api.authorization import CONSUME, authorize_products
+from linkstead.api.tokens import check_token
+from linkstead.clock import Clock, Timer, milliseconds
+from linkstead.errors import ApiError
+from linkstead.registry import AccessKey, Registry
 from linkstead.subscription import (
     DEFAULT_GROUP_ID,
     Attachment,
@@ -55,6 +58,7 @@ CLOSE_WAIT_S = 5.0
 """For the last bytes to leave before a closed connection is cut."""
 
 STOPPING = Refusal(protocol.CONNECTION_FORCED, "9602: the server stops")
+KEY_WITHDRAWN = Refusal(protocol.UNAUTHORIZED_ACCESS, "the access key was disabled, deleted, or has expired")
 GROUP_DELETED = Refusal(protocol.NOT_FOUND, "the consumer group was deleted")
 
 
@@ -112,6 +116,33 @@ class ConsumerGateway:
         if not self.connections:
             self._all_closed.set()
 
+    async def review(self) -> None:
+        """Send away the consumers whose keys, or whose users' rights, are no longer good."""
+        for connection in list(self.connections):
+            if connection.access_key_id and (refusal := await self._judge(connection)):
+                connection.close(refusal)
+
+    async def _judge(self, connection: "ConsumerConnection") -> Refusal | None:
+        key = await self.registry.find_access_key(connection.access_key_id)
+        if key is None or not key.enabled:
+            return KEY_WITHDRAWN
+        return await self.authorize(key)
+
+    def expire(self) -> None:
+        """Send away the consumers whose temporary keys have ended."""
+        now_ms = milliseconds(self.clock.time_s())
+        for connection in list(self.connections):
+            if 0 < connection.expires_ms <= now_ms:
+                connection.close(KEY_WITHDRAWN)
+
+    async def authorize(self, key: AccessKey) -> Refusal | None:
+        """None when the key's owner may consume."""
+        try:
+            await authorize_products(self.registry, key, CONSUME)
+        except ApiError as error:
+            return Refusal(protocol.UNAUTHORIZED_ACCESS, f"{error.code}: a RAM user needs {CONSUME} on every product")
+        return None
+
     async def close(self) -> None:
         """Take no more consumers, end every connection, and return when all are gone."""
         self.is_draining = True
@@ -145,12 +176,16 @@ class ConsumerConnection(asyncio.Protocol):
         "_transport",
         "_unsettled_bytes",
         "_waiting",
+        "access_key_id",
         "client_id",
+        "expires_ms",
         "peer",
     )
 
     def __init__(self, gateway: ConsumerGateway) -> None:
         self.client_id = ""
+        self.access_key_id = ""
+        self.expires_ms = 0  # of a temporary key
         self.peer = ""
         self._gateway = gateway
         self._machine = ServerConnection(gateway.clock.monotonic_s())
@@ -307,6 +342,17 @@ class ConsumerConnection(asyncio.Protocol):
         if key is None or not is_right or not key.enabled:
             log.warning("login refused: no such key, or not its password, or disabled", extra=self._fields())
             return LoginFailure.CREDENTIALS
+        # From here on a change of the key ends the connection.
+        self.access_key_id = key.access_key_id
+        self.expires_ms = key.expires_ms
+        if key.is_temporary:
+            try:
+                check_token(key, login.security_token, gateway.clock.time_s())
+            except ApiError as error:
+                return Refusal(protocol.UNAUTHORIZED_ACCESS, f"{error.code}: {error.message('en')}")
+        refusal = await gateway.authorize(key)
+        if refusal is not None:
+            return refusal
         group_id = login.consumer_group_id or DEFAULT_GROUP_ID
         group: ConsumerGroup | None = ConsumerGroup(group_id, key.account_id, group_id, 0)
         if group_id != DEFAULT_GROUP_ID:
