@@ -84,6 +84,7 @@ async def test_a_deny_wins(rig: Rig) -> None:
         {"Device.1.ProductKey": PRODUCT_KEY},
         {"TargetProductKey": PRODUCT_KEY},
         {"IotId": "unknown"},
+        {"DeviceListStr": "[]"},
     ],
 )
 async def test_no_second_name_leads_around_a_policy(rig: Rig, more: Mapping[str, str]) -> None:

@@ -12,6 +12,9 @@ from linkstead.registry import AccessKey, Registry
 INDIRECT_NAMES_MAX = 200
 """IotIds and TopicIds in one request, twice what any action takes; a request with more is about every product."""
 
+LISTS_OF_DEVICES = frozenset({"DeviceListStr"})
+"""Parameters that hold devices as JSON: a request with one is about every product."""
+
 SERVICE = "iot"
 CONSUME = "iot:sub"
 """What a consumer of server-side subscription needs. Source: AMQP client access reference, RAM users."""
@@ -61,6 +64,8 @@ async def _products_named(registry: Registry, account_id: str, parameters: Mappi
         word = _last_word(name)
         if not value:
             continue
+        if word in LISTS_OF_DEVICES:
+            return None
         if word.endswith("ProductKey"):
             product_keys.add(value)
         elif word.endswith("IotId") or word == "TopicId":
