@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     tls_key: str | None = None
     data: str = "linkstead-data"
     database: str | None = None
+    master_key_file: str | None = None
     profile: Profile = "documented"
     access_key_id: str | None = None
     access_key_secret: str | None = None

@@ -35,6 +35,7 @@ from linkstead.registry import AccessKey, Account, Registrar, Registry
 from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import SessionTable
 from linkstead.store import SqliteStore, StoreUnusable
+from linkstead.store.sealing import SealBroken, UnknownMasterKey, Vault
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeSink, Subscriptions
 from linkstead.subscription.messages import CREATE
 from linkstead.uplink import News, Uplink
@@ -159,7 +160,7 @@ class Server:
         self._is_production = is_production
         self.clock: Clock = clock or SystemClock()
         self.ids: Ids = ids or SystemIds(self.clock)
-        self.store = SqliteStore(database_path(settings), self.clock)
+        self.store = SqliteStore(database_path(settings), self.clock, make_vault(settings))
         self.registry = Registry(self.store, self.clock.monotonic_s)
         self.models = ModelShelf(self.store, lenient_float=settings.lenient_float)
         self.script_host = ScriptHost(self.clock)
@@ -270,6 +271,7 @@ class Server:
         except StoreUnusable as error:
             raise StartError(str(error)) from None
         try:
+            await self._seal_secrets()
             self.access_key = await self._prepare_key()
             await self.store.return_all_letters(int(self.clock.time_s() * 1000))
             self._registry_version = await self.store.registry_version()
@@ -328,6 +330,17 @@ class Server:
         # First what is told: a server that dies in between tells it twice rather than never.
         await self.news.settle()
         await self.store.mark_all_offline(now_ms)
+
+    async def _seal_secrets(self) -> None:
+        def tell(table: str, count: int) -> None:
+            log.info("sealing secrets", extra={"table": table, "rows": count})
+
+        try:
+            is_sealed_anew = await self.store.seal_secrets(tell)
+        except SealBroken as error:
+            raise StartError(str(error)) from None
+        if is_sealed_anew:
+            log.info("all secrets are sealed under the present master key; earlier keys are not needed any longer")
 
     async def _prepare_key(self) -> AccessKey | None:
         """Make the account's first key where it is given and not there yet."""
@@ -425,6 +438,10 @@ class Server:
     async def _look_for_changes(self) -> None:
         version = await self.store.registry_version()
         if version != self._registry_version:
+            try:
+                await self.store.check_master_keys()
+            except UnknownMasterKey as error:
+                log.error("%s, and start this server anew", error)
             self.registry.forget_all()
             self.models.forget_all()
             self.scripts.shelf.forget_all()
@@ -463,6 +480,23 @@ def database_path(settings: Settings) -> Path:
     except OSError as error:
         raise StartError(f"--data {folder}: {error.strerror}") from None
     return folder / DATABASE_FILE
+
+
+def make_vault(settings: Settings) -> Vault | None:
+    """What secrets are sealed with; None without a master key.
+
+    Raises:
+        StartError: the file cannot be read, or has no key in it.
+    """
+    if settings.master_key_file is None:
+        return None
+    # The library takes a while to import, and most servers have no master key.
+    from linkstead.store.vault import MasterKeyFileError, read_vault  # noqa: PLC0415
+
+    try:
+        return read_vault(Path(settings.master_key_file))
+    except MasterKeyFileError as error:
+        raise StartError(str(error)) from None
 
 
 def make_tls_context(settings: Settings) -> ssl.SSLContext | None:

@@ -32,6 +32,7 @@ OPTIONS: list[tuple[str, str | None, Any, Any]] = [
     ("tls-key", "key.pem", "key.pem", "key.pem"),
     ("data", "/d", "/d", "/d"),
     ("database", "sqlite:////x.db", "sqlite:////x.db", "sqlite:////x.db"),
+    ("master-key-file", "master.key", "master.key", "master.key"),
     ("profile", "observed", "observed", "observed"),
     ("access-key-id", "me", "me", "me"),
     ("access-key-secret", "s3cret", "s3cret", "s3cret"),

@@ -16,6 +16,7 @@ from linkstead.config import Settings
 from linkstead.registry import AccessKey
 from linkstead.registry.audit import AuditEntry
 from linkstead.store.audit import AUDIT_LISTED_MAX
+from linkstead.store.sealing import SealBroken
 
 AUDIT_LISTED_DEFAULT = 100
 AUDIT_COLUMNS = ["time", "account_id", "access_key_id", "user_name", "address", "action", "about", "code"]
@@ -257,6 +258,32 @@ def add_instance(settings: Settings, name_or_id: str, instance_id: str) -> None:
 
     asyncio.run(run())
     click.echo(f"{name_or_id} has the instance {instance_id}")
+
+
+@account.command("rotate-master-key")
+@with_storage
+def rotate_master_key(settings: Settings) -> None:
+    """Seal every secret anew under the first key of --master-key-file.
+
+    Write the new key above the old ones in that file, start the servers anew with it, then run this. What it was
+    interrupted in is done when it is run again. When it has ended, the old keys can go.
+    """
+    if settings.master_key_file is None:
+        raise click.UsageError("--master-key-file names the file with the new key, and the old ones below it")
+
+    async def run() -> bool:
+        async with open_installation(settings) as installation:
+            return await installation.seal_secrets(lambda table, count: click.echo(f"{table}: {count} rows"))
+
+    try:
+        is_sealed_anew = asyncio.run(run())
+    except SealBroken as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(
+        "all secrets are sealed under the first key; the others can be taken out of the file"
+        if is_sealed_anew
+        else "all secrets were sealed under the first key already"
+    )
 
 
 account.add_command(policy)

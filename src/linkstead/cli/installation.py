@@ -4,7 +4,7 @@ A server that runs on the same database notices within a second what they change
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from linkstead.ids import LETTERS_AND_DIGITS, Ids
 from linkstead.models import ModelShelf, ScriptShelf
 from linkstead.registry import AccessKey, Account, AlreadyExists, Device, DeviceKey, Instance, Product, Registry, Store
 from linkstead.registry.audit import AuditLog
-from linkstead.server import ACCOUNT_ID_DIGITS, SystemClock, SystemIds, database_path
+from linkstead.server import ACCOUNT_ID_DIGITS, SystemClock, SystemIds, database_path, make_vault
 from linkstead.store import SqliteStore
 from linkstead.subscription.webhooks import WebhookStore
 
@@ -41,6 +41,7 @@ class Installation:
     scripts: ScriptShelf
     webhooks: WebhookStore
     audit: AuditLog
+    seal_secrets: Callable[[Callable[[str, int], None]], Awaitable[bool]]
     clock: Clock
     ids: Ids
 
@@ -155,12 +156,20 @@ async def open_installation(settings: Settings, *, is_new_allowed: bool = False)
     """
     path = _find_database(settings, is_new_allowed=is_new_allowed)
     clock = SystemClock()
-    store = SqliteStore(path, clock)
+    store = SqliteStore(path, clock, make_vault(settings))
     await store.open()
     try:
         registry = Registry(store, clock.monotonic_s)
         yield Installation(
-            store, registry, ModelShelf(store), ScriptShelf(store), store, store, clock, SystemIds(clock)
+            store=store,
+            registry=registry,
+            models=ModelShelf(store),
+            scripts=ScriptShelf(store),
+            webhooks=store,
+            audit=store,
+            seal_secrets=store.seal_secrets,
+            clock=clock,
+            ids=SystemIds(clock),
         )
     except DBAPIError as error:
         raise click.ClickException(f"the database {path} failed: {error.orig}") from None

@@ -124,6 +124,11 @@ def storage_options() -> list[Decorator]:
         ),
         option("--data", default=Settings().data, metavar="DIR", help="Directory of the database; made when missing."),
         option("--database", metavar="URL", help="sqlite:///PATH in place of the file in --data."),
+        option(
+            "--master-key-file",
+            type=FILE,
+            help="What secrets in the database are sealed under: 32 bytes in Base64 a line, the present key first.",
+        ),
     ]
 
 
@@ -231,9 +236,10 @@ def with_storage(function: Command) -> Command:
     """Give a command the options that say where the database is, and hand it the `settings` that they make."""
 
     @wraps(function)
-    def wrapper(*, data: str, database: str | None, **others: Any) -> Any:
+    def wrapper(*, data: str, database: str | None, master_key_file: str | None, **others: Any) -> Any:
         check_database(database)
-        return function(settings=Settings(data=data, database=database), **others)
+        settings = Settings(data=data, database=database, master_key_file=master_key_file)
+        return function(settings=settings, **others)
 
     return add_options(wrapper, storage_options())
 

@@ -59,7 +59,8 @@ Pub = 0
 In the environment a switch is `1` or `0`, and several quotas stand side by side: `LINKSTEAD_QUOTA="RRpc=2000 Pub=0"`.
 Secrets are best kept in the environment or the file: other users of the machine see a command line.
 
-`--data` and `--database` mean the same, in all three places, to `product`, `device`, `webhook` and `account`.
+`--data`, `--database` and `--master-key-file` mean the same, in all three places, to the commands that open the
+database: `product`, `device`, `webhook`, `account` and their kin.
 
 ## Options
 """

@@ -65,6 +65,8 @@ async def _serve(settings: Settings) -> None:
     try:
         with ready_file(settings, server, endpoints):
             log.info("ready", extra=_name_ports(endpoints))
+            if settings.master_key_file is None:
+                log.warning("secrets are in the database as they are: with --master-key-file they are sealed")
             await stop.wait()
     finally:
         log.info("stopping: calls under way are finished")

@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from linkstead.clock import Clock
+from linkstead.clock import Clock, milliseconds
 from linkstead.invocation import Call, CallFilter, CallHistory, CallStore, ServiceCallStore
 from linkstead.models import Script, ScriptStore, ThingModelStore, ThingModelVersion
 from linkstead.registry import (
@@ -41,6 +41,7 @@ from linkstead.store import (
     product_tags,
     retention,
     scripts,
+    sealing,
     sessions,
     shadows,
     statements,
@@ -88,9 +89,13 @@ class SqlStore(
 
     Args:
         clock: says when batches are written.
+        vault: seals secrets where that was turned on; None: there is no master key.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, vault: sealing.Vault | None = None) -> None:
+        self._clock = clock
+        self._given_vault = vault
+        self._vault: sealing.Vault | None = None
         self._batches = Batches(clock, self._write_batch)
         self._commits = Commits(self._write_together)
         self._letter_watchers: list[Callable[[Collection[str]], None]] = []
@@ -100,9 +105,83 @@ class SqlStore(
         """Connect, and bring the tables up to date.
 
         Raises:
-            StoreUnusable: it is no database of ours, or of a later version, or cannot be read and written.
+            StoreUnusable: it is no database of ours, or of a later version, or cannot be read and written, or its
+                secrets are sealed under a key that is not at hand.
         """
         await self._connect()
+        try:
+            await self.check_master_keys()
+        except sealing.UnknownMasterKey as error:
+            await self._disconnect()
+            raise StoreUnusable(str(error)) from None
+
+    async def check_master_keys(self) -> None:
+        """Look under which keys secrets are sealed. Raises UnknownMasterKey where one of them is not at hand."""
+        used = await self._read(sealing.list_master_keys)
+        missing = used.keys() - (self._given_vault.key_ids if self._given_vault else frozenset())
+        if missing:
+            what = "is not in the file" if self._given_vault else "was not given"
+            raise sealing.UnknownMasterKey(
+                f"the secrets in this database are sealed under the master key {min(missing)}, which {what}: "
+                "name the file that has it with --master-key-file"
+            )
+        if used:
+            self._vault = self._given_vault
+
+    @property
+    def is_sealed(self) -> bool:
+        """True when secrets are written sealed."""
+        return self._vault is not None
+
+    async def seal_secrets(self, tell: Callable[[str, int], None]) -> bool:
+        """Seal every secret there is under the present master key; what was begun before goes on.
+
+        Args:
+            tell: called now and then with a table's name and how many of its rows are done.
+
+        Returns False when all were sealed already, or there is no master key.
+        """
+        vault = self._given_vault
+        if vault is None:
+            return False
+        used = await self._read(sealing.list_master_keys)
+        if used.get(vault.key_id) and len(used) == 1:
+            return False
+        await self._write(sealing.begin_sealing, vault.key_id, self._now_ms)
+        # From here on what is written is sealed, so that nothing has to be looked at twice.
+        self._vault = vault
+        for where in sealing.SEALED.values():
+            done, last, part = 0, "", sealing.SEALED_PER_TRANSACTION_MAX
+            while part == sealing.SEALED_PER_TRANSACTION_MAX:
+                part, last = await self._write(sealing.seal_part, vault, where, last)
+                done += part
+                if done % sealing.TOLD_EVERY_ROWS == 0 or part < sealing.SEALED_PER_TRANSACTION_MAX:
+                    tell(where.table.name, done)
+        await self._scrub()
+        await self._write(sealing.finish_sealing, vault.key_id, self._now_ms)
+        return True
+
+    @property
+    def _now_ms(self) -> int:
+        return milliseconds(self._clock.time_s())
+
+    @abstractmethod
+    async def _scrub(self) -> None:
+        """Have nothing left on the disk of what rows held before."""
+
+    def _bind(
+        self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs
+    ) -> Callable[[sa.Connection], Result]:
+        """A function for an engine to run in a transaction, in its thread: secrets go in sealed and come out open."""
+        vault = self._vault
+        if vault is None:
+            return lambda connection: statement(connection, *args, **kwargs)
+
+        def run(connection: sa.Connection) -> Result:
+            values = sealing.seal_values(vault, args)
+            return cast(Result, sealing.open_result(vault, cast(Any, statement)(connection, *values, **kwargs)))
+
+        return run
 
     @abstractmethod
     async def _connect(self) -> None:

@@ -5,6 +5,7 @@ to be given up half-way because another process wrote meanwhile.
 """
 
 import asyncio
+import logging
 import os
 import sqlite3
 from collections.abc import Callable
@@ -19,7 +20,10 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from linkstead.clock import Clock
 from linkstead.registry import AlreadyExists
 from linkstead.store.migration import UnknownRevision, migrate, needs_migration
+from linkstead.store.sealing import Vault
 from linkstead.store.sql import SqlStore, Statement, StoreUnusable
+
+log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S = 5.0
 """How long a write waits for another process's transaction to end before it fails."""
@@ -100,7 +104,11 @@ class _Lane:
 
     def set_pragma(self, pragma: str) -> None:
         """Set a pragma between two transactions."""
-        self._driver().execute(f"PRAGMA {pragma}").close()
+        self.run_alone(f"PRAGMA {pragma}")
+
+    def run_alone(self, statement: str) -> None:
+        """Run a statement between two transactions."""
+        self._driver().execute(statement).close()
 
     def set_wal(self) -> None:
         """Have the file kept in WAL mode."""
@@ -147,10 +155,11 @@ class SqliteStore(SqlStore):
     Args:
         path: the file; made where there is none, in a directory that is there.
         clock: says when batches are written.
+        vault: see `SqlStore`.
     """
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        super().__init__(clock)
+    def __init__(self, path: Path, clock: Clock, vault: Vault | None = None) -> None:
+        super().__init__(clock, vault)
         self._path = path
         self._writer = _Lane("write", path, "BEGIN IMMEDIATE")
         self._reader = _Lane("read", path, "BEGIN")
@@ -179,16 +188,24 @@ class SqliteStore(SqlStore):
             migrate(connection)
             self._writer.set_pragma("foreign_keys=ON")
 
+    async def _scrub(self) -> None:
+        try:
+            # A page keeps what stood in it before; the file written anew does not, nor does an empty log.
+            await self._writer.run(lambda: self._writer.run_alone("VACUUM"))
+            await self._writer.run(lambda: self._writer.set_pragma("wal_checkpoint(TRUNCATE)"))
+        except sqlite3.Error as error:
+            log.warning("the database could not be written anew, and may hold old copies of secrets: %s", error)
+
     async def _disconnect(self) -> None:
         await self._reader.close()
         await self._writer.close()
 
     async def _read(self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
-        return await self._reader.transact(_Synchronous.FULL, True, lambda c: statement(c, *args, **kwargs))
+        return await self._reader.transact(_Synchronous.FULL, True, self._bind(statement, *args, **kwargs))
 
     async def _write(self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
         try:
-            return await self._writer.transact(_Synchronous.FULL, True, lambda c: statement(c, *args, **kwargs))
+            return await self._writer.transact(_Synchronous.FULL, True, self._bind(statement, *args, **kwargs))
         except IntegrityError as error:
             field = _violated_field(error)
             if field is None:
@@ -198,7 +215,7 @@ class SqliteStore(SqlStore):
     async def _write_soon(
         self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs
     ) -> Result:
-        return await self._writer.transact(_Synchronous.NORMAL, False, lambda c: statement(c, *args, **kwargs))
+        return await self._writer.transact(_Synchronous.NORMAL, False, self._bind(statement, *args, **kwargs))
 
 
 def _violated_field(error: IntegrityError) -> str | None:

@@ -40,7 +40,7 @@ account = sa.Table(
     sa.Column("created_ms", sa.BigInteger, nullable=False),
 )
 
-# The secret is kept as it is: checking an HMAC needs it.
+# The secret is kept so that it can be read again: checking an HMAC needs it. With a master key it is sealed.
 access_key = sa.Table(
     "access_key",
     metadata,
@@ -83,12 +83,13 @@ audit_log = sa.Table(
     sa.Index(None, "is_verified", "time_ms"),
 )
 
-# The keys that secrets in this database are sealed under; of each its id alone.
+# The keys that secrets in this database are sealed under; of each its id alone. `sealed_ms` is 0 until all of them are.
 master_key = sa.Table(
     "master_key",
     metadata,
     sa.Column("key_id", sa.String, primary_key=True),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("sealed_ms", sa.BigInteger, nullable=False),
 )
 
 instance = sa.Table(

@@ -54,5 +54,6 @@ def upgrade() -> None:
         "master_key",
         sa.Column("key_id", sa.String, nullable=False),
         sa.Column("created_ms", sa.BigInteger, nullable=False),
+        sa.Column("sealed_ms", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("key_id", name="pk_master_key"),
     )
