@@ -59,6 +59,7 @@ NAMING = {
     "GwProductKey": "product_key",
     "DeviceName": "device_name",
     "GwDeviceName": "device_name",
+    "DeviceNameList": "device_name",
     "IotId": "iot_id",
     "GwIotId": "iot_id",
     "TopicId": "topic_id",
@@ -98,6 +99,20 @@ PLAIN = {
     "DeviceDataFlag": "true",
     "Versions": "{}",
     "Identifies": "power",
+    "PageNo": "1",
+    "ClientId": "c",
+    "Timestamp": "1",
+    "SignMethod": "hmacSha1",
+    "Sign": "0",
+    "Count": "1",
+    "Status": "1",
+    "Props": '{"room":"4"}',
+    "PropKey": "room",
+    "TagKey": "room",
+    "TagName": "room",
+    "TagValue": "4",
+    "ProductTagKey": "room",
+    "ShadowMessage": '{"method":"update","state":{"desired":{"power":1}},"version":1}',
 }
 """Values of parameters that name nothing, sent where an action has them."""
 
@@ -110,15 +125,21 @@ LEFT_OUT = {
     *("FunctionBlockId", "FunctionBlockName", "EventType", "ModelVersion", "Simple", "TslUrl", "TslStr"),
     *("EventIdentifier", "PropertyIdentifier", "ServiceIdentifier", "Fuzzy", "SubBizCode", "MnsConfiguration"),
     *("DeviceLifeCycleFlag", "DeviceStatusChangeFlag", "DeviceTagFlag", "DeviceTopoLifeCycleFlag"),
+    *("NextPageToken", "DeltaUpdate", "Key", "Value"),
     *("FoundDeviceListFlag", "OtaEventFlag", "OtaJobFlag", "OtaVersionFlag", "SubscribeFlags", "ThingHistoryFlag"),
 }
 """Parameters that name nothing and may be absent."""
 
-TOPICS = {"Topic": "", "TopicFullName": "/{product_key}/{device_name}/user/get"}
-"""Parameters with a topic: it names product and device."""
+TEMPLATES = {
+    "Topic": "",
+    "TopicFullName": "/<product_key>/<device_name>/user/get",
+    "DeviceListStr": '[{"productKey":"<product_key>","deviceName":"<device_name>"}]',
+}
+"""Parameters that name product and device in a longer text; an empty one is left out."""
 
 NAMES_NOTHING = {
     *("CreateProduct", "QueryProductList", "CreateConsumerGroup", "QueryConsumerGroupList"),
+    *("ListProductByTags", "QueryDeviceByTags"),
 }
 """Actions on an account's all."""
 
@@ -132,39 +153,52 @@ actions = pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
 
 def requests(action: AnyAction, names: Names) -> Iterator[dict[str, str]]:
     """An action's requests that name these things: by the pair of names, and by IotId where the action has it."""
-    shape = inspect.type_info(action.request)
-    assert isinstance(shape, inspect.StructType)
-    fields = {field.encode_name: field for field in shape.fields}
-    unknown = fields.keys() - NAMING.keys() - PLAIN.keys() - LEFT_OUT - TOPICS.keys()
+    fields = dict(_flatten(inspect.type_info(action.request)))
+    unknown = {_word(name) for name in fields} - NAMING.keys() - PLAIN.keys() - LEFT_OUT - TEMPLATES.keys()
     assert not unknown, f"list these parameters here: {sorted(unknown)}"
     has_iot_id = any(name.endswith("IotId") for name in fields)
     for by_iot_id in (False, True) if has_iot_id else (False,):
         parameters: dict[str, str] = {}
-        for name, field in fields.items():
-            text = _value(name, names)
-            is_of_pair = name.endswith(("ProductKey", "DeviceName"))
-            if text is None or (is_of_pair and by_iot_id) or (name.endswith("IotId") and not by_iot_id):
+        for name in fields:
+            text = _value(_word(name), names)
+            is_of_pair = _word(name).endswith(("ProductKey", "DeviceName"))
+            if text is None or (is_of_pair and by_iot_id) or (_word(name).endswith("IotId") and not by_iot_id):
                 continue
-            parameters[f"{name}.1" if _is_list(field.type) else name] = text
+            parameters[name] = text
         yield parameters
+
+
+def _flatten(shape: inspect.Type) -> Iterator[tuple[str, inspect.Type]]:
+    """The parameters of a request by their names on the wire; of a list its first element."""
+    assert isinstance(shape, inspect.StructType)
+    for field in shape.fields:
+        kinds = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
+        of_list = next((kind for kind in kinds if isinstance(kind, inspect.ListType)), None)
+        if of_list is None:
+            yield field.encode_name, field.type
+        elif isinstance(of_list.item_type, inspect.StructType):
+            for name, kind in _flatten(of_list.item_type):
+                yield f"{field.encode_name}.1.{name}", kind
+        else:
+            yield f"{field.encode_name}.1", of_list.item_type
+
+
+def _word(name: str) -> str:
+    """The last word of a parameter's name that is no number."""
+    return next(part for part in reversed(name.split(".")) if not part.isdigit())
 
 
 def _value(name: str, names: Names) -> str | None:
     if name in NAMING:
         return str(getattr(names, NAMING[name]))
-    if name in TOPICS:
-        return TOPICS[name].format(product_key=names.product_key, device_name=names.device_name) or None
+    if name in TEMPLATES:
+        text = TEMPLATES[name].replace("<product_key>", names.product_key)
+        return text.replace("<device_name>", names.device_name) or None
     return PLAIN.get(name)
 
 
-def _is_list(kind: inspect.Type) -> bool:
-    if isinstance(kind, inspect.UnionType):
-        return any(_is_list(one) for one in kind.types)
-    return isinstance(kind, inspect.ListType)
-
-
 def names_something(parameters: Mapping[str, str]) -> bool:
-    return any(name.split(".")[0] in NAMING for name in parameters)
+    return any(_word(name) in NAMING for name in parameters)
 
 
 async def told(app: App, action: AnyAction, parameters: Mapping[str, str], names: Names, **more: str) -> str:
@@ -232,7 +266,7 @@ async def test_what_is_another_instances_is_as_if_it_were_not_there(start_rig: R
     absent = Names(**{**{name: getattr(own, name) for name in OF_THE_ACCOUNT}, **of_product})
     before = rows(rig)
     for here, gone in zip(requests(action, own), requests(action, absent), strict=True):
-        if not any(NAMING.get(name.split(".")[0], "group_id") not in OF_THE_ACCOUNT for name in here):
+        if not any(NAMING.get(_word(name), "group_id") not in OF_THE_ACCOUNT for name in here):
             continue
         foreign = await told(app, action, here, own, IotInstanceId=INSTANCE_ID)
         await rig.server.store.flush()
