@@ -32,6 +32,10 @@ pytestmark = pytest.mark.asyncio
 LAMP_IOT_ID, OTHER_IOT_ID = a_device(LAMP).iot_id, a_device(OTHER_LAMP).iot_id
 
 
+SHOWN = ["calls", f"devices/{PRODUCT_KEY}/lamp-01", "consumer-groups"]
+"""One of each that the inspection API shows."""
+
+
 def rule(action: str, resource: str, effect: str = "Allow") -> dict[str, str]:
     return {"Effect": effect, "Action": action, "Resource": resource}
 
@@ -158,7 +162,16 @@ async def test_rights_hold_for_the_inspection_api(rig: Rig) -> None:
         response = await inspect(app, path)
         assert (response.status, response.json()["code"]) == (403, "Forbidden.RAM")
     app = await allow(rig, rule("iot:*", "*"))
-    assert (await inspect(app, "calls")).status == 403
+    for path in SHOWN:
+        assert (await inspect(app, path)).status == 403
+    app = await allow(rig, rule("linkstead:*", "*"))
+    for path in SHOWN:
+        assert (await inspect(app, path)).status == 200
+
+
+async def test_every_inspection_asks_for_rights(rig: Rig) -> None:
+    listed = (await inspect(rig.app(KEY), "nothing")).json()["error"].rpartition(": ")[2].split(", ")
+    assert sorted(listed) == sorted(path.partition("/")[0] for path in SHOWN)
 
 
 # --- keys ---

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from linkstead.api.authorization import INSPECT_CALLS, INSPECT_DEVICE, authorize_products
+from linkstead.api.authorization import INSPECT_CALLS, INSPECT_DEVICE, INSPECT_GROUPS, authorize_products
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.api.openapi import V3_PREFIX, OpenApi
 from linkstead.errors import ApiError, codes
@@ -185,6 +185,7 @@ class HttpFront:
         return _json(HTTPStatus.OK, view)
 
     async def _show_groups(self, key: AccessKey, name: str, _fields: dict[str, str]) -> HttpReply:
+        await authorize_products(self._registry, key, INSPECT_GROUPS)
         if name:
             return _json(HTTPStatus.NOT_FOUND, {"error": "groups are shown all together: consumer-groups"})
         return _json(HTTPStatus.OK, await view_groups(self._subscriptions, key.account_id))
