@@ -207,10 +207,14 @@ class Server:
             clock=self.clock,
             ids=self.ids,
         )
-        self.consumers = ConsumerGateway(
-            registry=self.registry, groups=self.store, dispatcher=self.dispatcher, clock=self.clock
-        )
         self.audit = Audit(self.store, self.clock)
+        self.consumers = ConsumerGateway(
+            registry=self.registry,
+            groups=self.store,
+            dispatcher=self.dispatcher,
+            audit=self.audit,
+            clock=self.clock,
+        )
         self.openapi = OpenApi(
             actions=ACTIONS,
             registry=self.registry,

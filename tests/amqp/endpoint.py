@@ -8,8 +8,10 @@ from typing import cast
 
 from linkstead.amqp.credentials import parse_user_name, sign_login
 from linkstead.amqp.gateway import ConsumerGateway
+from linkstead.api.audit import Audit
 from linkstead.clock import Clock
 from linkstead.registry import AccessKey, Registry
+from linkstead.registry.audit import AuditEntry, AuditLog
 from linkstead.subscription import ConsumerGroup, Dispatcher, GroupStore
 from tests.amqp.dispatch import FakeDispatcher, FakeGroups
 from tests.fakes import ACCOUNT_ID, NOW_MS, OTHER_ACCOUNT_ID, FakeStore, make_access_key
@@ -34,13 +36,24 @@ def password(name: str, secret: str = KEY.secret) -> str:
     return sign_login(parse_user_name(name), secret)
 
 
+class AuditedStore(FakeStore):
+    """A registry in memory that keeps the audit log too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.audited: list[AuditEntry] = []
+
+    def record_audit(self, entry: AuditEntry) -> None:
+        self.audited.append(entry)
+
+
 @dataclass
 class Place:
     """An endpoint that listens."""
 
     gateway: ConsumerGateway
     dispatcher: FakeDispatcher
-    store: FakeStore
+    store: AuditedStore
     server: asyncio.Server
     port: int
     _changes: asyncio.Event
@@ -60,7 +73,7 @@ class Place:
 
 async def listen(clock: Clock, tls: ssl.SSLContext | None = None) -> Place:
     """Start an endpoint on a free port."""
-    store = FakeStore()
+    store = AuditedStore()
     store.access_keys = {key.access_key_id: key for key in (KEY, DISABLED_KEY)}
     dispatcher, changes = FakeDispatcher(), asyncio.Event()
     dispatcher.changed = changes.set
@@ -69,6 +82,7 @@ async def listen(clock: Clock, tls: ssl.SSLContext | None = None) -> Place:
         registry=Registry(store.port, clock.monotonic_s),
         groups=cast("GroupStore", groups),
         dispatcher=cast("Dispatcher", dispatcher),
+        audit=Audit(cast("AuditLog", store), clock),
         clock=clock,
     )
     server = await asyncio.get_running_loop().create_server(gateway.make_protocol, "127.0.0.1", 0, ssl=tls)

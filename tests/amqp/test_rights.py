@@ -1,5 +1,7 @@
 """Consumers whose keys, tokens and rights come and go, on a whole server."""
 
+from dataclasses import replace
+
 import pytest
 
 from linkstead.amqp.frames import AMQP_HEADER, SASL_HEADER, Attach, Close
@@ -76,6 +78,9 @@ async def test_a_user_who_may_not_consume_any_longer_is_sent_away(start_rig: Rig
     wanted = "Forbidden.RAM: a RAM user needs iot:sub on every product"
     assert await farewell(peer) == wanted
     assert await refusal(rig, RAM_KEY) == wanted
+    [entry] = await rig.server.store.list_audit(ACCOUNT_ID, 0, 10)
+    assert (entry.access_key_id, entry.is_verified, entry.address) == (RAM_KEY.access_key_id, True, "127.0.0.1")
+    assert (entry.action, entry.code) == ("AMQP login", "Forbidden.RAM")
     consuming = EVERYTHING.replace('"Action":"*"', '"Action":"iot:sub"')
     await rig.server.registry.save_policy(ACCOUNT_ID, RAM_KEY.user_name, consuming)
     await leave(await consumer(rig, RAM_KEY))
@@ -97,3 +102,16 @@ async def test_a_temporary_key_consumes_until_it_ends(start_rig: RigStarter) -> 
     rig.clock.advance(REGISTRY_POLL_S)
     assert await farewell(peer) == "the access key was disabled, deleted, or has expired"
     assert (await refusal(rig, first, first.security_token)).startswith("InvalidSecurityToken.Expired")
+
+
+async def test_a_wrong_password_is_in_the_audit_log(start_rig: RigStarter) -> None:
+    rig = await start_rig(amqp=FREE)
+    assert rig.endpoints.amqp is not None
+    for key_id in (KEY.access_key_id, "nobody"):
+        peer = await Peer.connect(rig.endpoints.amqp.port)
+        peer.send(SASL_HEADER, plain(name_of(replace(KEY, access_key_id=key_id)), "wrong"))
+        await peer.expect_end()
+        await peer.close()
+    kept = [(each.account_id, each.access_key_id, each.code) for each in await rig.server.store.list_audit(None, 0, 10)]
+    code = "amqp:unauthorized-access"
+    assert kept == [("", "nobody", code), (ACCOUNT_ID, KEY.access_key_id, code)]

@@ -14,6 +14,7 @@ from typing import cast
 from linkstead.amqp import credentials, protocol
 from linkstead.amqp.frames import encode_message
 from linkstead.amqp.protocol import LoginFailure, Refusal, ServerConnection
+from linkstead.api.audit import Audit
 from linkstead.api.authorization import CONSUME, authorize_products
 from linkstead.api.tokens import check_token
 from linkstead.clock import Clock, Timer, milliseconds
@@ -54,6 +55,9 @@ UNSETTLED_BYTES_MAX = 16 * 1024 * 1024
 DRAIN_WAIT_S = 0.2
 """For letters to come when a consumer drains its credit, before it is told that there are none."""
 
+LOGIN, LOGIN_FAILED = "AMQP login", "amqp:unauthorized-access"
+"""How a login is called in the audit log, and the code of one with wrong credentials."""
+
 CLOSE_WAIT_S = 5.0
 """For the last bytes to leave before a closed connection is cut."""
 
@@ -69,13 +73,17 @@ class ConsumerGateway:
         registry: access keys and their secrets.
         groups: consumer groups.
         dispatcher: where a consumer is attached.
+        audit: keeps which logins are refused.
         clock: time limits.
     """
 
-    def __init__(self, *, registry: Registry, groups: GroupStore, dispatcher: Dispatcher, clock: Clock) -> None:
+    def __init__(
+        self, *, registry: Registry, groups: GroupStore, dispatcher: Dispatcher, audit: Audit, clock: Clock
+    ) -> None:
         self.registry = registry
         self.groups = groups
         self.dispatcher = dispatcher
+        self.audit = audit
         self.clock = clock
         self.connections: set[ConsumerConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -341,7 +349,29 @@ class ConsumerConnection(asyncio.Protocol):
         is_right = key is not None and credentials.check_password(login, key.secret, event.password)
         if key is None or not is_right or not key.enabled:
             log.warning("login refused: no such key, or not its password, or disabled", extra=self._fields())
+            self._record_refusal(LOGIN_FAILED, None, key, login.access_key_id)
             return LoginFailure.CREDENTIALS
+        verdict = await self._admit(login, key)
+        if isinstance(verdict, Refusal):
+            self._record_refusal(verdict.text.partition(":")[0], key)
+        return verdict
+
+    def _record_refusal(
+        self, code: str, caller: AccessKey | None, claimed: AccessKey | None = None, claimed_id: str = ""
+    ) -> None:
+        self._gateway.audit.record(
+            action=LOGIN,
+            code=code,
+            request_id="",
+            address=self.peer.rpartition(":")[0],
+            caller=caller,
+            claimed=claimed,
+            claimed_id=claimed_id,
+        )
+
+    async def _admit(self, login: credentials.Login, key: AccessKey) -> Refusal | str:
+        """What is asked of a consumer whose password is right; returns the account."""
+        gateway = self._gateway
         # From here on a change of the key ends the connection.
         self.access_key_id = key.access_key_id
         self.expires_ms = key.expires_ms
