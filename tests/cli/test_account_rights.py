@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from linkstead.api import tokens
 from linkstead.api.tokens import TOKEN_SECONDS_MAX, TOKEN_SECONDS_MIN
 from linkstead.registry.policies import POLICY_CHARS_MAX
 from tests.cli.processes import done, invoke, serving, told, wait_for
@@ -72,6 +73,15 @@ def test_a_token_is_issued_for_a_user_with_a_policy() -> None:
     assert issued["security_token"] not in listed
     for seconds in (TOKEN_SECONDS_MIN - 1, TOKEN_SECONDS_MAX + 1):
         assert "--seconds" in told(2, "account", "issue-token", "operator", "--seconds", str(seconds))
+
+
+def test_an_account_has_so_many_temporary_keys_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "TEMPORARY_KEYS_MAX", 2)
+    done("account", "create", "shop")
+    done("account", "policy", "set", "operator", "-", stdin=READING.encode())
+    for _ in range(2):
+        done("account", "issue-token", "operator")
+    assert "the account has 2 temporary keys" in told(1, "account", "issue-token", "operator")
 
 
 def test_the_audit_log_of_a_server_that_runs(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -17,6 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from linkstead.invocation import CallFilter
+from linkstead.registry.policies import parse_policy
 from linkstead.store import SqliteStore, StoreUnusable, migration
 from linkstead.store.history import RECORD, encode_call
 from linkstead.store.migration import REVISIONS
@@ -118,6 +119,29 @@ async def test_what_an_earlier_version_wrote_is_kept(tmp_path: Path, revision: s
     assert len(await store.list_calls(CallFilter(ACCOUNT_ID))) == 1
     await store.close()
     assert run_sql(path, "SELECT version_num FROM alembic_version") == [(REVISIONS[-1],)]
+
+
+@pytest.mark.asyncio
+async def test_users_that_have_keys_keep_their_rights(tmp_path: Path) -> None:
+    path = tmp_path / "linkstead.db"
+    make_old(path, "0004")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO account VALUES (?, ?, ?)", (ACCOUNT_ID, "first", NOW_MS))
+        for number, user_name in enumerate(("", "operator", "operator", "viewer")):
+            connection.execute(
+                "INSERT INTO access_key VALUES (?, 's', ?, ?, 1, ?)", (f"key-{number}", ACCOUNT_ID, user_name, NOW_MS)
+            )
+    store = SqliteStore(path, ManualClock())
+    await store.open()
+    for user_name in ("operator", "viewer"):
+        document = await store.find_policy(ACCOUNT_ID, user_name)
+        assert document is not None
+        assert parse_policy(document, ACCOUNT_ID).allows_everywhere("linkstead:QueryCalls")
+    assert await store.find_policy(ACCOUNT_ID, "") is None
+    key = await store.find_access_key("key-1")
+    assert key is not None
+    assert (key.is_temporary, key.expires_ms) == (False, 0)
+    await store.close()
 
 
 @pytest.mark.asyncio

@@ -14,6 +14,9 @@ from linkstead.registry import AccessKey
 TOKEN_SECONDS_MIN, TOKEN_SECONDS_MAX, TOKEN_SECONDS_DEFAULT = 900, 43_200, 3_600
 """How long a temporary key may be good. Source: AssumeRole reference, DurationSeconds and its largest maximum."""
 
+TEMPORARY_KEYS_MAX = 1_000
+"""Of an account, those that are kept."""
+
 TEMPORARY_KEY_ID_HEAD = "STS."
 """How the ids of the vendor's temporary keys begin."""
 

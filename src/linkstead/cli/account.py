@@ -6,8 +6,9 @@ from dataclasses import asdict
 
 import click
 
+from linkstead.api import tokens
 from linkstead.api.signatures import format_timestamp, parse_timestamp
-from linkstead.api.tokens import TOKEN_SECONDS_DEFAULT, TOKEN_SECONDS_MAX, TOKEN_SECONDS_MIN, make_temporary_key
+from linkstead.api.tokens import TOKEN_SECONDS_DEFAULT, TOKEN_SECONDS_MAX, TOKEN_SECONDS_MIN
 from linkstead.cli.installation import open_installation
 from linkstead.cli.options import ACCESS_KEY_ID, ACCESS_KEY_SECRET, Command, add_options, with_storage
 from linkstead.cli.policy import ACCOUNT_OPTION, find_one_account, policy
@@ -183,7 +184,10 @@ def issue_token(settings: Settings, user_name: str, seconds: int, name_or_id: st
                 raise click.ClickException(
                     f"the user {user_name} has no policy, and may do nothing; see `linkstead account policy set`"
                 )
-            key = make_temporary_key(account_id, user_name, seconds, installation.clock, installation.ids)
+            kept = sum(key.is_temporary for key in await store.list_access_keys(account_id))
+            if kept >= tokens.TEMPORARY_KEYS_MAX:
+                raise click.ClickException(f"the account has {kept} temporary keys: wait until some have ended")
+            key = tokens.make_temporary_key(account_id, user_name, seconds, installation.clock, installation.ids)
             await store.add_access_key(key)
             return key
 
