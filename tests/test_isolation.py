@@ -131,11 +131,11 @@ LEFT_OUT = {
 """Parameters that name nothing and may be absent."""
 
 TEMPLATES = {
-    "Topic": "",
+    "Topic": "/<product_key>/<device_name>/user/get",
     "TopicFullName": "/<product_key>/<device_name>/user/get",
     "DeviceListStr": '[{"productKey":"<product_key>","deviceName":"<device_name>"}]',
 }
-"""Parameters that name product and device in a longer text; an empty one is left out."""
+"""Parameters that name product and device in a longer text."""
 
 NAMES_NOTHING = {
     *("CreateProduct", "QueryProductList", "CreateConsumerGroup", "QueryConsumerGroupList"),
@@ -193,7 +193,7 @@ def _value(name: str, names: Names) -> str | None:
         return str(getattr(names, NAMING[name]))
     if name in TEMPLATES:
         text = TEMPLATES[name].replace("<product_key>", names.product_key)
-        return text.replace("<device_name>", names.device_name) or None
+        return text.replace("<device_name>", names.device_name)
     return PLAIN.get(name)
 
 
