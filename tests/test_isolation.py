@@ -16,6 +16,7 @@ from msgspec import inspect
 from linkstead.action import AnyAction
 from linkstead.actions import ACTIONS
 from linkstead.registry import Instance, ProductTopic, TopicOperation
+from linkstead.registry.applications import Application, ApplicationDevice, ApplicationStatus
 from linkstead.registry.topic_classes import TOPIC_CLASSES_MAX
 from linkstead.subscription import ConsumerGroup
 from tests.rig import (
@@ -35,6 +36,7 @@ from tests.wire import App
 pytestmark = pytest.mark.asyncio
 
 OTHERS_INSTANCE_ID = "iot-060a0002"
+APPLY_ID = 424_242
 GROUP_ID = "Yw4EBEfPpwQA9GkAhSIH000100"
 
 
@@ -48,9 +50,12 @@ class Names:
     topic_id: str
     group_id: str
     message_id: str
+    apply_id: str
 
 
-ABSENT = Names("a1Gone00001", "gone-01", "a1Gone00001gone0100100", "999999", "Gone0000000000000000000100", "1" * 18)
+ABSENT = Names(
+    "a1Gone00001", "gone-01", "a1Gone00001gone0100100", "999999", "Gone0000000000000000000100", "1" * 18, "777777"
+)
 
 NAMING = {
     "ProductKey": "product_key",
@@ -67,6 +72,7 @@ NAMING = {
     "ConsumerGroupId": "group_id",
     "ConsumerGroupIds": "group_id",
     "UniMsgId": "message_id",
+    "ApplyId": "apply_id",
 }
 """Parameters that name something, and which of `Names`."""
 
@@ -121,7 +127,17 @@ LEFT_OUT = {
     *("ResponseTopic", "ResponseTopicTemplateName", "Retained", "TopicAlias", "TopicTemplateName", "UserProp"),
     *("AliyunCommodityCode", "AuthType", "CategoryId", "CategoryKey", "DataFormat", "Description", "Id2", "NetType"),
     *("JoinPermissionId", "ProtocolType", "PublishAuto", "ResourceGroupId", "ValidateType", "Codec", "Desc"),
-    *("EnableProxySubscribe", "AppKey", "DevEui", "JoinEui", "LoraNodeType", "Nickname", "PinCode", "NextToken"),
+    *(
+        "EnableProxySubscribe",
+        "AppKey",
+        "DeviceNickname",
+        "DevEui",
+        "JoinEui",
+        "LoraNodeType",
+        "Nickname",
+        "PinCode",
+        "NextToken",
+    ),
     *("FunctionBlockId", "FunctionBlockName", "EventType", "ModelVersion", "Simple", "TslUrl", "TslStr"),
     *("EventIdentifier", "PropertyIdentifier", "ServiceIdentifier", "Fuzzy", "SubBizCode", "MnsConfiguration"),
     *("DeviceLifeCycleFlag", "DeviceStatusChangeFlag", "DeviceTagFlag", "DeviceTopoLifeCycleFlag"),
@@ -224,12 +240,24 @@ async def fill(rig: Rig) -> Names:
     await store.add_consumer_group(ConsumerGroup(GROUP_ID, ACCOUNT_ID, "first", CREATED_MS))
     topic = ProductTopic(0, PRODUCT_KEY, f"/{PRODUCT_KEY}/${{deviceName}}/user/mine", TopicOperation.ALL)
     topic_id = await store.add_topic(topic, TOPIC_CLASSES_MAX)
+    application = Application(0, PRODUCT_KEY, ApplicationStatus.CHECK_SUCCESS, 1, CREATED_MS)
+    assert await store.add_application(application, [ApplicationDevice(0, "lamp-77")], 10, 10) is not None
+    with closing(sqlite3.connect(store._path)) as connection, connection:
+        # An id that is no other number in an answer.
+        connection.execute("UPDATE application SET id = ?", [APPLY_ID])
+        connection.execute("UPDATE application_device SET apply_id = ?", [APPLY_ID])
     await store.add_instance(Instance(OTHERS_INSTANCE_ID, OTHER_ACCOUNT_ID, CREATED_MS))
     app = rig.app()
     message = {"ProductKey": PRODUCT_KEY, "TopicFullName": f"/{PRODUCT_KEY}/lamp-01/user/get", "MessageContent": "aGk="}
     answer = (await app.call("Pub", **message)).json()
     return Names(
-        PRODUCT_KEY, LAMP.device_name, a_device(LAMP).iot_id, str(topic_id), GROUP_ID, str(answer["MessageId"])
+        PRODUCT_KEY,
+        LAMP.device_name,
+        a_device(LAMP).iot_id,
+        str(topic_id),
+        GROUP_ID,
+        str(answer["MessageId"]),
+        str(APPLY_ID),
     )
 
 
