@@ -327,7 +327,10 @@ class Server:
     async def _mark_all_offline(self) -> None:
         """Say and write down of those whom a server that died left online that they are not."""
         now_ms = int(self.clock.time_s() * 1000)
-        for device in await self.store.list_online_devices():
+        left_online = await self.store.list_online_devices()
+        if not left_online:
+            return
+        for device in left_online:
             self.sessions.tell_left_online(
                 device.origin, since_ms=device.status_ms, now_ms=now_ms, ip_address=device.ip_address
             )

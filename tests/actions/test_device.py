@@ -415,7 +415,7 @@ async def test_states_come_in_the_order_asked_for_without_what_does_not_exist(wo
     assert [state.status for state in told] == ["OFFLINE", "ONLINE", "UNACTIVE"]
     assert [state.last_online_time for state in told] == ["2023-11-15 06:13:30", "2023-11-15 06:13:30", UNSET]
     assert [state.as_address for state in told] == [IP_ADDRESS, IP_ADDRESS, UNSET]
-    assert [state.timestamp for state in told] == [STARTED_MS + 10_000, STARTED_MS + 10_000, UNSET]
+    assert [state.timestamp for state in told] == [STARTED_MS + 10_001, STARTED_MS + 10_000, UNSET]
     assert {state.device_id for state in told} == {UNSET}
 
 
