@@ -133,6 +133,31 @@ async def test_once_it_is_known_who_subscribed_a_notice_is_recorded_at_once(sett
     assert setting.source.reads == [PRODUCT_KEY]
 
 
+async def test_what_was_prepared_is_recorded_at_once(setting: Setting) -> None:
+    setting.source.gate.clear()
+    preparing = asyncio.ensure_future(setting.forwarder.prepare(PRODUCT_KEY))
+    await setting.settle()
+    assert not preparing.done()
+    setting.source.gate.set()
+    await preparing
+    setting.forward(b"1")
+    assert setting.backlog.payloads == [b"1"]
+    await setting.forwarder.prepare(PRODUCT_KEY)
+    assert setting.source.reads == [PRODUCT_KEY]
+
+
+async def test_nobody_waits_to_be_prepared_by_a_server_that_stops(setting: Setting) -> None:
+    setting.source.is_broken = True
+    preparing = asyncio.ensure_future(setting.forwarder.prepare(PRODUCT_KEY))
+    await setting.settle()
+    draining = asyncio.ensure_future(setting.forwarder.drain())
+    await setting.settle()
+    setting.clock.advance(READ_RETRY_S)
+    await draining
+    await preparing
+    assert setting.backlog.notices == []
+
+
 async def test_a_message_that_nobody_wants_need_not_be_made(setting: Setting) -> None:
     assert [setting.forwarder.wants(PRODUCT_KEY, kind) for kind in (DATA, TAG)] == [True, True]
     await setting.settle()

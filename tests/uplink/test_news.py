@@ -296,6 +296,34 @@ def end_call(bench: Bench, target: str, reply: Reply | None = None, key: DeviceK
 
 
 @pytest.mark.asyncio
+async def test_what_was_made_ready_is_told_at_once_though_it_is_a_moment_old(bench: Bench) -> None:
+    await bench.news.prepare(KEY.product_key)
+    bench.registry.forget_all()
+    end_call(bench, "RunScene", parse_reply(b'{"id":"7","code":200,"data":{"Accepted":"yes","Duration":12.50}}'))
+    ((_, _, message),) = told(bench)
+    assert message["checkFailedData"].keys() == {"Accepted"}
+
+
+@pytest.mark.asyncio
+async def test_a_product_that_is_gone_needs_nothing_to_be_ready(bench: Bench) -> None:
+    await bench.news.prepare("a1Gone00001")
+    assert bench.sink.notices == []
+
+
+@pytest.mark.asyncio
+async def test_so_many_products_are_ready_and_the_oldest_is_not(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(news_module, "RULES_KEPT_MAX", 1)
+    for key in (KEY, FREE_KEY):
+        await bench.news.prepare(key.product_key)
+    bench.registry.forget_all()
+    for key in (KEY, FREE_KEY):
+        end_call(bench, "RunScene", key=key)
+    assert [notice.key for notice in bench.sink.take()] == [FREE_KEY]
+    await bench.news.drain()
+    assert [notice.key for notice in bench.sink.take()] == [KEY]
+
+
+@pytest.mark.asyncio
 async def test_an_output_that_does_not_fit_is_told_beside_the_data(bench: Bench) -> None:
     end_call(bench, "RunScene", parse_reply(b'{"id":"7","code":200,"data":{"Accepted":"yes","Duration":12.50}}'))
     await bench.news.drain()

@@ -79,7 +79,10 @@ class DeliveryStore(CallStore, SessionStore, Protocol):
 
 
 class ResultObserver(Protocol):
-    """Told what comes of calls that a reply of the device ends. Every method but `settle` returns at once."""
+    """Told what comes of calls that a reply of the device ends. What is not awaited returns at once."""
+
+    async def prepare(self, product_key: str) -> None:
+        """Calls of devices of a product may end now."""
 
     def call_ended(self, call: Call, reply: Reply | None) -> bool:
         """It has its verdict, and was handed to the journal; `reply` is None where the device did not answer it.
@@ -187,6 +190,9 @@ class Delivery:
         last: Call | None = None
         while calls := await self._store.list_stranded_calls(last, STRANDED_AT_ONCE_MAX):
             last = calls[-1]
+            for product_key in {call.key.product_key for call in calls if call.key is not None}:
+                if self._observer is not None:
+                    await self._observer.prepare(product_key)
             for call in calls:
                 if call.moment(Stage.WRITTEN) is None:
                     self.end(call, Verdict.UNKNOWN, Diagnosis.NODE_LOST, SEND_FAILED)

@@ -399,6 +399,7 @@ class DeviceConnection(asyncio.Protocol):
             return self._refuse(Refusal.NOT_AUTHORIZED, "the device is disabled", key)
         # At hand when the device subscribes and publishes, which it does at once.
         await self._gateway.registry.find_topic_classes(key.product_key)
+        await self._gateway.news.prepare(key.product_key)
         self._device = device
         self._ext = client_id.ext
         return None

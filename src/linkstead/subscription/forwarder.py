@@ -126,6 +126,11 @@ class Forwarder:
             self._waiting_bytes += len(payload)
             self._reads[key.product_key].append(notice)
 
+    async def prepare(self, product_key: str) -> None:
+        """See `NoticeSink.prepare`."""
+        while not self._is_draining and self._look_up(product_key) is None:
+            await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
+
     async def settle(self) -> None:
         """See `NoticeSink.settle`."""
         if self._tasks:

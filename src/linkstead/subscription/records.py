@@ -103,5 +103,8 @@ class NoticeSink(Protocol):
     ) -> None:
         """Have everybody told who subscribed to this kind of message of the device's product. Returns at once."""
 
+    async def prepare(self, product_key: str) -> None:
+        """Have at hand who subscribed to a product: what is forwarded then goes with what else is written at once."""
+
     async def settle(self) -> None:
         """Return when what was forwarded before is on the disk. Raises NotKept."""

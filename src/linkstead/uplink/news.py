@@ -6,6 +6,7 @@ Source: `device-protocol.md` 8.2 to 8.4 and 9.2.
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -26,6 +27,9 @@ from linkstead.uplink.request import Refused, Request
 from linkstead.uplink.rules import RuleBook, Rules
 
 log = logging.getLogger(__name__)
+
+RULES_KEPT_MAX = 10_000
+"""Products whose rules are kept for results, though they may be a moment old; the one unused for longest goes first."""
 
 RESULTS_WAITING_MAX = 100_000
 """Results that wait for the rules of their products; one more is dropped and logged."""
@@ -56,6 +60,7 @@ class News:
         self._waiting: dict[str, list[Callable[[Rules], None]]] = {}
         self._waiting_count = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._latest: OrderedDict[str, Rules] = OrderedDict()
 
     async def drain(self) -> None:
         """Return when nothing waits to be told. To be called when nothing more can happen."""
@@ -65,6 +70,17 @@ class News:
     def wants_reports(self, key: DeviceKey) -> bool:
         """False when it is known that nobody is told what this device publishes."""
         return any(self._sink.wants(key.product_key, kind) for kind in _REPORT_KINDS)
+
+    async def prepare(self, product_key: str) -> None:
+        """Have at hand what it takes to tell what comes of calls: it is written in one with the call then.
+
+        To be called before a device can answer. One whose product is gone needs nothing.
+        """
+        try:
+            self._keep(product_key, await self._rules.read(product_key))
+        except Refused:
+            return
+        await self._sink.prepare(product_key)
 
     async def settle(self) -> None:
         """Return when what was to be told before is on the disk."""
@@ -185,7 +201,7 @@ class News:
         product_key = call.key.product_key
         tell = partial(self._tell_result, Origin(call.key, call.account_id, call.iot_id), call, reply, self._now_ms())
         # At once where that can be, for it is written in one with the call then.
-        rules = self._rules.recall(product_key) if product_key not in self._waiting else None
+        rules = self._recall(product_key) if product_key not in self._waiting else None
         if rules is not None:
             tell(rules)
         elif self._waiting_count < RESULTS_WAITING_MAX:
@@ -193,6 +209,20 @@ class News:
         else:
             log.error("too many results wait to be told; one was dropped", extra={"device": str(call.key)})
         return True
+
+    def _recall(self, product_key: str) -> Rules | None:
+        rules = self._rules.recall(product_key)
+        if rules is not None:
+            self._keep(product_key, rules)
+            return rules
+        # Rather those of a moment ago than to be told apart from the call.
+        return self._latest.get(product_key)
+
+    def _keep(self, product_key: str, rules: Rules) -> None:
+        self._latest[product_key] = rules
+        self._latest.move_to_end(product_key)
+        if len(self._latest) > RULES_KEPT_MAX:
+            self._latest.popitem(last=False)
 
     def answer_not_taken(self, origin: Origin, topic: str, reply: services.Reply) -> None:
         """See `ResultObserver`. Told all the same, with the id as it was sent. Source: `device-protocol.md` 5.5."""
