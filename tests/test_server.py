@@ -39,6 +39,7 @@ from tests.rig import (
     RigStarter,
     a_device,
     device_secret,
+    make_certificate,
     rig_settings,
 )
 from tests.webhook.receiver import a_webhook
@@ -160,15 +161,22 @@ async def test_a_tls_port_without_a_certificate_is_told(tmp_path: Path, port: st
 async def test_a_certificate_that_is_none_is_told(tmp_path: Path, certificate: Certificate) -> None:
     garbage, missing = tmp_path / "garbage", tmp_path / "missing"
     garbage.write_bytes(b"not a certificate")
-    for cert, key in (
-        (missing, certificate.key),
-        (certificate.certificate, missing),
-        (garbage, certificate.key),
-        (certificate.certificate, garbage),
-        (certificate.key, certificate.certificate),
+    good, key = certificate.certificate, certificate.key
+    for cert, other, text in (
+        (missing, key, f"--tls-cert {missing}: no such file or directory"),
+        (tmp_path, key, f"--tls-cert {tmp_path}: is a directory"),
+        (good, missing, f"--tls-key {missing}: no such file or directory"),
+        (garbage, key, f"--tls-cert {garbage}: it holds no certificate in PEM"),
+        (key, good, f"--tls-cert {key}: it holds no certificate in PEM"),
+        (good, garbage, f"--tls-key {garbage}: it holds no key in PEM"),
     ):
-        refusal = await _refusal(tmp_path, tls_cert=str(cert), tls_key=str(key))
-        assert refusal.startswith(f"--tls-cert {cert}, --tls-key {key}: ")
+        assert await _refusal(tmp_path, tls_cert=str(cert), tls_key=str(other)) == text
+
+
+async def test_a_key_of_another_certificate_is_told(tmp_path: Path, certificate: Certificate) -> None:
+    other = make_certificate(tmp_path)
+    refusal = await _refusal(tmp_path, tls_cert=str(certificate.certificate), tls_key=str(other.key))
+    assert refusal == f"--tls-key {other.key} is not the key of the certificate in --tls-cert {certificate.certificate}"
 
 
 async def test_an_encrypted_key_is_told_and_not_asked_for(tmp_path: Path, certificate: Certificate) -> None:
@@ -176,7 +184,7 @@ async def test_an_encrypted_key_is_told_and_not_asked_for(tmp_path: Path, certif
     command = ["openssl", "pkey", "-in", str(certificate.key), "-aes256", "-passout", "pass:x", "-out", str(encrypted)]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=60)
     refusal = await _refusal(tmp_path, tls_cert=str(certificate.certificate), tls_key=str(encrypted))
-    assert refusal.startswith(f"--tls-cert {certificate.certificate}, --tls-key {encrypted}: ")
+    assert refusal == f"--tls-key {encrypted}: it has a passphrase; give a key without one"
 
 
 # --- the store ---

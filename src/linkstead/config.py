@@ -6,6 +6,7 @@ import msgspec
 
 from linkstead.action import Profile
 from linkstead.errors import Language
+from linkstead.tls.contexts import TlsVersion
 
 DEMO_ACCESS_KEY_ID = "linkstead-dev"
 DEMO_ACCESS_KEY_SECRET = "linkstead-dev-secret"
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     amqps: Address | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
+    tls_min_version: TlsVersion = "1.2"
     data: str = "linkstead-data"
     database: str | None = None
     master_key_file: str | None = None

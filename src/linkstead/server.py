@@ -38,6 +38,7 @@ from linkstead.store import SqliteStore, StoreUnusable
 from linkstead.store.sealing import SealBroken, UnknownMasterKey, Vault
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeSink, Subscriptions
 from linkstead.subscription.messages import CREATE
+from linkstead.tls.pair import CertificatePair, CertificateUnusable
 from linkstead.uplink import News, Uplink
 from linkstead.webhook.sender import Post, WebhookSender
 
@@ -55,6 +56,9 @@ REGISTRAR_POLL_S = 0.1
 """How long an application waits until it is worked on."""
 
 HOUSEKEEPING_S = 300.0
+CERTIFICATE_LOOK_S = 60.0
+"""How long a certificate that was replaced can go unnoticed."""
+
 TLS_SHUTDOWN_WAIT_S = 1.0
 """For the other side to say goodbye in TLS; one that keeps its connection for later does not read it."""
 
@@ -261,6 +265,7 @@ class Server:
         self._listeners: list[asyncio.Server | SniffingAcceptor] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._registry_version = 0
+        self._certificate: CertificatePair | None = None
 
     async def start(self) -> Endpoints:
         """Open the store, see to the first key, and listen.
@@ -269,7 +274,9 @@ class Server:
             StartError: a port is taken, a file is missing, there is no key, …
         """
         settings = self._settings
-        tls = make_tls_context(settings)
+        self._certificate = make_certificate_pair(settings, self.clock)
+        tls = self._certificate.apps if self._certificate else None
+        tls_for_devices = self._certificate.devices if self._certificate else None
         try:
             await self.store.open()
         except StoreUnusable as error:
@@ -285,9 +292,11 @@ class Server:
             await self.delivery.restore()
             self.endpoints = Endpoints(
                 http=await self._listen(settings.http, self.http.make_protocol, None),
-                mqtt=await self._listen_sniffing(settings.mqtt, tls),
+                mqtt=await self._listen_sniffing(settings.mqtt, tls_for_devices),
                 https=await self._listen(settings.https, self.http.make_protocol, tls) if settings.https else None,
-                mqtts=await self._listen(settings.mqtts, self.gateway.make_protocol, tls) if settings.mqtts else None,
+                mqtts=await self._listen(settings.mqtts, self.gateway.make_protocol, tls_for_devices)
+                if settings.mqtts
+                else None,
                 amqp=await self._listen(settings.amqp, self.consumers.make_protocol, None) if settings.amqp else None,
                 amqps=await self._listen(settings.amqps, self.consumers.make_protocol, tls) if settings.amqps else None,
             )
@@ -299,6 +308,8 @@ class Server:
         self._every(REGISTRY_POLL_S, self._look_for_changes)
         self._every(REGISTRAR_POLL_S, self.registrar.work)
         self._every(HOUSEKEEPING_S, self._keep_house)
+        if self._certificate is not None:
+            self._every(CERTIFICATE_LOOK_S, self._look_at_certificate)
         self._is_ready = True
         return self.endpoints
 
@@ -323,6 +334,11 @@ class Server:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.store.close()
+
+    def reload_certificate(self) -> None:
+        """Read the certificate and its key again, if there are any; what cannot be used changes nothing."""
+        if self._certificate is not None:
+            self._certificate.reload()
 
     async def _mark_all_offline(self) -> None:
         """Say and write down of those whom a server that died left online that they are not."""
@@ -460,6 +476,10 @@ class Server:
             self._registry_version = version
         self.consumers.expire()
 
+    async def _look_at_certificate(self) -> None:
+        if self._certificate is not None:
+            self._certificate.look()
+
     async def _keep_house(self) -> None:
         self.sessions.expire(self.clock.monotonic_s())
         await self.delivery.expire()
@@ -506,11 +526,11 @@ def make_vault(settings: Settings) -> Vault | None:
         raise StartError(str(error)) from None
 
 
-def make_tls_context(settings: Settings) -> ssl.SSLContext | None:
+def make_certificate_pair(settings: Settings, clock: Clock) -> CertificatePair | None:
     """What TLS is spoken with; None without a certificate.
 
     Raises:
-        StartError: half of the pair is missing, a file cannot be read, or a TLS port has no certificate.
+        StartError: half of the pair is missing, a file cannot be used, or a TLS port has no certificate.
     """
     cert, key = settings.tls_cert, settings.tls_key
     if cert is None and key is None:
@@ -519,14 +539,10 @@ def make_tls_context(settings: Settings) -> ssl.SSLContext | None:
         return None
     if cert is None or key is None:
         raise StartError("--tls-cert and --tls-key are given together")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # Without a password of ours, OpenSSL would ask for that of an encrypted key on the terminal.
-        context.load_cert_chain(cert, key, password="")
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(f"--tls-cert {cert}, --tls-key {key}: {error}") from None
-    return context
+        return CertificatePair(Path(cert), Path(key), settings.tls_min_version, clock)
+    except CertificateUnusable as error:
+        raise StartError(str(error)) from None
 
 
 def write_ready_file(path: Path, endpoints: Endpoints, key: AccessKey | None) -> None:

@@ -30,6 +30,7 @@ OPTIONS: list[tuple[str, str | None, Any, Any]] = [
     ("amqps", "h:5", "h:5", Address("h", 5)),
     ("tls-cert", "cert.pem", "cert.pem", "cert.pem"),
     ("tls-key", "key.pem", "key.pem", "key.pem"),
+    ("tls-min-version", "1.0", "1.0", "1.0"),
     ("data", "/d", "/d", "/d"),
     ("database", "sqlite:////x.db", "sqlite:////x.db", "sqlite:////x.db"),
     ("master-key-file", "master.key", "master.key", "master.key"),

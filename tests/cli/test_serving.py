@@ -3,8 +3,10 @@ import contextlib
 import json
 import re
 import resource
+import shutil
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from linkstead.config import Address
 from linkstead.registry import DeviceKey
 from linkstead.server import SystemClock, SystemIds
 from tests.cli.processes import FREE_PORTS, WAIT_S, ServerProcess, done, invoke, is_listening, run, serving, wait_for
+from tests.sdk.certificate import make_certificate
 from tests.wire import App, DeviceClient, fetch
 
 KEY_ID, SECRET = "my-key", "my-own-access-key-secret"
@@ -78,6 +81,32 @@ def test_ctrl_c_ends_it_as_well(server: ServerProcess) -> None:
     server.send(signal.SIGINT)
     assert server.end() == 0
     assert not server.ready_file.exists()
+
+
+def test_sighup_has_it_read_its_certificate_again(folder: Path) -> None:
+    made, other = (make_certificate(_made_folder(folder / name)) for name in ("made", "other"))
+    files = ("--tls-cert", made.certificate_file, "--tls-key", made.key_file)
+    with serving("serve", *files, folder=folder) as server:
+        shutil.copyfile(other.certificate_file, made.certificate_file)
+        server.send(signal.SIGHUP)
+        wait_for(lambda: "the certificate in use stays: --tls-key" in server.stderr)
+        shutil.copyfile(other.key_file, made.key_file)
+        server.send(signal.SIGHUP)
+        wait_for(lambda: "certificate read anew" in server.stderr)
+        context = ssl.create_default_context(cafile=other.ca_file)
+        with socket.create_connection(server.mqtt) as plain, context.wrap_socket(plain, server_hostname="localhost"):
+            pass
+        assert server.stop() == 0
+
+
+def test_sighup_without_a_certificate_changes_nothing(server: ServerProcess) -> None:
+    server.send(signal.SIGHUP)
+    assert server.stop() == 0
+
+
+def _made_folder(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def test_serve_makes_the_key_it_is_given(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from linkstead.actions import ACTIONS
 from linkstead.api.quotas import LIMITS
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Address, Settings, parse_address
 from linkstead.errors import Language
+from linkstead.tls.contexts import TlsVersion
 
 CONFIG_FILE = "linkstead.toml"
 """Read from the present directory when it is there and --config names no other."""
@@ -147,6 +148,12 @@ def server_options(*, is_production: bool) -> list[Decorator]:
         option("--amqps", type=ADDRESS, show_default="off", help="AMQP 1.0 over TLS; the vendor's port is 5671."),
         option("--tls-cert", type=FILE, help="Certificate chain, PEM; given together with --tls-key."),
         option("--tls-key", type=FILE, help="Its private key, PEM."),
+        option(
+            "--tls-min-version",
+            type=click.Choice(get_args(TlsVersion)),
+            default=plain.tls_min_version,
+            help="The oldest TLS that devices may speak; 1.0 and 1.1 lower OpenSSL's security level to 0 for them.",
+        ),
         option("--nats", metavar="URL", help="Not in this version yet."),
         option(
             "--workers",

@@ -39,6 +39,7 @@ def serve(settings: Settings) -> None:
     """Run the server: durable, quotas on, no demo data.
 
     SIGTERM and Ctrl-C end it: it takes no more calls, finishes those under way, and exits with 0.
+    SIGHUP has it read its certificate again, and nothing else.
     """
     set_up_logs(settings.log_format)
     _raise_file_limit()
@@ -64,6 +65,7 @@ async def _serve(settings: Settings) -> None:
     endpoints = await server.start()
     try:
         with ready_file(settings, server, endpoints):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload_certificate)
             log.info("ready", extra=_name_ports(endpoints))
             if settings.master_key_file is None:
                 log.warning("secrets are in the database as they are: with --master-key-file they are sealed")
