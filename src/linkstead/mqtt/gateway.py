@@ -15,6 +15,7 @@ from linkstead.ids import LETTERS_AND_DIGITS, Ids
 from linkstead.mqtt import protocol
 from linkstead.mqtt.packets import Connect, Malformed, ReasonCode, Subscribe, Unsubscribe, check_topic_filter
 from linkstead.mqtt.protocol import Refusal, ServerConnection
+from linkstead.mqtt.websocket import HandshakeRefused, WebSocket
 from linkstead.registry import Device, DeviceKey, Origin, Registry, TopicClasses
 from linkstead.sessions import (
     SUBSCRIPTIONS_MAX,
@@ -51,6 +52,9 @@ REGISTRATION_WAIT_S = 15.0
 """For a device that was given what it registered for to leave. Source: `device-protocol.md` 1.7."""
 
 ASSIGNED_CLIENT_ID_CHARS = 23
+
+WEBSOCKET_FIRST_BYTE = b"G"
+"""Of `GET`, with which the handshake of a WebSocket begins."""
 
 HTTP_ANSWER = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain;charset=utf-8\r\nContent-Length: 44\r\n"
@@ -146,12 +150,14 @@ class DeviceConnection(asyncio.Protocol):
         "_session",
         "_timer",
         "_transport",
+        "_websocket",
     )
 
     def __init__(self, gateway: DeviceGateway) -> None:
         self._gateway = gateway
         self._machine = ServerConnection(gateway.clock.monotonic_s())
         self._transport: asyncio.Transport | None = None
+        self._websocket: WebSocket | None = None
         self._device: Device | None = None
         self._session: Session | None = None
         self._ext = 0
@@ -208,8 +214,15 @@ class DeviceConnection(asyncio.Protocol):
             return
         if self._is_fresh:
             self._is_fresh = False
-            if self._refuse_other_protocol(data):
+            if data[:1] == WEBSOCKET_FIRST_BYTE:
+                self._websocket = WebSocket()
+            # The first byte of MQTT is 0x10. Source: `architecture.md` 6.
+            elif data[:1].isalpha():
+                self._refuse_http("HTTP on the MQTT port")
                 return
+        if self._websocket is not None:
+            self._receive_frames(self._websocket, data)
+            return
         self._handle(self._machine.receive_data(data, self._gateway.clock.monotonic_s()))
         self._flush()
 
@@ -674,6 +687,8 @@ class DeviceConnection(asyncio.Protocol):
     def _close_transport(self) -> None:
         if self._transport is None:
             return
+        if self._websocket is not None:
+            self._write(self._websocket.close())
         self._transport.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -683,19 +698,37 @@ class DeviceConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _refuse_other_protocol(self, data: bytes) -> bool:
-        """Tell HTTP that this is not its port. The first byte of MQTT is 0x10. Source: `architecture.md` 6."""
-        if not data[:1].isalpha() or self._transport is None:
-            return False
-        log.warning("HTTP on the MQTT port", extra=self._fields())
-        self._transport.write(HTTP_ANSWER)
+    # WebSocket
+
+    def _receive_frames(self, websocket: WebSocket, data: bytes) -> None:
+        try:
+            payload = websocket.receive_data(data)
+        except HandshakeRefused as refused:
+            self._refuse_http(f"no WebSocket on the MQTT port: {refused}")
+            return
+        self._write(websocket.data_to_send())
+        now_s = self._gateway.clock.monotonic_s()
+        if payload:
+            self._handle(self._machine.receive_data(payload, now_s))
+            self._flush()
+        if websocket.is_over and not self._machine.closing:
+            self._handle(self._machine.receive_eof(now_s))
+
+    def _refuse_http(self, text: str) -> None:
+        """Tell HTTP that this is not its port."""
+        log.warning(text, extra=self._fields())
+        self._write(HTTP_ANSWER)
         self._end(Ending.VIOLATED)
-        return True
 
     # time and bytes
 
     def _flush(self) -> None:
         data = self._machine.data_to_send()
+        if data and self._websocket is not None:
+            data = self._websocket.encode(data)
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
         transport = self._transport
         if not data or transport is None or transport.is_closing():
             return
