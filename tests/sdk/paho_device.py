@@ -42,6 +42,7 @@ class PahoDevice:
         qos: of its answers.
         persistent: its session outlives the connection.
         ca_file: connect with TLS and trust this.
+        websocket: MQTT goes over WebSocket.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class PahoDevice:
         persistent: bool = False,
         keep_alive_s: int = KEEP_ALIVE_S,
         ca_file: str | None = None,
+        websocket: bool = False,
     ) -> None:
         is_5 = version is MQTTProtocolVersion.MQTTv5
         self._port = port
@@ -71,6 +73,7 @@ class PahoDevice:
             credentials.client_id,
             clean_session=None if is_5 else not persistent,
             protocol=version,
+            transport="websockets" if websocket else "tcp",
         )
         self.client.username_pw_set(credentials.user_name, credentials.password)
         if ca_file is not None:

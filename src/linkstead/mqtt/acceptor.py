@@ -1,4 +1,4 @@
-"""One port for plain MQTT and MQTT over TLS, told apart by the first byte.
+"""One port for plain MQTT and MQTT over TLS, told apart by the first byte. WebSocket is the gateway's to see, in both.
 
 Devices speak TLS on 1883 as well as on 443 and 8883. Source: `device-protocol.md` 0.8.
 """

@@ -6,7 +6,6 @@ may span several, and one may hold several packets. [MQTT-6.0.0-2]
 
 from typing import Final
 
-from h11 import LocalProtocolError as HttpError
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Request, TextMessage
 from wsproto.frame_protocol import CloseReason
@@ -94,7 +93,7 @@ class WebSocket:
                 if isinstance(event, Request):
                     self._outgoing += self._connection.send(AcceptConnection(_choose(event.subprotocols)))
                     self.is_open = True
-        except (ProtocolError, HttpError, UnicodeError) as error:
+        except (ProtocolError, UnicodeError) as error:
             raise HandshakeRefused(str(error)) from None
         if not self.is_open:
             raise HandshakeRefused("it is no request")
