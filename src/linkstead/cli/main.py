@@ -9,6 +9,7 @@ from click.core import ParameterSource
 from linkstead import __version__
 from linkstead.cli.account import account
 from linkstead.cli.call import call, calls
+from linkstead.cli.certificate import certificate
 from linkstead.cli.consumer_group import consumer_group
 from linkstead.cli.demo import demo
 from linkstead.cli.device import device
@@ -70,5 +71,5 @@ def main() -> None:
     """A self-hosted server that calls devices through the protocol of Alibaba Cloud IoT Platform."""
 
 
-for _command in (dev, serve, demo, call, calls, device, product, webhook, consumer_group, account, env):
+for _command in (dev, serve, demo, call, calls, device, product, webhook, consumer_group, certificate, account, env):
     main.add_command(_command)

@@ -25,7 +25,7 @@ A failure is told in one line on stderr. Exit status: 0 done; 1 it could not be 
 command was not used rightly; 130 interrupted.
 
 `product`, `device`, `webhook` and `account` open the database themselves, whether a server runs or not; `call`,
-`calls` and `consumer-group` talk to a running server over HTTP.
+`calls` and `consumer-group` talk to a running server over HTTP; `certificate` only reads and writes files.
 """
 
 CONFIGURATION_HEAD = """\
