@@ -1,14 +1,17 @@
 """TLS with a private CA: cloud SDKs over https, and devices on the port that takes plain MQTT as well."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import certifi
 import pytest
 from aliyunsdkcore.acs_exception.exceptions import ClientException
 
-from tests.sdk.calls import answered, status
+from linkstead.tls.authority import create_certificate
+from tests.sdk.calls import answered, register_device, status
 from tests.sdk.certificate import Certificate
 from tests.sdk.clouds import Cloud, NodeCloud, PythonCore, PythonTea, Refused
 from tests.sdk.identity import Identity
@@ -77,6 +80,27 @@ def test_device_of_the_python_link_sdk_answers(
     with start_link_device(tls_device, tls_server.mqtt_port, [], ca) as child:
         assert child.expect("connect")["code"] == 0
         assert answered(PythonTea(tls_server.http, KEY), tls_device, b"lights on") == b"echo:lights on"
+
+
+def test_link_sdks_trust_what_certificate_create_makes(tmp_path: Path) -> None:
+    made = create_certificate(
+        ["localhost"], ["127.0.0.1"], folder=tmp_path, ca_folder=tmp_path, days=1, now_s=time.time()
+    )
+    files = ("--tls-cert", str(made.certificate), "--tls-key", str(made.key))
+    server = Installation(tmp_path, "--no-quotas", *files)
+    try:
+        cloud = PythonTea(server.http, KEY)
+        product_key = cloud.call("CreateProduct", {"ProductName": "Lamp", "NodeType": 0})["ProductKey"]
+        python, node = (register_device(cloud, product_key) for _ in range(2))
+        with start_link_device(python, server.mqtt_port, [], made.ca.read_text()) as child:
+            assert child.expect("connect")["code"] == 0
+            assert answered(cloud, python, b"lights on") == b"echo:lights on"
+        environment = {**os.environ, "NODE_EXTRA_CA_CERTS": str(made.ca)}
+        with start_node_device(node, f"mqtts://127.0.0.1:{server.mqtt_port}", environment=environment) as child:
+            child.expect("connect")
+            assert answered(cloud, node, b"lights on") == b"echo:lights on"
+    finally:
+        server.stop()
 
 
 def test_device_of_the_node_link_sdk_answers(
