@@ -45,6 +45,7 @@ def test_show_tells_what_stands_in_a_file(tmp_path: Path) -> None:
     assert len(leaf["sha256"]) == 32 * 3 - 1
     text = done("certificate", "show", tmp_path / "chain.pem")
     assert "names       localhost, 127.0.0.1\n" in text
+    assert "fault" not in text
     assert f"\n\nsubject     {authority['subject']}\n" in text
 
 

@@ -119,13 +119,13 @@ def show(file: str, as_json: bool) -> None:
     except ValueError:
         raise click.ClickException(f"{file}: it holds no certificate in PEM") from None
     now_s = SystemClock().time_s()
-    records = [
+    records: list[dict[str, Any]] = [
         {
             "subject": escape_text(each.subject),
             "names": [escape_text(name) for name in each.names],
             "issuer": escape_text(each.issuer),
-            "not_before": format_date(each.not_before),
-            "not_after": format_date(each.not_after),
+            "not_before": each.not_before.isoformat() if as_json else format_date(each.not_before),
+            "not_after": each.not_after.isoformat() if as_json else format_date(each.not_after),
             "fault": each.find_fault_of_time(now_s),
             "key": each.key,
             "authority": each.is_ca,
@@ -139,4 +139,4 @@ def show(file: str, as_json: bool) -> None:
     for place, record in enumerate(records):
         if place:
             click.echo()
-        print_record(record, as_json=False)
+        print_record({name: value for name, value in record.items() if value not in ("", [])}, as_json=False)
