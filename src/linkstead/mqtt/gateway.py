@@ -704,7 +704,7 @@ class DeviceConnection(asyncio.Protocol):
         try:
             payload = websocket.receive_data(data)
         except HandshakeRefused as refused:
-            self._refuse_http(f"no WebSocket on the MQTT port: {refused}")
+            self._refuse_http(f"HTTP on the MQTT port, and no WebSocket: {refused}")
             return
         self._write(websocket.data_to_send())
         now_s = self._gateway.clock.monotonic_s()

@@ -93,8 +93,10 @@ class WebSocket:
                 if isinstance(event, Request):
                     self._outgoing += self._connection.send(AcceptConnection(_choose(event.subprotocols)))
                     self.is_open = True
-        except (ProtocolError, UnicodeError) as error:
+        except ProtocolError as error:
             raise HandshakeRefused(str(error)) from None
+        except UnicodeError:
+            raise HandshakeRefused("a header is not ASCII") from None
         if not self.is_open:
             raise HandshakeRefused("it is no request")
         return rest
