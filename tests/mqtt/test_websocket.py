@@ -1,6 +1,7 @@
 import asyncio
 import base64
 import ssl
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Event, Ping, Pong, Request, TextMessage
 
+from linkstead.config import Address
 from linkstead.mqtt.gateway import WRITE_BUFFER_BYTES_MAX
 from linkstead.mqtt.packets import Packet, PingReq, PingResp, decode, encode
 from linkstead.mqtt.websocket import HANDSHAKE_BYTES_MAX, MESSAGE_BYTES_MAX, HandshakeRefused, WebSocket
@@ -282,6 +284,18 @@ async def test_one_port_takes_all_four(start_rig: RigStarter, certificate: Certi
             await device.connect(tls=tls)
             await answer_one_call(rig, device)
             await device.disconnect()
+
+
+@pytest.mark.asyncio
+async def test_the_port_for_tls_alone_takes_it_over_tls(start_rig: RigStarter, certificate: Certificate) -> None:
+    files = {"tls_cert": str(certificate.certificate), "tls_key": str(certificate.key)}
+    settings: dict[str, Any] = {**files, "mqtts": Address("127.0.0.1", 0)}
+    rig = await start_rig(**settings)
+    assert rig.endpoints.mqtts is not None
+    device = websocket_device(rig)
+    device.address = rig.endpoints.mqtts
+    await device.connect(tls=certificate.trust)
+    await answer_one_call(rig, device)
 
 
 @pytest.mark.asyncio

@@ -94,6 +94,17 @@ def test_static_rsa_goes_on_with_the_new_key(folder: Folder, second: Certificate
     assert shake_hands(pair.devices, client_context(second, "1.2", "AES128-SHA")) == ("TLSv1.2", "AES128-SHA")
 
 
+def test_a_link_that_is_turned_is_seen(tmp_path: Path, first: Certificate, second: Certificate) -> None:
+    live = tmp_path / "live"
+    live.symlink_to(first.certificate_file.parent)
+    files = (live / first.certificate_file.name, live / first.key_file.name)
+    pair = CertificatePair(*files, "1.2", clock_of_today())
+    live.unlink()
+    live.symlink_to(second.certificate_file.parent)
+    pair.look()
+    assert trusts(pair.devices, second)
+
+
 def test_files_that_did_not_change_are_not_read(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     pair = folder.pair()
