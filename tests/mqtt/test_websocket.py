@@ -11,10 +11,10 @@ from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Even
 
 from linkstead.config import Address
 from linkstead.mqtt.gateway import WRITE_BUFFER_BYTES_MAX
-from linkstead.mqtt.packets import Packet, PingReq, PingResp, decode, encode
+from linkstead.mqtt.packets import Packet, PingReq, PingResp, Publish, decode, encode
 from linkstead.mqtt.websocket import HANDSHAKE_BYTES_MAX, MESSAGE_BYTES_MAX, HandshakeRefused, WebSocket
 from tests.rig import LAMP, Certificate, Rig, RigStarter
-from tests.wire import WAIT_S, DeviceClient, stages, until
+from tests.wire import WAIT_S, DeviceClient, answer_topic, stages, until
 
 KEY = base64.b64encode(bytes(16)).decode()
 UPGRADE = {
@@ -160,7 +160,7 @@ def test_ping_is_answered_between_messages_and_within_one() -> None:
 def test_close_is_answered_and_what_came_before_it_is_taken() -> None:
     websocket = opened()
     assert websocket.receive_data(frame(b"\xe0\x00") + frame(b"\x03\xe8", opcode=8) + frame(b"x")) == b"\xe0\x00"
-    assert (websocket.is_open, websocket.is_over) == (False, True)
+    assert (websocket.is_open, websocket.is_over, websocket.fault) == (False, True, "")
     assert websocket.data_to_send() == b"\x88\x02\x03\xe8"
     assert websocket.receive_data(frame(b"y")) == websocket.encode(b"z") == websocket.close() == b""
 
@@ -188,6 +188,7 @@ def test_broken_rule_ends_it_with_its_code(data: bytes, code: int) -> None:
     websocket = opened()
     assert websocket.receive_data(frame(b"before") + data) == b"before"
     assert websocket.is_over
+    assert websocket.fault
     assert websocket.data_to_send()[2:4] == code.to_bytes(2, "big")
 
 
@@ -333,10 +334,35 @@ async def test_a_ping_of_websocket_is_answered_and_is_no_packet(rig: Rig) -> Non
 
 
 @pytest.mark.asyncio
-async def test_text_is_refused(rig: Rig) -> None:
+async def test_text_is_refused_and_logged(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     device = websocket_device(rig)
     await device.connect()
     device.send_event(TextMessage("text"))
+    await device.expect_closed()
+    await until(lambda: not rig.is_online)
+    assert "WebSocket ended: text, where MQTT is binary" in caplog.messages
+
+
+@pytest.mark.asyncio
+async def test_a_frame_that_breaks_a_rule_before_the_device_is_let_in_lets_nobody_in(rig: Rig) -> None:
+    device = websocket_device(rig)
+    await device.open()
+    device.writer.write(frame(encode(device.connect_packet(), device.level)) + frame(b"text", opcode=1))
+    await device.expect_closed()
+    assert not rig.is_online
+
+
+@pytest.mark.asyncio
+async def test_what_comes_with_the_closing_frame_is_taken_and_not_answered(rig: Rig) -> None:
+    device = websocket_device(rig)
+    await device.connect()
+    call = asyncio.ensure_future(rig.app().rrpc(LAMP))
+    request = await device.expect_call()
+    ntp = f"/ext/ntp/{LAMP.product_key}/{LAMP.device_name}/request"
+    packets = (Publish(answer_topic(request.topic), b"pong"), Publish(ntp, b'{"deviceSendTime":"1"}'))
+    data = b"".join(encode(packet, device.level) for packet in packets)
+    device.writer.write(frame(data) + frame(b"\x03\xe8", opcode=8))
+    assert (await call)["RrpcCode"] == "SUCCESS"
     await device.expect_closed()
     await until(lambda: not rig.is_online)
 

@@ -707,12 +707,21 @@ class DeviceConnection(asyncio.Protocol):
             self._refuse_http(f"HTTP on the MQTT port, and no WebSocket: {refused}")
             return
         self._write(websocket.data_to_send())
+        if websocket.is_over:
+            # Nothing follows the closing frame: what would be sent from here on is not written.
+            self._is_open = False
         now_s = self._gateway.clock.monotonic_s()
         if payload:
             self._handle(self._machine.receive_data(payload, now_s))
             self._flush()
-        if websocket.is_over and not self._machine.closing:
-            self._handle(self._machine.receive_eof(now_s))
+        if not websocket.is_over or self._machine.closing:
+            return
+        events = self._machine.receive_eof(now_s)
+        if websocket.fault:
+            log.warning("WebSocket ended: %s", websocket.fault, extra=self._fields())
+            self._end(Ending.VIOLATED)
+        else:
+            self._handle(events)
 
     def _refuse_http(self, text: str) -> None:
         """Tell HTTP that this is not its port."""

@@ -7,6 +7,7 @@ may span several, and one may hold several packets. [MQTT-6.0.0-2]
 from typing import Final
 
 from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Request, TextMessage
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import ProtocolError
@@ -33,6 +34,7 @@ class WebSocket:
     Attributes:
         is_open: the handshake is done, and neither side has closed.
         is_over: the client has closed, or broken a rule: nothing more is read.
+        fault: the rule that was broken; empty when there is none.
     """
 
     def __init__(self) -> None:
@@ -42,6 +44,7 @@ class WebSocket:
         self._message_bytes = 0
         self.is_open = False
         self.is_over = False
+        self.fault = ""
 
     def receive_data(self, data: bytes) -> bytes:
         """Take bytes of the client, and return those of MQTT in them. What is to be answered is in `data_to_send`.
@@ -109,7 +112,7 @@ class WebSocket:
                     payload += event.data
                     self._message_bytes += len(event.data)
                     if self._message_bytes > MESSAGE_BYTES_MAX:
-                        self._outgoing += self.close(CloseReason.MESSAGE_TOO_BIG)
+                        self._break_off(CloseReason.MESSAGE_TOO_BIG, f"a message over {MESSAGE_BYTES_MAX} bytes")
                         break
                     if event.message_finished:
                         self._message_bytes = 0
@@ -117,15 +120,22 @@ class WebSocket:
                     self._outgoing += self._connection.send(event.response())
                 case TextMessage():
                     # [MQTT-6.0.0-1]
-                    self._outgoing += self.close(CloseReason.UNSUPPORTED_DATA)
+                    self._break_off(CloseReason.UNSUPPORTED_DATA, "text, where MQTT is binary")
+                    break
+                case CloseConnection() if self._connection.state is ConnectionState.OPEN:
+                    # wsproto's word for a frame that it cannot take.
+                    self._break_off(event.code, event.reason or "a malformed frame")
                     break
                 case CloseConnection():
+                    self.is_open = False
                     self.is_over = True
-                    if self.is_open:
-                        self.is_open = False
-                        self._outgoing += self._connection.send(event.response())
+                    self._outgoing += self._connection.send(event.response())
                     break
         return bytes(payload)
+
+    def _break_off(self, code: int, fault: str) -> None:
+        self.fault = fault
+        self._outgoing += self.close(code)
 
 
 def _choose(offered: list[str]) -> str:
