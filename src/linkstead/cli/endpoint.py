@@ -29,6 +29,22 @@ NONCE_CHARS = 32
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+class RefusedError(click.ClickException):
+    """A gateway refused a request; `code` is what it said, empty when it said nothing."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class UnreachableError(click.ClickException):
+    """A server did not answer; `reason` says why in a few words."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"no answer from {url}: {reason}; is the server running there? (--endpoint)")
+        self.reason = reason
+
+
 class Endpoint:
     """A server and the key to call it with.
 
@@ -64,7 +80,9 @@ class Endpoint:
             wait_s: how long the action itself may take.
 
         Raises:
-            click.ClickException: the server cannot be reached, or its gateway refused the request.
+            UnreachableError: the server cannot be reached.
+            RefusedError: its gateway refused the request.
+            click.ClickException: it answers, but not as a server of this API.
         """
         body = encode_parameters(parameters).encode()
         status, answer = self._exchange("POST", "/", "", action, body, wait_s)
@@ -84,11 +102,11 @@ class Endpoint:
             raise self._refusal(answer.get("code"), answer.get("error"), status)
         return answer
 
-    def _refusal(self, code: object, message: object, status: int) -> click.ClickException:
+    def _refusal(self, code: object, message: object, status: int) -> RefusedError:
+        text = str(message or f"the request was refused with HTTP {status}")
         if code == codes.SIGNATURE_DOES_NOT_MATCH.code:
-            return click.ClickException(f"{code}: the secret is not that of the access key {self.access_key_id}")
-        text = message or f"the request was refused with HTTP {status}"
-        return click.ClickException(f"{code}: {text}" if code else str(text))
+            text = f"the secret is not that of the access key {self.access_key_id}"
+        return RefusedError(str(code or ""), f"{code}: {text}" if code else text)
 
     def _exchange(
         self, method: str, path: str, query: str, action: str, body: bytes, wait_s: float
@@ -113,9 +131,7 @@ class Endpoint:
             data = response.read(ANSWER_BYTES_MAX + 1)
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise click.ClickException(
-                f"no answer from {self.url}: {reason}; is the server running there? (--endpoint)"
-            ) from None
+            raise UnreachableError(self.url, reason) from None
         finally:
             connection.close()
         return response.status, self._read_answer(response.status, data)

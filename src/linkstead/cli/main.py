@@ -14,6 +14,7 @@ from linkstead.cli.consumer_group import consumer_group
 from linkstead.cli.demo import demo
 from linkstead.cli.device import device
 from linkstead.cli.environment import env
+from linkstead.cli.importing import import_all
 from linkstead.cli.options import CONFIG_META
 from linkstead.cli.product import product
 from linkstead.cli.serving import dev, serve
@@ -71,5 +72,9 @@ def main() -> None:
     """A self-hosted server that calls devices through the protocol of Alibaba Cloud IoT Platform."""
 
 
-for _command in (dev, serve, demo, call, calls, device, product, webhook, consumer_group, certificate, account, env):
+_COMMANDS = (
+    *(dev, serve, demo, call, calls, device, product, import_all, webhook, consumer_group),
+    *(certificate, account, env),
+)
+for _command in _COMMANDS:
     main.add_command(_command)
