@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -12,13 +12,12 @@ from linkstead.errors import Language
 from linkstead.ids import Ids
 from linkstead.invocation import Call, CallHistory, CallJournal, Delivery, Router, ServiceCallStore, Stage
 from linkstead.models import ModelShelf, ScriptRunner
+from linkstead.profiles import PROFILES, Profile, Switch
 from linkstead.registry import PUBLIC_INSTANCE, AccessKey, DeviceKey, Registry, Scope
 from linkstead.sessions import SessionTable
 from linkstead.subscription import Subscriptions
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink import News
-
-Profile = Literal["documented", "observed"]
 
 
 class Request(msgspec.Struct, rename="pascal", kw_only=True):
@@ -55,6 +54,10 @@ class Behaviour:
     rrpc_failure_code: bool = False
     service_timeout_ms: int = 8_000
     dynamic_registration: bool = False
+
+    def is_as_documented(self, switch: Switch) -> bool:
+        """True when the profile takes the documented side of a switch."""
+        return switch in PROFILES[self.profile]
 
 
 @dataclass(slots=True)

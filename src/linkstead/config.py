@@ -4,8 +4,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from linkstead.action import Profile
 from linkstead.errors import Language
+from linkstead.profiles import Profile
 from linkstead.tls.contexts import TlsVersion
 
 DEMO_ACCESS_KEY_ID = "linkstead-dev"

@@ -2,8 +2,11 @@ import json
 from pathlib import Path
 
 from linkstead.actions import ACTIONS
+from linkstead.cli.differences import list_tests, read_differences
 from linkstead.cli.operations import ACTION_REASONS, CHAPTER_REASONS, NOT_YET, make_page, read_operations
+from linkstead.cli.options import CONFIG_KEYS
 from linkstead.cli.reference import make_pages, write_pages
+from linkstead.profiles import PROFILES, SWITCHES
 
 DOCS = Path(__file__).parents[2] / "docs"
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -54,3 +57,19 @@ def test_what_is_served_needs_no_reason_and_what_is_not_has_one() -> None:
     assert f"| `ListOTAFirmware` | no | {CHAPTER_REASONS['OTA']} |" in page
     not_yet = [line.split("`")[1] for line in page.splitlines() if line.endswith(f" {NOT_YET} |")]
     assert {operations[action] for action in not_yet} <= {"Devices", "Device groups"}
+
+
+def test_every_difference_is_held_by_a_test() -> None:
+    tests = Path(__file__).parents[1]
+    for name in list_tests():
+        file, _, function = name.partition("::")
+        assert f"def {function}(" in (tests / file).read_text(encoding="utf-8"), name
+
+
+def test_every_difference_is_an_option_or_a_choice() -> None:
+    for each in read_differences():
+        assert (each.kind, bool(each.option)) in {("option", True), ("choice", False)}
+        assert not each.option or each.option.removeprefix("--") in CONFIG_KEYS
+    page = make_pages()["differences.md"]
+    assert all(f"| {switch.subject} | {switch.documented} | {switch.observed} |" in page for switch in SWITCHES)
+    assert set(SWITCHES) == PROFILES["documented"]

@@ -12,11 +12,11 @@ from typing import Any, get_args
 
 import click
 
-from linkstead.action import Profile
 from linkstead.actions import ACTIONS
 from linkstead.api.quotas import LIMITS
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Address, Settings, parse_address
 from linkstead.errors import Language
+from linkstead.profiles import Profile
 from linkstead.tls.contexts import TlsVersion
 
 CONFIG_FILE = "linkstead.toml"

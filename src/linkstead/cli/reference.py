@@ -1,6 +1,6 @@
-"""Writes the pages on the command line, the configuration and the actions: `python -m linkstead.cli.reference docs`.
+"""Writes the pages that are made from the product itself: `python -m linkstead.cli.reference docs`.
 
-They are made from the commands and the actions themselves, and a test holds them against these.
+They are made from the commands, the actions and the switches themselves, and a test holds them against these.
 """
 
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from linkstead.cli import operations
+from linkstead.cli import differences, operations
 from linkstead.cli.main import main
 from linkstead.cli.serving import dev, serve
 
@@ -96,6 +96,7 @@ def make_pages() -> dict[str, str]:
     return {
         "cli.md": CLI_HEAD + "".join(_describe_group(main, "linkstead")),
         "actions.md": operations.make_page(),
+        "differences.md": differences.make_page(),
         "configuration.md": CONFIGURATION_HEAD + "".join(_list_settings()) + CONFIGURATION_TAIL,
     }
 

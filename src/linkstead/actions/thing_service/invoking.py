@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from msgspec import UNSET, UnsetType
 
+from linkstead import profiles
 from linkstead.action import Action, ActionContext, Answer, Request, Shape
 from linkstead.actions.thing_service.target import (
     DATA_MALFORMED,
@@ -220,12 +221,13 @@ def _read_result(context: ActionContext, call: Call, target: Target, service: _S
     if service.checker is not None and isinstance(reply.data, dict):
         faults = service.checker.check_output(reply.data, ValidateType(target.product.validate_type))
         call.output_faults = [fault.message for fault in faults.values()]
-    if context.behaviour.profile == "documented":
-        return services.make_envelope(reply, call.alink_id)
-    if reply.code != services.CODE_SUCCESS:
+    behaviour = context.behaviour
+    if reply.code != services.CODE_SUCCESS and not behaviour.is_as_documented(profiles.DEVICE_CODE_TOLD):
         call.code = codes.INVOKE_THING_SERVICE_FAILED.code
         text = f"device code {reply.code}: {reply.message}".rstrip(": ")
         raise ApiError(codes.INVOKE_THING_SERVICE_FAILED, text=text)
+    if behaviour.is_as_documented(profiles.WHOLE_REPLY):
+        return services.make_envelope(reply, call.alink_id)
     return services.make_data(reply)
 
 
