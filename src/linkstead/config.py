@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     strict_instances: bool = False
     lenient_float: bool = False
     rrpc_failure_code: bool = False
+    capture: bool = False
     language: Language = "en"
     log_format: Literal["text", "json"] = "text"
     ready_file: str | None = None

@@ -31,6 +31,7 @@ from linkstead.invocation import CallJournal, Delivery, LocalRouter
 from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf
 from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
+from linkstead.mqtt.witness import Witness
 from linkstead.registry import AccessKey, Account, Registrar, Registry
 from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import SessionTable
@@ -149,6 +150,7 @@ class Server:
         is_production: refuses the demo key.
         clock, ids: the system's own unless a test hands in others.
         sink: where what is told of devices goes; to subscribers unless a test hands in another.
+        witness: looks on while devices come in.
     """
 
     def __init__(
@@ -159,6 +161,7 @@ class Server:
         clock: Clock | None = None,
         ids: Ids | None = None,
         sink: NoticeSink | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self._settings = settings
         self._is_production = is_production
@@ -210,6 +213,7 @@ class Server:
             news=self.news,
             clock=self.clock,
             ids=self.ids,
+            witness=witness,
         )
         self.audit = Audit(self.store, self.clock)
         self.consumers = ConsumerGateway(

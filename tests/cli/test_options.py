@@ -45,6 +45,7 @@ OPTIONS: list[tuple[str, str | None, Any, Any]] = [
     ("strict-instances", None, True, True),
     ("lenient-float", None, True, True),
     ("rrpc-failure-code", None, True, True),
+    ("capture", None, True, True),
     ("language", "zh", "zh", "zh"),
     ("log-format", "json", "json", "json"),
     ("ready-file", "r.json", "r.json", "r.json"),

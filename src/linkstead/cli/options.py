@@ -218,6 +218,11 @@ def server_options(*, is_production: bool) -> list[Decorator]:
             is_flag=True,
             help="Send Code beside a RrpcCode other than SUCCESS.",
         ),
+        option(
+            "--capture",
+            is_flag=True,
+            help="Print on stderr what devices say when they connect, known or not; never a password.",
+        ),
         option("--language", type=click.Choice(get_args(Language)), default=plain.language, help="Of error messages."),
         option(
             "--log-format", type=click.Choice(["text", "json"]), default=plain.log_format, help="Of the log on stderr."

@@ -6,6 +6,7 @@ import logging
 import resource
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ import msgspec
 
 from linkstead import __version__
 from linkstead.cli import demo_data
+from linkstead.cli.capture import Capture
 from linkstead.cli.logs import set_up_logs
 from linkstead.cli.options import reachable, with_settings
 from linkstead.cli.snippets import bash_snippet, python_snippet
@@ -61,7 +63,7 @@ def dev(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     stop = _stop_on_signals()
-    server = Server(without_ready_file(settings), is_production=True)
+    server = Server(without_ready_file(settings), is_production=True, witness=make_witness(settings))
     endpoints = await server.start()
     try:
         with ready_file(settings, server, endpoints):
@@ -78,7 +80,7 @@ async def _serve(settings: Settings) -> None:
 
 async def _develop(settings: Settings) -> None:
     stop = _stop_on_signals()
-    server = Server(without_ready_file(settings), is_production=False)
+    server = Server(without_ready_file(settings), is_production=False, witness=make_witness(settings))
     endpoints = await server.start()
     simulated: list[asyncio.Task[None]] = []
     try:
@@ -109,6 +111,11 @@ def _stop_on_signals() -> asyncio.Event:
     for number in numbers:
         loop.add_signal_handler(number, take)
     return stop
+
+
+def make_witness(settings: Settings) -> Capture | None:
+    """Who looks on while devices come in, where that is asked for."""
+    return Capture(partial(click.echo, err=True)) if settings.capture else None
 
 
 def without_ready_file(settings: Settings) -> Settings:

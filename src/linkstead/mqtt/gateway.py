@@ -16,6 +16,7 @@ from linkstead.mqtt import protocol
 from linkstead.mqtt.packets import Connect, Malformed, ReasonCode, Subscribe, Unsubscribe, check_topic_filter
 from linkstead.mqtt.protocol import Refusal, ServerConnection
 from linkstead.mqtt.websocket import HandshakeRefused, WebSocket
+from linkstead.mqtt.witness import Introduction, Use, Witness, introduce
 from linkstead.registry import Device, DeviceKey, Origin, Registry, TopicClasses
 from linkstead.sessions import (
     SUBSCRIPTIONS_MAX,
@@ -86,10 +87,19 @@ class DeviceGateway:
         uplink: takes what devices publish.
         news: told of devices that were made by their registration.
         clock, ids: time limits; client ids for those that ask for one.
+        witness: looks on.
     """
 
     def __init__(
-        self, *, registry: Registry, sessions: SessionTable, uplink: Uplink, news: News, clock: Clock, ids: Ids
+        self,
+        *,
+        registry: Registry,
+        sessions: SessionTable,
+        uplink: Uplink,
+        news: News,
+        clock: Clock,
+        ids: Ids,
+        witness: Witness | None = None,
     ) -> None:
         self.registry = registry
         self.sessions = sessions
@@ -97,6 +107,7 @@ class DeviceGateway:
         self.news = news
         self.clock = clock
         self.ids = ids
+        self.witness = witness
         self.connections: set[DeviceConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         # Not waited for at the end: with the connection gone there is nobody to acknowledge anything to.
@@ -141,6 +152,7 @@ class DeviceConnection(asyncio.Protocol):
         "_gateway",
         "_handout",
         "_in_flight",
+        "_introduction",
         "_is_fresh",
         "_is_open",
         "_is_secured",
@@ -170,6 +182,7 @@ class DeviceConnection(asyncio.Protocol):
         self._receipts: list[Receipt] | None = None
         self._acknowledgements: list[tuple[int, ReasonCode, DeviceKey]] | None = None
         self._peer = ""
+        self._introduction: Introduction | None = None
         self._timer: Timer | None = None
 
     # what asyncio calls
@@ -363,6 +376,8 @@ class DeviceConnection(asyncio.Protocol):
         task.add_done_callback(self._gateway.tasks.discard)
 
     async def _authenticate(self, connect: Connect) -> None:
+        if self._gateway.witness is not None:
+            self._introduction = introduce(connect, self._peer, is_secured=self._is_secured)
         try:
             refusal = await self._check(connect)
         except Exception:
@@ -435,6 +450,8 @@ class DeviceConnection(asyncio.Protocol):
 
     def _refuse(self, refusal: Refusal, reason: str, key: DeviceKey | None = None) -> Refusal:
         log.warning("CONNECT refused: %s", reason, extra={"device": str(key or ""), "peer": self._peer})
+        if self._gateway.witness is not None and self._introduction is not None:
+            self._gateway.witness.see_refusal(self._introduction, reason, key)
         return refusal
 
     def _attach(self, connect: Connect) -> None:
@@ -455,6 +472,8 @@ class DeviceConnection(asyncio.Protocol):
             message.packet_id = 0
         if attachment.superseded is not None:
             attachment.superseded.close(Ending.SUPERSEDED)
+        if gateway.witness is not None and self._introduction is not None:
+            gateway.witness.see_admission(self._introduction, self.key)
         log.info("device connected", extra={**self._fields(), "ext": self._ext, "mqtt_level": connect.level})
         events = self._machine.accept(
             attachment.session_present, now_s, assigned_client_id=self._assigned_client_id(connect)
@@ -518,6 +537,8 @@ class DeviceConnection(asyncio.Protocol):
         return others
 
     def _take_publish(self, event: protocol.PublishReceived) -> None:
+        if self._gateway.witness is not None:
+            self._gateway.witness.see_topic(self.key, Use.PUBLISH, event.topic)
         allowed = self._gateway.uplink.receive(self, event.topic, event.payload, event.qos)
         if event.qos == 1:
             self._acknowledge(event, ReasonCode.SUCCESS if allowed else ReasonCode.NOT_AUTHORIZED)
@@ -583,6 +604,9 @@ class DeviceConnection(asyncio.Protocol):
         session = self._session
         if session is None:
             return
+        if self._gateway.witness is not None:
+            for subscription in packet.subscriptions:
+                self._gateway.witness.see_topic(self.key, Use.SUBSCRIBE, subscription.topic_filter)
         owners = (_find_subscriber(session, subscription.topic_filter) for subscription in packet.subscriptions)
         product_keys = {self.key.product_key} | {owner.key.product_key for owner in owners}
         recalled = {name: self._gateway.registry.recall_topic_classes(name) for name in product_keys}
