@@ -12,6 +12,7 @@ from linkstead.cli.importing import REPORT_FILE, Report
 from linkstead.cli.installation import Installation, open_installation
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Settings
 from linkstead.registry import DeviceKey
+from tests.cli.clouds import Cloud, running_cloud
 from tests.cli.processes import ServerProcess, done, invoke, serving, started, told, wait_for
 
 PK = "a1Move00001"
@@ -58,6 +59,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with serving("dev", folder=folder) as server:
         fill(folder / "data")
         yield server
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    with running_cloud() as cloud:
+        yield cloud
 
 
 def bring(source: ServerProcess, *options: str) -> tuple[int, str, dict[str, Any]]:
@@ -205,6 +212,73 @@ def test_an_import_that_was_killed_is_made_up_for(source: ServerProcess, tmp_pat
     assert status == 0, said
     assert report["devices_made"] + report["devices_equal"] == 2 + len(demo_data.DEVICES)
     assert everything(Path("here"))[0][1:] == everything(source.folder / "data")[0][1:]
+
+
+def answer_as_another_cloud(action: str, parameters: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    """A service that lacks something, tells something that cannot be kept, and keeps secrets out of its lists."""
+    name = parameters.get("DeviceName", "")
+    product = {"ProductKey": PK, "ProductName": "Elsewhere", "ProductSecret": SECRET, "NodeType": 0}
+    operations = (("${deviceName}/user/x", "0"), ("${deviceName}/user/y", "7"), ("broadcast/z", "1"))
+    topics = [{"TopicShortName": f"/{PK}/{rest}", "Operation": operation} for rest, operation in operations]
+    devices = [
+        {"DeviceName": "with-all", "IotId": "one", "DeviceSecret": "first", "DeviceStatus": "OFFLINE"},
+        {"DeviceName": "same-iot-id", "IotId": "one", "DeviceSecret": "second", "DeviceStatus": "ONLINE"},
+        {"DeviceName": "asked-alone", "IotId": "two", "DeviceStatus": "UNACTIVE"},
+        {"DeviceName": "no-secret", "IotId": "three", "DeviceStatus": "UNACTIVE"},
+        {"DeviceName": "bad-iot-id", "IotId": "?", "DeviceSecret": "third", "DeviceStatus": "UNACTIVE"},
+        {"DeviceName": "bad", "IotId": "four", "DeviceSecret": "fourth", "DeviceStatus": "UNACTIVE"},
+    ]
+    alone = {
+        "with-all": {**devices[0], "Status": "OFFLINE"},
+        "asked-alone": {**devices[2], "DeviceSecret": "by-itself", "Status": "UNACTIVE"},
+    }
+    answers: dict[str, dict[str, Any]] = {
+        "QueryProduct": {"Data": {**product, "AliyunCommodityCode": "iothub_senior", "NetType": 8, "GmtCreate": 1}},
+        "GetThingModelTslPublished": {"Data": {"TslStr": '{"properties": 7}'}},
+        "QueryProductTopic": {"Data": {"ProductTopicInfo": topics}},
+        "QueryDevice": {"Total": len(devices), "Data": {"DeviceInfo": devices}},
+        "QueryDeviceDetail": {"Data": alone.get(name, {"DeviceName": name})},
+    }
+    if action not in answers:
+        return 404, {"Code": "InvalidAction.NotFound", "Message": "not there"}
+    return 200, {"Success": True, **answers[action]}
+
+
+def test_what_cannot_be_kept_is_told_and_the_rest_comes_along(cloud: Cloud) -> None:
+    cloud.answer = answer_as_another_cloud
+    result = invoke("import", "--from", cloud.url, *KEY, *FAST, "--data", "here", "--product", PK)
+    assert result.exit_code == 1
+    report = json.loads(Path(REPORT_FILE).read_text())
+    assert report["is_complete"] is True
+    assert report["differences"] == []
+    begins = [
+        f"{PK}: thing model: properties",
+        f"{PK}: topic class /{PK}/${{deviceName}}/user/y is none",
+        f"{PK}: topic class /{PK}/broadcast/z is none",
+        f"{PK}: tags: InvalidAction.NotFound",
+        f"{PK}/no-secret: the key that is used is not told its secret",
+        f"{PK}/bad-iot-id: IotId takes",
+        f"{PK}/bad: ",
+        f"{PK}/same-iot-id: its iot_id is taken",
+        f"{PK}: 6 devices there, 2 here",
+    ]
+    assert len(report["problems"]) == len(begins), report["problems"]
+    for begin in begins:
+        assert any(problem.startswith(begin) for problem in report["problems"]), (begin, report["problems"])
+    find = DeviceKey(PK, "asked-alone")
+    device = in_installation(Path("here"), lambda installation: installation.find_device(find))
+    assert (device.device_secret, device.iot_id) == ("by-itself", "two")
+    listed = in_installation(Path("here"), lambda installation: installation.store.list_topics(PK))
+    assert [each.topic for each in listed] == [f"/{PK}/${{deviceName}}/user/x"]
+
+
+def test_an_import_that_breaks_off_says_so_in_its_report(cloud: Cloud) -> None:
+    cloud.answer = lambda _action, _parameters: (403, {"Code": "Forbidden.RAM", "Message": "not you"})
+    result = invoke("import", "--from", cloud.url, *KEY, "--data", "here")
+    assert result.exit_code == 1
+    report = json.loads(Path(REPORT_FILE).read_text())
+    assert report["is_complete"] is False
+    assert report["problems"] == ["import: Forbidden.RAM: not you"]
 
 
 @pytest.mark.long

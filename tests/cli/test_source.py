@@ -1,9 +1,5 @@
-import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl
 
 import click
 import pytest
@@ -19,9 +15,9 @@ from linkstead.cli.source import (
     SourceError,
 )
 from linkstead.server import SystemClock, SystemIds
+from tests.cli.clouds import Cloud, running_cloud
 
 PK = "a1Source000"
-Answer = Callable[[str, dict[str, str]], tuple[int, dict[str, Any]]]
 
 
 class HastyClock(SystemClock):
@@ -39,46 +35,10 @@ class HastyClock(SystemClock):
         self.now_s += delay_s
 
 
-class Cloud:
-    """An HTTP server that answers as it is told."""
-
-    def __init__(self) -> None:
-        self.answer: Answer = lambda _action, _parameters: (200, {"Success": True})
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        cloud = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
-                action, parameters = self.headers["x-acs-action"], dict(parse_qsl(body))
-                cloud.asked.append((action, parameters))
-                status, answer = cloud.answer(action, parameters)
-                data = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
-    cloud = Cloud()
-    thread = threading.Thread(target=cloud.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with running_cloud() as cloud:
         yield cloud
-    finally:
-        cloud.server.shutdown()
-        thread.join()
-        cloud.server.server_close()
 
 
 def make_source(cloud: Cloud, clock: HastyClock, rate: int = 10, instance_id: str = "") -> Source:

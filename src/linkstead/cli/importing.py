@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -17,7 +17,7 @@ from linkstead.actions.product import NET_TYPE_NUMBERS, RELEASE_STATUS
 from linkstead.actions.product_tag import TAGS_MAX
 from linkstead.actions.product_topic import OPERATION_NUMBERS
 from linkstead.cli.account import describe_key
-from linkstead.cli.endpoint import Endpoint, parse_endpoint
+from linkstead.cli.endpoint import Endpoint, RefusedError, parse_endpoint
 from linkstead.cli.installation import DEFAULT_ACCOUNT_NAME, Installation, open_installation
 from linkstead.cli.options import ACCESS_KEY_ID, ACCESS_KEY_SECRET, FILE, with_storage
 from linkstead.cli.source import Source, SourceError, take
@@ -30,6 +30,7 @@ from linkstead.registry import (
     Device,
     DeviceKey,
     Product,
+    ProductGone,
     ProductReleased,
     ProductTopic,
     creation,
@@ -76,10 +77,11 @@ _OPERATIONS = {number: operation for operation, number in OPERATION_NUMBERS.item
 
 @dataclass(slots=True)
 class Report:
-    """What an import did. `differences` and `problems` are lines of text without secrets."""
+    """What an import did, to its end where `is_complete`. `differences` and `problems` are lines without secrets."""
 
     source: str
     dry_run: bool
+    is_complete: bool = False
     products: int = 0
     products_made: int = 0
     models_made: int = 0
@@ -152,41 +154,45 @@ class Importer:
             self._report.products += 1
             try:
                 await self._import_product(product_key)
-            except (ApiError, SourceError, ModelError) as error:
+            except (ApiError, SourceError) as error:
                 self._report.fail(product_key, _words(error))
+            except ProductGone:
+                self._report.fail(product_key, "was deleted here meanwhile")
+        self._report.is_complete = True
 
     async def _import_product(self, product_key: str) -> None:
-        told = await self._source.find_product(product_key)
-        wanted = self._read_product(told)
+        wanted = self._read_product(await self._source.find_product(product_key))
         there = await self._store.find_product(product_key)
         if there is not None and (there.account_id, there.instance_id) != (wanted.account_id, wanted.instance_id):
             self._report.fail(product_key, "is here already, in another account or instance")
             return
-        model = None
-        if wanted.aliyun_commodity_code == creation.WITH_THING_MODEL:
-            try:
-                model = await self._source.find_thing_model(product_key)
-            except ModelError as error:
-                self._report.fail(product_key, f"thing model: {error}")
-        topics = self._read_topics(product_key, await self._source.list_topics(product_key))
-        tags = await self._list_tags(product_key)
+        is_known = there is not None
         if there is None:
             self._report.products_made += 1
             if not self._report.dry_run:
                 there = await creation.add_product(
                     self._installation.registry, self._installation.ids, replace(wanted, released=False), key_given=True
                 )
+        # One without devices is still on its way: what an import that was ended left out is made up for.
+        is_new = not await self._store.count_devices(product_key)
+        if wanted.aliyun_commodity_code == creation.WITH_THING_MODEL:
+            await self._try(product_key, "thing model", self._import_model(product_key))
+        await self._try(product_key, "topic classes", self._import_topics(product_key, is_new=is_new))
+        await self._try(product_key, "tags", self._import_tags(product_key, is_new=is_new))
         if there is not None:
-            # One without devices is still on its way: what an import that was ended left out is made up for.
-            is_new = not await self._store.count_devices(product_key)
-            await self._import_model(product_key, model)
-            await self._import_topics(product_key, topics, is_new=is_new)
-            await self._import_tags(product_key, tags, is_new=is_new)
             if is_new and wanted.released and not there.released and not self._report.dry_run:
                 await self._installation.registry.set_product_released(product_key, True)
                 there = replace(there, released=True)
-            self._compare(product_key, there, wanted, PRODUCT_FIELDS)
-        await self._import_devices(wanted, there)
+            if is_known:
+                self._compare(product_key, there, wanted, PRODUCT_FIELDS)
+        await self._import_devices(wanted)
+
+    async def _try(self, product_key: str, what: str, work: Awaitable[None]) -> None:
+        """Do a part that the rest does not need: where the source cannot tell it, that is told."""
+        try:
+            await work
+        except (SourceError, RefusedError, ModelError) as error:
+            self._report.fail(product_key, f"{what}: {_words(error)}")
 
     def _read_product(self, told: dict[str, Any]) -> Product:
         """Raises ApiError: a value breaks its rule."""
@@ -211,7 +217,8 @@ class Importer:
         )
         return replace(product, released=told.get("ProductStatus") == RELEASE_STATUS)
 
-    async def _import_model(self, product_key: str, model: ThingModel | None) -> None:
+    async def _import_model(self, product_key: str) -> None:
+        model = await self._source.find_thing_model(product_key)
         models = self._installation.models
         here = await models.find_version_record(product_key, None)
         if here is not None or model is None:
@@ -240,7 +247,8 @@ class Importer:
             topics[topic] = ProductTopic(0, product_key, topic, operation, each.get("Desc") or "")
         return topics
 
-    async def _import_topics(self, product_key: str, wanted: dict[str, ProductTopic], *, is_new: bool) -> None:
+    async def _import_topics(self, product_key: str, *, is_new: bool) -> None:
+        wanted = self._read_topics(product_key, await self._source.list_topics(product_key))
         registry, is_written = self._installation.registry, not self._report.dry_run
         here = {each.topic: each for each in await self._store.list_topics(product_key)}
         for topic in here.keys() - wanted.keys():
@@ -260,15 +268,8 @@ class Importer:
                 elif is_written:
                     await registry.update_topic(replace(each, topic_id=known.topic_id))
 
-    async def _list_tags(self, product_key: str) -> dict[str, str]:
-        try:
-            return await self._source.list_tags(product_key)
-        except click.ClickException as error:
-            # Tags are a comfort: what cannot tell them still has its devices moved.
-            self._report.fail(product_key, f"tags: {error.message}")
-            return {}
-
-    async def _import_tags(self, product_key: str, wanted: dict[str, str], *, is_new: bool) -> None:
+    async def _import_tags(self, product_key: str, *, is_new: bool) -> None:
+        wanted = await self._source.list_tags(product_key)
         here = await self._store.list_product_tags(product_key)
         different = sorted(name for name in here if wanted.get(name) != here[name])
         if different:
@@ -283,7 +284,7 @@ class Importer:
         if await self._store.add_product_tags(product_key, missing, TAGS_MAX) is None:
             self._report.fail(product_key, f"tags: more than {TAGS_MAX}")
 
-    async def _import_devices(self, product: Product, there: Product | None) -> None:
+    async def _import_devices(self, product: Product) -> None:
         product_key, total, seen = product.product_key, 0, 0
         made_before, firsts = self._report.devices_made, list[str]()
         with click.progressbar(length=1, label=product_key, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
@@ -296,7 +297,7 @@ class Importer:
                 bar.update(len(page.devices))
         self._report.devices += seen
         _tell(f"{product_key}: {seen} devices, {self._report.devices_made - made_before} made")
-        if there is not None and not self._report.dry_run:
+        if not self._report.dry_run:
             await self._verify(product, total, firsts)
 
     async def _read_device(self, product: Product, told: dict[str, Any]) -> Device | None:

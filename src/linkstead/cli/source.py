@@ -191,9 +191,9 @@ class Source:
 
 
 def take(answer: Any, *names: str) -> Any:
-    """What stands at the end of a path of members. Raises click.ClickException where there is none."""
+    """What stands at the end of a path of members. Raises SourceError where there is none."""
     for name in names:
         if not isinstance(answer, dict) or name not in answer:
-            raise click.ClickException(f"an answer of the other endpoint has no {'.'.join(names)}")
+            raise SourceError("", f"an answer has no {'.'.join(names)}")
         answer = answer[name]
     return answer
