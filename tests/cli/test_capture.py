@@ -96,10 +96,10 @@ async def test_a_bought_device_is_seen_refused_registered_and_let_in(tmp_path: P
         password = device.connect_packet().password
         assert password is not None
         assert (await device.request_connect(behind)).reason_code == 5
-        wait_for(lambda: "linkstead device create" in server.stderr)
+        wait_for(lambda: f"linkstead device create {BOUGHT.product_key}" in server.stderr)
         told = server.stderr
         assert password.decode() not in told
-        assert "subscribes" not in told
+        assert f"{BOUGHT} subscribes" not in told
         # nothing of it was made or let in
         listed = await asyncio.to_thread(done, "product", "list", "--json", "--data", tmp_path / "data")
         assert len(json.loads(listed)) == 1
@@ -109,7 +109,7 @@ async def test_a_bought_device_is_seen_refused_registered_and_let_in(tmp_path: P
         await asyncio.to_thread(done, "device", "create", *BOUGHT, "--device-secret", "its-own-secret", *data)
         await device.open()
         await device.connect(behind, Publish(device.custom_topic("user/update"), b"x"))
-        wait_for(lambda: "publishes" in server.stderr)
+        wait_for(lambda: f"{BOUGHT} publishes" in server.stderr)
         assert f"{BOUGHT} subscribes {topic}" in server.stderr
         assert f"  let in      as {BOUGHT}" in server.stderr
         assert password.decode() not in server.stderr
