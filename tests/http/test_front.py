@@ -42,6 +42,7 @@ async def test_health_is_told_without_a_key(rig: Rig) -> None:
     response = await _get(rig, "/healthz", {})
     assert (response.status, response.body) == (200, b"ok\n")
     assert response.headers["Content-Type"] == "text/plain;charset=utf-8"
+    assert response.headers["Date"] == "Tue, 14 Nov 2023 22:13:20 GMT"
 
 
 async def test_a_server_that_takes_calls_is_ready(rig: Rig) -> None:

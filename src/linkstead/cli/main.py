@@ -13,6 +13,7 @@ from linkstead.cli.certificate import certificate
 from linkstead.cli.consumer_group import consumer_group
 from linkstead.cli.demo import demo
 from linkstead.cli.device import device
+from linkstead.cli.doctor import doctor
 from linkstead.cli.environment import env
 from linkstead.cli.importing import import_all
 from linkstead.cli.options import CONFIG_META
@@ -74,7 +75,7 @@ def main() -> None:
 
 _COMMANDS = (
     *(dev, serve, demo, call, calls, device, product, import_all, webhook, consumer_group),
-    *(certificate, account, env),
+    *(certificate, account, doctor, env),
 )
 for _command in _COMMANDS:
     main.add_command(_command)

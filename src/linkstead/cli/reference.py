@@ -25,7 +25,8 @@ A failure is told in one line on stderr. Exit status: 0 done; 1 it could not be 
 command was not used rightly; 130 interrupted.
 
 `product`, `device`, `import`, `webhook` and `account` open the database themselves, whether a server runs or not;
-`call`, `calls` and `consumer-group` talk to a running server over HTTP; `certificate` only reads and writes files.
+`call`, `calls` and `consumer-group` talk to a running server over HTTP; `doctor` does both, as far as it is told where;
+`certificate` only reads and writes files.
 """
 
 CONFIGURATION_HEAD = """\
@@ -105,6 +106,8 @@ def _describe_group(group: click.Group, name: str) -> Iterator[str]:
     for command in group.commands.values():
         path = f"{name} {command.name}"
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield from _describe_command(command, path)
             yield from _describe_group(command, path)
         else:
             yield from _describe_command(command, path)

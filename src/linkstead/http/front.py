@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import email.utils
 import logging
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -74,7 +75,10 @@ class HttpFront:
         if path == "/" and _is_browser(request):
             return HttpReply(HTTPStatus.OK, "text/html;charset=utf-8", PAGE.encode())
         if path == "/healthz":
-            return _text(HTTPStatus.OK, "ok")
+            reply = _text(HTTPStatus.OK, "ok")
+            # so that a client whose signatures are refused can tell by how much its clock differs
+            reply.headers["Date"] = email.utils.formatdate(request.received_s, usegmt=True)
+            return reply
         if path == "/readyz":
             ready = self._is_ready()
             return _text(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, "ready" if ready else "not ready")
