@@ -131,7 +131,7 @@ def check_answer(response: Response) -> bool:
     if code is None:
         assert answer["RrpcCode"] in {"OFFLINE", "HALFCONN", "TIMEOUT"}
         return False
-    row = CATALOGUE.get(code) or CATALOGUE.get(re.sub(r"(Missing|Invalid)\w+", r"\1<Param>", code))
+    row = CATALOGUE.get(code) or CATALOGUE.get(re.sub(r"(Missing|Invalid)[\w.]+", r"\1<Param>", code))
     assert row is not None, code
     assert code not in {"InternalError", "iot.system.SystemException", "ServiceUnavailable"}
     assert row.http_status == response.status

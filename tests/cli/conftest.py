@@ -1,3 +1,4 @@
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,17 @@ def nobodys_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in os.environ.keys() - ENVIRONMENT.keys():
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_logs() -> Iterator[None]:
+    """A command run in this process sets the logs up for itself alone."""
+    loggers = [logging.getLogger(), logging.getLogger("linkstead")]
+    levels, handlers = [logger.level for logger in loggers], list(loggers[0].handlers)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    loggers[0].handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

@@ -116,11 +116,19 @@ def test_caller_that_gives_up_leaves_a_whole_record(
     assert "returned" not in [moment["stage"] for moment in record["timeline"]]
 
 
-def test_key_of_a_ram_user_calls_for_its_account(server: Installation, product_key: str, echo: Identity) -> None:
-    command = (*COMMAND, "account", "add-key", "default", "--user", "alice", "--data", str(server.data), "--json")
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_WAIT_S, check=False)
+def run(*command: str, given: str = "") -> str:
+    """What a command prints that ends well."""
+    ran = subprocess.run(command, input=given, capture_output=True, text=True, timeout=COMMAND_WAIT_S, check=False)
     assert ran.returncode == 0, ran.stderr
-    made = json.loads(ran.stdout)
+    return ran.stdout
+
+
+def test_key_of_a_ram_user_calls_for_its_account(server: Installation, product_key: str, echo: Identity) -> None:
+    account = (*COMMAND, "account")
+    place = ("--data", str(server.data))
+    made = json.loads(run(*account, "add-key", "default", "--user", "alice", *place, "--json"))
+    policy = '{"Version":"1","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}'
+    run(*account, "policy", "set", "alice", "-", *place, given=policy)
     cloud = PythonTea(server.http, Key(made["access_key_id"], made["access_key_secret"]))
     assert cloud.call("QueryProduct", {"ProductKey": product_key})["Data"]["ProductKey"] == product_key
     answer = call_device(cloud, echo, b"lights on")
