@@ -140,7 +140,7 @@ class MemoryStore:
             write()
         self._session_notes.clear()
         self._dropped.clear()
-        destinations = {letter.destination for letter in self._disk.recorded[count:]}
+        destinations = list(dict.fromkeys(letter.destination for letter in self._disk.recorded[count:]))
         for tell in self._letter_watchers if destinations else ():
             tell(destinations)
 

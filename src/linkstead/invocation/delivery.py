@@ -190,7 +190,7 @@ class Delivery:
         last: Call | None = None
         while calls := await self._store.list_stranded_calls(last, STRANDED_AT_ONCE_MAX):
             last = calls[-1]
-            for product_key in {call.key.product_key for call in calls if call.key is not None}:
+            for product_key in dict.fromkeys(call.key.product_key for call in calls if call.key is not None):
                 if self._observer is not None:
                     await self._observer.prepare(product_key)
             for call in calls:

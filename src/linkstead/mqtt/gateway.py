@@ -568,7 +568,7 @@ class DeviceConnection(asyncio.Protocol):
         while self._acknowledgements:
             settling, self._acknowledgements = self._acknowledgements, []
             try:
-                await self._gateway.uplink.settle({key for _, _, key in settling})
+                await self._gateway.uplink.settle(dict.fromkeys(key for _, _, key in settling))
             except Exception:
                 # Not acknowledged, so the device sends it again when it is back.
                 log.exception("what a device published could not be kept", extra=self._fields())

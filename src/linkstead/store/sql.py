@@ -252,7 +252,7 @@ class SqlStore(
     async def _write_batch(self, batch: Batch) -> None:
         await self._write_soon(write_batch, batch)
         if batch.notices:
-            destinations = {destination for note in batch.notices for destination in note.destinations}
+            destinations = list(dict.fromkeys(name for note in batch.notices for name in note.destinations))
             for tell in self._letter_watchers:
                 tell(destinations)
 

@@ -305,7 +305,7 @@ async def log_in_several(context: GatewayContext, link: Link, request: Request) 
 
 async def _log_in_all(context: GatewayContext, link: Link, entries: Sequence[SubEntry]) -> None:
     logins = [_Login(entry, await _authenticate(context, link, entry)) for entry in entries]
-    for product_key in {login.device.product_key for login in logins}:
+    for product_key in dict.fromkeys(login.device.product_key for login in logins):
         await context.news.prepare(product_key)
     gateway = await context.registry.find_device(link.key)
     session = context.sessions.find(link.key)
