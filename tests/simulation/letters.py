@@ -13,7 +13,7 @@ import json
 from collections import deque
 from collections.abc import Callable
 
-from linkstead.invocation import Verdict
+from linkstead.invocation import Stage, Verdict
 from linkstead.registry import DeviceKey
 from linkstead.subscription import Letter, NoticeKind, destination_of
 from linkstead.subscription.webhooks import DESTINATION_HEAD
@@ -160,7 +160,10 @@ class LetterRules:
             key = call.key
             if key is None or not call.alink_id or not call.is_asynchronous or call.verdict in (None, Verdict.REJECTED):
                 continue
-            ended_s = self._ended.setdefault(call.request_id, self._clock.monotonic_s())
+            # It may be looked at long after its answer came, and was told.
+            answered = call.moment(Stage.ANSWERED)
+            now_s = self._clock.monotonic_s()
+            ended_s = self._ended.setdefault(call.request_id, answered.monotonic_s if answered is not None else now_s)
             if ended_s > before_s:
                 continue
             for name in self._find_entitled(key.product_key, NoticeKind.DEVICE_DATA, ended_s):
