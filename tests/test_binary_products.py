@@ -15,6 +15,8 @@ from linkstead.invocation import Call
 from linkstead.models import Script
 from linkstead.mqtt.packets import PubAck, Publish, SubAck, Subscribe, Subscription
 from linkstead.registry import DeviceKey
+from linkstead.subscription import NoticeKind
+from tests.fakes import FakeNoticeSink
 from tests.rig import Rig, RigStarter, a_device, a_product
 from tests.tsl.documents import GOLDEN, read_sample
 from tests.wire import DeviceClient, until
@@ -441,3 +443,62 @@ async def test_messages_go_by_a_changed_script_at_once(start_rig: RigStarter) ->
     await post(device, POST)
     await device.expect(Publish)
     assert (await values(rig))["prop_int16"] == "7"
+
+
+# --- custom topics
+
+TRANSFORM = """
+    function rawDataToProtocol(bytes) { return {}; }
+    function protocolToRawData(json) { return []; }
+    function transformPayload(topic, bytes) {
+        if (bytes.length === 0) { throw new Error('empty'); }
+        return {topic: topic, count: bytes.length, first: bytes[0]};
+    }
+"""
+
+
+async def told_of(rig: Rig, sink: FakeNoticeSink, query: str, payload: bytes) -> list[bytes]:
+    """What apps are told when a device publishes this on a custom topic, and another message behind it."""
+    device = await rig.connected(PROBE)
+    sink.take()
+    for sent, suffix in ((payload, query), (b"behind", "")):
+        device.send(Publish(f"{device.custom_topic('user/update')}{suffix}", sent, 1, 7))
+        assert (await device.expect(PubAck)).packet_id == 7
+    notices = sink.take()
+    assert {(notice.topic, notice.qos) for notice in notices} == {(device.custom_topic("user/update"), 1)}
+    *told, behind = [notice.payload for notice in notices]
+    assert behind == b"behind"
+    return told
+
+
+async def test_a_custom_message_is_parsed_where_its_topic_asks_for_it(start_rig: RigStarter) -> None:
+    sink = FakeNoticeSink(kinds=[NoticeKind.DEVICE_DATA])
+    rig = await start(start_rig, TRANSFORM, sink=sink)
+    (told,) = await told_of(rig, sink, "?_sn=default", b"\x07\x08")
+    topic = f"/{PROBE.product_key}/{PROBE.device_name}/user/update"
+    assert json.loads(told) == {"topic": topic, "count": 2, "first": 7}
+    (told,) = await told_of(rig, sink, "?_rid=1&_sn=default", b"\x09")
+    assert json.loads(told)["first"] == 9
+
+
+@pytest.mark.parametrize("query", ["", "?_rid=1", "?_sn=other"])
+async def test_a_custom_message_stays_as_it_is_where_nobody_asks(start_rig: RigStarter, query: str) -> None:
+    sink = FakeNoticeSink(kinds=[NoticeKind.DEVICE_DATA])
+    rig = await start(start_rig, TRANSFORM, sink=sink)
+    assert await told_of(rig, sink, query, b"\x07\x08") == [b"\x07\x08"]
+
+
+async def test_a_custom_message_of_a_product_without_a_script_stays_as_it_is(start_rig: RigStarter) -> None:
+    sink = FakeNoticeSink(kinds=[NoticeKind.DEVICE_DATA])
+    rig = await start(start_rig, None, sink=sink)
+    assert await told_of(rig, sink, "?_sn=default", b"\x07") == [b"\x07"]
+
+
+async def test_a_custom_message_that_cannot_be_parsed_is_told_to_nobody_and_the_next_is(
+    start_rig: RigStarter, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = FakeNoticeSink(kinds=[NoticeKind.DEVICE_DATA])
+    rig = await start(start_rig, TRANSFORM, sink=sink)
+    assert await told_of(rig, sink, "?_sn=default", b"") == []
+    assert "message not parsed" in caplog.text
+    assert "26002" in caplog.text

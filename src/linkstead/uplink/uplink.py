@@ -11,7 +11,8 @@ from linkstead.alink import messages, ntp, services, sub_devices, topics
 from linkstead.clock import Clock, milliseconds
 from linkstead.ids import Ids
 from linkstead.invocation import Delivery, LocalRouter, Stray
-from linkstead.models import ModelShelf, ScriptRunner
+from linkstead.models import ModelShelf, ScriptError, ScriptRunner
+from linkstead.models.scripts import NO_SCRIPT
 from linkstead.registry import DeviceKey, Registry, TopicClasses
 from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall, QueuedMessage, QueueFull, SessionTable
 from linkstead.telemetry import TelemetryStore
@@ -25,6 +26,9 @@ from linkstead.uplink.shadow import UPDATE_PREFIX, ShadowDesk
 from linkstead.uplink.sub_link import wants_errors
 
 log = logging.getLogger(__name__)
+
+PARSED = "_sn=default"
+"""In the query of a custom topic: the product's script is to make JSON of the payload. `device-protocol.md` 2."""
 
 SERVICE_PREFIX = "thing/service/"
 REPLY_SUFFIX = "_reply"
@@ -68,9 +72,9 @@ class Uplink:
         self._delivery = delivery
         self._sessions = sessions
         self._clock = clock
-        self._news = news
         self._dropped_count = 0
         self._registry = registry
+        self._scripts = scripts
         self._lanes = Lanes()
         self._news = news
         self._desk = RequestDesk(
@@ -111,7 +115,7 @@ class Uplink:
         False when the device had no right to the topic: it was dropped and logged, and is kept as evidence with a call
         that it names.
         """
-        topic, _ = topics.split_query(topic)
+        topic, query = topics.split_query(topic)
         answer = topics.parse_rrpc_answer(topic)
         link = self._find_sender(link, topic, answer)
         if answer is not None and answer.key in (None, link.key):
@@ -133,7 +137,7 @@ class Uplink:
         elif topic.startswith(UPDATE_PREFIX):
             self._take_shadow(link, topic, payload)
         elif topics.is_custom(link.key, topic):
-            return self._take_custom(link, topic, payload, qos)
+            return self._take_custom(link, topic, payload, qos, is_to_be_parsed=PARSED in query.split("&"))
         elif topic.startswith("/sys/"):
             # What the device may publish on is below its own names.
             path = topic.split("/", 4)[4]
@@ -208,19 +212,29 @@ class Uplink:
             return
         self._send(link, topic.removesuffix("request") + "response", answer)
 
-    def _take_custom(self, link: Link, topic: str, payload: bytes, qos: int) -> bool:
+    def _take_custom(self, link: Link, topic: str, payload: bytes, qos: int, *, is_to_be_parsed: bool) -> bool:
         """Take a message on a custom topic. False when no topic class of the product lets the device publish it.
 
-        It waits while the classes have to be read; then a refusal is only logged.
+        It waits while the classes have to be read, or the product's script has to run; a refusal is only logged then.
         """
-        classes = self._registry.recall_topic_classes(link.key.product_key) if self._lanes.is_free(link.key) else None
-        if classes is not None:
-            return self._pass_on(link, topic, payload, qos, classes)
+        known = self._registry.recall_topic_classes(link.key.product_key) if self._lanes.is_free(link.key) else None
+        if known is not None:
+            if not self._pass_on(link, topic, payload, qos, known):
+                return False
+            if not is_to_be_parsed:
+                self._news.pass_on(link.origin, topic, payload, qos)
+                return True
 
-        async def pass_on_when_read() -> None:
-            self._pass_on(link, topic, payload, qos, await self._registry.find_topic_classes(link.key.product_key))
+        async def tell_in_turn() -> None:
+            if known is None:
+                classes = await self._registry.find_topic_classes(link.key.product_key)
+                if not self._pass_on(link, topic, payload, qos, classes):
+                    return
+            told = await self._parse(link, topic, payload) if is_to_be_parsed else payload
+            if told is not None:
+                self._news.pass_on(link.origin, topic, told, qos)
 
-        if not self._lanes.add(link.key, len(payload), pass_on_when_read):
+        if not self._lanes.add(link.key, len(payload), tell_in_turn):
             self._dropped_count += 1
             log.warning("too much under way, message dropped (%d)", messages.THROTTLED, extra=_fields(link, topic))
         return True
@@ -230,10 +244,22 @@ class Uplink:
         if not classes.may_publish(path):
             log.warning("publish on a topic without a class to publish dropped (9236)", extra=_fields(link, topic))
             return False
-        self._news.pass_on(link.origin, topic, payload, qos)
         if classes.may_subscribe(path):
             self._echo(link, topic, payload, qos)
         return True
+
+    async def _parse(self, link: Link, topic: str, payload: bytes) -> bytes | None:
+        """What apps are told in place of a payload: what the product's script makes of it; None where it fails.
+
+        Without a script the payload stays as it is. Source: `device-protocol.md` 2 (query suffix) and 7.
+        """
+        try:
+            return await self._scripts.transform_payload(link.key.product_key, topic, payload)
+        except ScriptError as error:
+            if error.code == NO_SCRIPT:
+                return payload
+            log.warning("message not parsed, nobody is told: %s", error, extra=_fields(link, topic))
+            return None
 
     def _echo(self, link: Link, topic: str, payload: bytes, qos: int) -> None:
         """A device that publishes and subscribes the same custom topic gets its own message, at the publisher's QoS.
