@@ -8,6 +8,7 @@ import re
 import subprocess
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from xml.etree import ElementTree
@@ -83,11 +84,11 @@ class PythonCore:
     raises_on_code = False
     rounds = False
 
-    def __init__(self, endpoint: str, key: Key, *, as_xml: bool = False, verify: str | None = None) -> None:
+    def __init__(self, endpoint: str, key: Key, *, as_xml: bool = False, ca_file: Path | None = None) -> None:
         self._endpoint = endpoint
         self._key = key
         self._as_xml = as_xml
-        self._verify = verify
+        self._verify = None if ca_file is None else str(ca_file)
         # The SDK compares the server's string to sign with its own, and only in JSON can it read the server's.
         self.secret_code = "SignatureDoesNotMatch" if as_xml else "InvalidAccessKeySecret"
 
@@ -134,13 +135,13 @@ class PythonTea:
     rounds = False
 
     def __init__(
-        self, endpoint: str, key: Key, *, v2: bool = False, in_loop: bool = False, ca_file: str | None = None
+        self, endpoint: str, key: Key, *, v2: bool = False, in_loop: bool = False, ca_file: Path | None = None
     ) -> None:
         self._endpoint = endpoint
         self._key = key
         self._v2 = v2
         self._in_loop = in_loop
-        self._ca_file = ca_file
+        self._ca_file = None if ca_file is None else str(ca_file)
 
     def call(self, action: str, parameters: Parameters, key: Key | None = None) -> dict[str, Any]:
         access_key_id, access_key_secret = key or self._key
@@ -175,12 +176,13 @@ class NodeCloud:
 
     secret_code = "SignatureDoesNotMatch"
 
-    def __init__(self, endpoint: str, key: Key, sdk: str, **settings: object) -> None:
+    def __init__(self, endpoint: str, key: Key, *, sdk: str, ca_file: Path | None = None, **settings: object) -> None:
         self._key = key
         # pop-core throws whatever Code there is, and reads large numbers with json-bigint.
         self.raises_on_code = sdk == "pop"
         self.rounds = sdk == "tea"
-        told = {"sdk": sdk, "endpoint": endpoint, "protocol": "http", **settings}
+        trust = {"protocol": "http"} if ca_file is None else {"protocol": "https", "ca": ca_file.read_text()}
+        told = {"sdk": sdk, "endpoint": endpoint, **trust, **settings}
         command = ["node", str(NODE_PROGRAMS / "cloud.mjs"), json.dumps(told)]
         self._child = Child(command, missing="make test (it brings Node.js and the npm packages)")
 
@@ -213,8 +215,9 @@ class Curl:
     secret_code = "SignatureDoesNotMatch"
     rounds = False
 
-    def __init__(self, endpoint: str, key: Key, *, as_xml: bool = False) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: str, key: Key, *, as_xml: bool = False, ca_file: Path | None = None) -> None:
+        self._url = f"{'http' if ca_file is None else 'https'}://{endpoint}"
+        self._trust = {} if ca_file is None else {"CURL_CA_BUNDLE": str(ca_file)}
         self._key = key
         self._as_xml = as_xml
 
@@ -222,13 +225,14 @@ class Curl:
         access_key_id, access_key_secret = key or self._key
         environment = {
             **os.environ,
+            **self._trust,
             "ACCESS_KEY_ID": access_key_id,
             "ACCESS_KEY_SECRET": access_key_secret,
             "FORMAT": "" if self._as_xml else "JSON",
         }
         method = "POST" if self._as_xml else "GET"
         arguments = [f"{name}={value}" for name, value in flatten(parameters)]
-        command = ["bash", str(CALL_SCRIPT), method, f"http://{self._endpoint}", action, *arguments]
+        command = ["bash", str(CALL_SCRIPT), method, self._url, action, *arguments]
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=CURL_WAIT_S, check=False)
         assert ran.returncode == 0, f"{ran.stderr}\n(curl and openssl are missing? make system)"
         body, _, last = ran.stdout.rstrip("\n").rpartition("\n")
@@ -246,21 +250,24 @@ class Curl:
         pass
 
 
-CLOUDS: dict[str, Callable[[str, Key], Cloud]] = {
+CLOUDS: dict[str, Callable[..., Cloud]] = {
     "python-core": PythonCore,
-    "python-core-xml": lambda endpoint, key: PythonCore(endpoint, key, as_xml=True),
+    "python-core-xml": partial(PythonCore, as_xml=True),
     "python-tea": PythonTea,
-    "python-tea-v2": lambda endpoint, key: PythonTea(endpoint, key, v2=True),
-    "python-tea-async": lambda endpoint, key: PythonTea(endpoint, key, in_loop=True),
-    "python-tea-async-v2": lambda endpoint, key: PythonTea(endpoint, key, in_loop=True, v2=True),
-    "node-pop-get": lambda endpoint, key: NodeCloud(endpoint, key, "pop", method="GET"),
-    "node-pop-post": lambda endpoint, key: NodeCloud(endpoint, key, "pop", method="POST"),
-    "node-tea": lambda endpoint, key: NodeCloud(endpoint, key, "tea"),
-    "node-tea-v2": lambda endpoint, key: NodeCloud(endpoint, key, "tea", signatureAlgorithm="v2"),
+    "python-tea-v2": partial(PythonTea, v2=True),
+    "python-tea-async": partial(PythonTea, in_loop=True),
+    "python-tea-async-v2": partial(PythonTea, in_loop=True, v2=True),
+    "node-pop-get": partial(NodeCloud, sdk="pop", method="GET"),
+    "node-pop-post": partial(NodeCloud, sdk="pop", method="POST"),
+    "node-tea": partial(NodeCloud, sdk="tea"),
+    "node-tea-v2": partial(NodeCloud, sdk="tea", signatureAlgorithm="v2"),
     "curl": Curl,
-    "curl-xml": lambda endpoint, key: Curl(endpoint, key, as_xml=True),
+    "curl-xml": partial(Curl, as_xml=True),
 }
-"""Every SDK in every way, from an endpoint (HOST:PORT, plain HTTP) and a key."""
+"""Every SDK in every way: `make(endpoint, key)` for plain HTTP at HOST:PORT; with `ca_file` for HTTPS, trusting that.
+
+Source: `real-clients.md` 1.4.
+"""
 
 
 def flatten(parameters: Parameters) -> list[tuple[str, str]]:

@@ -4,8 +4,9 @@ from typing import cast
 
 import pytest
 
+from tests.cli.processes import done
 from tests.sdk.calls import MakeDevice, register_device
-from tests.sdk.certificate import Certificate, make_certificate
+from tests.sdk.certificate import Certificate
 from tests.sdk.clouds import CLOUDS, Cloud, PythonTea
 from tests.sdk.identity import Identity
 from tests.sdk.installation import KEY, Installation
@@ -22,15 +23,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """A certificate authority made for these tests, and a certificate of this machine."""
-    return make_certificate(tmp_path_factory.mktemp("certificate"))
+    """An authority made for these tests, and a certificate of this machine: `linkstead certificate create`."""
+    folder = tmp_path_factory.mktemp("certificate")
+    done("certificate", "create", "--name", "localhost", "--ip", "127.0.0.1", "--out", folder)
+    return Certificate(folder / "ca.pem", folder / "server.pem", folder / "server.key")
 
 
 @pytest.fixture(scope="session")
 def tls_server(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate) -> Iterator[Installation]:
-    """A server with a certificate: HTTPS on a port of its own, and TLS on the port of plain MQTT."""
+    """A server with a certificate: HTTPS and AMQPS on ports of their own, and TLS on the port of plain MQTT."""
     files = ("--tls-cert", str(certificate.certificate_file), "--tls-key", str(certificate.key_file))
-    installation = Installation(tmp_path_factory.mktemp("tls"), "--no-quotas", "--https", "127.0.0.1:0", *files)
+    ports = [word for name in ("https", "amqp", "amqps") for word in (f"--{name}", "127.0.0.1:0")]
+    installation = Installation(tmp_path_factory.mktemp("tls"), "--no-quotas", *ports, *files)
     yield installation
     installation.stop()
 

@@ -41,7 +41,9 @@ class Installation:
         ready = json.loads(ready_file.read_bytes())
         self.http: str = ready["http"]
         self.https: str | None = ready["https"]
-        self.mqtt_port = int(ready["mqtt"].rpartition(":")[2])
+        ports = {name: int(ready[name].rpartition(":")[2]) for name in ("mqtt", "amqp", "amqps") if ready[name]}
+        self.mqtt_port = ports["mqtt"]
+        self.amqp_port, self.amqps_port = ports.get("amqp"), ports.get("amqps")
 
     def stop(self) -> None:
         """Stop the server; it has to end well, and to have logged no error in its life, and no secret."""

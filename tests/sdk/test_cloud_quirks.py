@@ -46,7 +46,7 @@ def other_device(other_server: Installation) -> Iterator[Identity]:
 @pytest.fixture
 def pop(server: Installation) -> Iterator[NodeCloud]:
     """pop-core, with a read limit far below a call's timeout."""
-    cloud = NodeCloud(server.http, KEY, "pop", method="POST", timeout=300)
+    cloud = NodeCloud(server.http, KEY, sdk="pop", method="POST", timeout=300)
     yield cloud
     cloud.close()
 
@@ -54,7 +54,7 @@ def pop(server: Installation) -> Iterator[NodeCloud]:
 def test_failure_code_makes_pop_core_throw_what_it_gives_back_otherwise(
     other_server: Installation, other_device: Identity
 ) -> None:
-    cloud = NodeCloud(other_server.http, KEY, "pop", method="GET")
+    cloud = NodeCloud(other_server.http, KEY, sdk="pop", method="GET")
     with pytest.raises(Refused) as refused:
         call_device(cloud, other_device, SILENCE, Timeout=1000)
     cloud.close()
