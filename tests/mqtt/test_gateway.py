@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from linkstead.alink.credentials import parse_client_id, sign_connect
 from linkstead.mqtt.gateway import ASSIGNED_CLIENT_ID_CHARS, CLOSE_WAIT_S
 from linkstead.mqtt.packets import (
     MQTT_3_1,
@@ -28,7 +29,7 @@ from linkstead.mqtt.packets import (
 from linkstead.mqtt.protocol import CONNECT_WAIT_S, PENDING_BYTES_MAX
 from linkstead.registry import DeviceKey
 from tests.rig import DISABLED_LAMP, LAMP, PRODUCT_KEY, Rig, device_secret
-from tests.wire import message_id, until
+from tests.wire import DeviceClient, message_id, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -60,6 +61,9 @@ async def test_mqtt_5_is_told_what_there_is(rig: Rig) -> None:
     }
 
 
+SIGNED_ID = f"{PRODUCT_KEY}.lamp-01|securemode=3,signmethod=hmacsha256,ext=1|"
+SIGNED = sign_connect(LAMP, parse_client_id(SIGNED_ID), device_secret(LAMP)).encode()
+
 REFUSALS: list[tuple[str, dict[str, Any], int, int]] = [
     ("no options in the client id", {"client_id": "a1Lamp00001.lamp-01"}, 2, 0x85),
     ("options without their end", {"client_id": "a|securemode=3"}, 2, 0x85),
@@ -79,6 +83,20 @@ REFUSALS: list[tuple[str, dict[str, Any], int, int]] = [
     ("a wrong password", {"password": b"0" * 64}, 5, 0x87),
     ("an empty password", {"password": b""}, 5, 0x87),
     ("a password that is not text", {"password": b"\xff" * 64}, 5, 0x87),
+    ("a cut password", {"password": SIGNED[:-1]}, 5, 0x87),
+    ("an altered password", {"password": SIGNED.replace(SIGNED[:1], b"g")}, 5, 0x87),
+    ("a longer password", {"password": SIGNED + b"0"}, 5, 0x87),
+    ("a password behind a blank", {"password": b" " + SIGNED}, 5, 0x87),
+    ("a password in full-width digits", {"password": "０".encode() * 64}, 5, 0x87),
+    ("another signmethod", {"client_id": SIGNED_ID.replace("sha256", "sha1")}, 5, 0x87),
+    ("another client id", {"client_id": "x" + SIGNED_ID}, 5, 0x87),
+    ("another timestamp", {"client_id": SIGNED_ID.replace("ext=1", "ext=1,timestamp=1")}, 5, 0x87),
+    ("a ProductKey in lower case", {"user_name": f"lamp-01&{PRODUCT_KEY.lower()}"}, 5, 0x87),
+    ("a DeviceName in upper case", {"user_name": f"LAMP-01&{PRODUCT_KEY}"}, 5, 0x87),
+    ("a DeviceName behind a blank", {"user_name": f" lamp-01&{PRODUCT_KEY}"}, 5, 0x87),
+    ("a DeviceName in unicode", {"user_name": f"台灯-01&{PRODUCT_KEY}"}, 5, 0x87),
+    ("a DeviceName in full-width letters", {"user_name": f"ｌａｍｐ-01&{PRODUCT_KEY}"}, 5, 0x87),
+    ("a user name the other way round", {"user_name": f"{PRODUCT_KEY}&lamp-01"}, 5, 0x87),
     ("registration without TLS", {"options": "authType=register,random=1"}, 2, 0x85),
 ]
 
@@ -93,6 +111,22 @@ async def test_a_connect_is_refused_with_its_code_and_closed(
     assert (answer.reason_code, answer.session_present) == (reason_code if level == MQTT_5 else code, False)
     await device.expect_closed()
     assert len(rig.server.sessions) == 0
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("key", [DeviceKey(PRODUCT_KEY, "LAMP-01"), DeviceKey(PRODUCT_KEY.lower(), "lamp-01")])
+async def test_a_name_in_another_case_is_none_even_when_it_is_signed(rig: Rig, level: int, key: DeviceKey) -> None:
+    device = DeviceClient(rig.mqtt, key, device_secret(LAMP))
+    rig.devices.append(device)
+    assert (await device.request_connect(level=level)).reason_code == (0x87 if level == MQTT_5 else 5)
+    await device.expect_closed()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("password", [SIGNED.upper(), SIGNED[:32] + SIGNED[32:].upper()])
+async def test_the_case_of_a_password_does_not_matter(rig: Rig, level: int, password: bytes) -> None:
+    answer = await rig.device().connect(level=level, client_id=SIGNED_ID, password=password)
+    assert answer.reason_code == 0
 
 
 @pytest.mark.parametrize("level", LEVELS)
