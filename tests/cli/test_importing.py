@@ -136,6 +136,7 @@ def test_a_dry_run_writes_nothing(source: ServerProcess) -> None:
     status, said, report = bring(source, "--dry-run")
     assert status == 0, said
     assert report["dry_run"] is True
+    assert f"{PK}: 2 devices, 2 would be made" in said
     assert report["devices_made"] == 2 + len(demo_data.DEVICES)
     assert not Path("here").exists()
     done("product", "create", "Other", "--data", "here")

@@ -100,6 +100,11 @@ class Report:
         """True when all that is there is here too, and equal."""
         return not self.differences and not self.problems
 
+    @property
+    def made(self) -> str:
+        """The word behind what is counted as made."""
+        return "would be made" if self.dry_run else "made"
+
     def differ(self, what: str, names: Sequence[str]) -> None:
         """Tell that something is here already and is not the same in some fields."""
         self._add(self.differences, f"{what}: {', '.join(names)}")
@@ -296,7 +301,8 @@ class Importer:
                 await self._import_page(devices)
                 bar.update(len(page.devices))
         self._report.devices += seen
-        _tell(f"{product_key}: {seen} devices, {self._report.devices_made - made_before} made")
+        made = f"{self._report.devices_made - made_before} {self._report.made}"
+        _tell(f"{product_key}: {seen} devices, {made}")
         if not self._report.dry_run:
             await self._verify(product, total, firsts)
 
@@ -496,10 +502,9 @@ def _tell_result(report: Report, path: Path) -> None:
         _tell(text)
     if len(findings) > FINDINGS_SHOWN_MAX:
         _tell(f"and {len(findings) - FINDINGS_SHOWN_MAX} more, in {path}")
-    verb = "would be made" if report.dry_run else "made"
     click.echo(
-        f"{report.products} products, {report.products_made} {verb}; {report.devices} devices, "
-        f"{report.devices_made} {verb}, {report.devices_equal} equal already; "
+        f"{report.products} products, {report.products_made} {report.made}; {report.devices} devices, "
+        f"{report.devices_made} {report.made}, {report.devices_equal} equal already; "
         f"{len(report.differences)} differences, {len(report.problems)} problems; {path} tells all"
     )
     if not report.is_clean:
