@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aliyunsdkcore.client import AcsClient
+from aliyunsdkcore.request import CommonRequest
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from tests.sdk.calls import answered, status
 from tests.sdk.certificate import Certificate
 from tests.sdk.child import Child
-from tests.sdk.clouds import CLOUDS, Cloud, PythonTea, Refused
+from tests.sdk.clouds import CLOUDS, REGION, Cloud, PythonTea, Refused
 from tests.sdk.identity import Identity, Key
 from tests.sdk.installation import KEY, Installation
 from tests.sdk.paho_device import PahoDevice
@@ -70,6 +73,23 @@ def test_a_cloud_sdk_calls(name: str, trust: Path | None, tls_server: Installati
         assert refused.value.code == cloud.secret_code
     finally:
         cloud.close()
+
+
+def test_a_common_request_of_the_python_core_calls(
+    trust: Path | None, tls_server: Installation, echo: Identity
+) -> None:
+    endpoint, scheme = (tls_server.http, "http") if trust is None else (tls_server.https, "https")
+    request = CommonRequest(domain=endpoint, version="2018-01-20", action_name="RRpc")
+    request.set_method("POST")
+    request.set_protocol_type(scheme)
+    for name, value in {**echo.target, "RequestBase64Byte": "bGlnaHRz", "Timeout": "5000"}.items():
+        request.add_query_param(name, value)
+    with warnings.catch_warnings():
+        # What the HTTP library inside the SDK begins TLS with is.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client = AcsClient(*KEY, REGION, verify=None if trust is None else str(trust))
+        answer = json.loads(client.do_action_with_exception(request))
+    assert (answer["RrpcCode"], answer["PayloadBase64Byte"]) == ("SUCCESS", "bGlnaHRz")
 
 
 # --- devices ---
