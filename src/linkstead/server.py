@@ -540,11 +540,14 @@ def make_certificate_pair(settings: Settings, clock: Clock) -> CertificatePair |
     if cert is None and key is None:
         if settings.https is not None or settings.mqtts is not None or settings.amqps is not None:
             raise StartError("--https, --mqtts and --amqps need --tls-cert and --tls-key")
+        if settings.device_ca is not None:
+            raise StartError("--device-ca needs --tls-cert and --tls-key")
         return None
     if cert is None or key is None:
         raise StartError("--tls-cert and --tls-key are given together")
     try:
-        return CertificatePair(Path(cert), Path(key), settings.tls_min_version, clock)
+        device_ca = Path(settings.device_ca) if settings.device_ca is not None else None
+        return CertificatePair(Path(cert), Path(key), settings.tls_min_version, clock, device_ca)
     except CertificateUnusable as error:
         raise StartError(str(error)) from None
 

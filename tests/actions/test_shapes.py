@@ -74,6 +74,11 @@ WITHOUT_SAMPLE = {
 ROOM_TAG = {"ProductTag": [{"TagKey": "room", "TagValue": "kitchen"}]}
 
 OWN_SAMPLES: dict[str, dict[str, Any]] = {
+    "QueryDeviceCert": {
+        "DeviceCertInfo": {"CertSN": "6362", "Certificate": "tXHf", "PrivateKey": "CqXL", "Status": 2},
+        "RequestId": "R",
+        "Success": True,
+    },
     "ResetThing": {"JobId": "450407b3", "RequestId": "R", "Success": True},
     "QueryDeviceProp": {"Props": '{"room":"101"}', "RequestId": "R", "Success": True},
     "QueryDeviceByTags": {

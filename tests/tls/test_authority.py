@@ -14,8 +14,10 @@ from linkstead.tls.authority import (
     HOST_CHARS_MAX,
     NAMES_MAX,
     AuthorityUnusable,
+    Issued,
     Made,
     create_certificate,
+    create_device_certificate,
     is_host,
 )
 from linkstead.tls.certificates import read_certificates
@@ -82,6 +84,22 @@ def test_openssl_finds_nothing_wrong_with_it(made: Made) -> None:
     command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", str(made.ca)]
     ran = subprocess.run([*command, str(made.certificate)], capture_output=True, text=True, check=False, timeout=60)
     assert (ran.returncode, ran.stdout) == (0, f"{made.certificate}: OK\n")
+
+
+def test_openssl_finds_nothing_wrong_with_that_of_a_device(made: Made, tmp_path: Path) -> None:
+    def issue(days: int) -> Issued:
+        return create_device_certificate(
+            "a1Meter0001", "meter-01", folder=tmp_path, ca_folder=made.ca.parent, days=days, now_s=time.time()
+        )
+
+    issued = issue(30)
+    for purpose, status in (("sslclient", 0), ("sslserver", 2)):
+        command = ["openssl", "verify", "-x509_strict", "-purpose", purpose, "-CAfile", str(made.ca)]
+        ran = subprocess.run([*command, str(issued.certificate)], capture_output=True, check=False, timeout=60)
+        assert ran.returncode == status
+    assert stat.S_IMODE(issued.key.stat().st_mode) == 0o600
+    (facts,) = read_certificates(made.ca.read_bytes())
+    assert issue(2 * CA_DAYS).not_after == facts.not_after
 
 
 def test_keys_are_for_their_owner_alone(made: Made) -> None:

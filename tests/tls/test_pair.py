@@ -183,6 +183,31 @@ def test_a_file_of_the_longest_length_is_read(folder: Folder, first: Certificate
         folder.pair()
 
 
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "it holds no certificate in PEM"),
+        (b"\xff", "it holds no certificate in PEM"),
+        (None, "no such file or directory"),
+    ],
+)
+def test_authorities_of_devices_that_cannot_be_read_are_told(
+    folder: Folder, tmp_path: Path, data: bytes | None, text: str
+) -> None:
+    path = tmp_path / "devices.pem"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(CertificateUnusable, match=f"--device-ca {path}: {text}"):
+        CertificatePair(folder.certificate, folder.key, "1.2", clock_of_today(), path)
+
+
+def test_the_certificate_of_a_device_is_no_authority(folder: Folder, first: Certificate) -> None:
+    with pytest.raises(CertificateUnusable, match="it holds no certificate of an authority"):
+        CertificatePair(folder.certificate, folder.key, "1.2", clock_of_today(), first.certificate_file)
+    pair = CertificatePair(folder.certificate, folder.key, "1.2", clock_of_today(), first.ca_file)
+    assert pair.devices.verify_mode is ssl.CERT_OPTIONAL
+
+
 # --- in the server ---
 
 

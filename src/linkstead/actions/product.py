@@ -27,8 +27,8 @@ class CreateProductRequest(Request):
     categories to take another from. What is put into the model later has to be published by PublishThingModel
     whatever it says.
 
-    Without effect: `JoinPermissionId` and `CategoryId`; `ResourceGroupId`, as there are no resource groups. `AuthType`
-    and `Id2` are kept and shown, yet devices authenticate with their secret whatever they say.
+    Without effect: `JoinPermissionId` and `CategoryId`; `ResourceGroupId`, as there are no resource groups. `Id2`, and
+    the `AuthType` id2, are kept and shown, yet such devices authenticate with their secret.
     """
 
     product_name: str

@@ -13,6 +13,7 @@ from typing import get_args
 import click
 
 from linkstead.cli.csv_file import Row, check_faults, read_csv
+from linkstead.cli.device_certificate import issue_certificate, remove_certificate, set_certificate
 from linkstead.cli.device_file import BATCH_ROWS, CSV_COLUMNS, each_device, export_devices, import_devices
 from linkstead.cli.installation import Installation, open_installation
 from linkstead.cli.logs import set_up_logs
@@ -333,3 +334,6 @@ async def _run_until_signalled(simulated: SimulatedDevice, greeting: str) -> Non
 
 device.add_command(export_devices)
 device.add_command(import_devices)
+device.add_command(issue_certificate)
+device.add_command(set_certificate)
+device.add_command(remove_certificate)

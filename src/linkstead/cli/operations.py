@@ -20,7 +20,7 @@ NOT_YET = "not served yet"
 
 CHAPTER_REASONS = {
     "Categories": "the vendor's own catalogue of categories and their thing models; there is none here",
-    "Certificates": "devices authenticate with their secret",
+    "Certificates": "private keys of devices are not kept; `device issue-certificate` writes them into files",
     "Data analysis": "storage and analysis beside the device data; a consumer group or a webhook gets all of it",
     "Edge computing": "runs on the vendor's own edge software",
     "Files": "devices cannot upload files",

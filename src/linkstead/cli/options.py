@@ -154,6 +154,11 @@ def server_options(*, is_production: bool) -> list[Decorator]:
             default=plain.tls_min_version,
             help="The oldest TLS that devices may speak; 1.0 and 1.1 lower OpenSSL's security level to 0 for them.",
         ),
+        option(
+            "--device-ca",
+            type=FILE,
+            help="Authorities that sign certificates of devices, PEM: devices may then show one over TLS.",
+        ),
         option("--nats", metavar="URL", help="Not in this version yet."),
         option(
             "--workers",
@@ -272,6 +277,8 @@ def read_settings(options: Mapping[str, Any], *, is_production: bool) -> Setting
         raise click.UsageError("--tls-cert and --tls-key are given together")
     if (given["https"] or given["mqtts"] or given["amqps"]) and given["tls_cert"] is None:
         raise click.UsageError("--https, --mqtts and --amqps need --tls-cert and --tls-key")
+    if given["device_ca"] is not None and given["tls_cert"] is None:
+        raise click.UsageError("--device-ca needs --tls-cert and --tls-key")
     given["access_key_secret"] = pair_secret(given["access_key_id"], given["access_key_secret"])
     quotas = dict(options["quota"])
     quotas_enabled = (is_production or bool(quotas)) and not options["no_quotas"]

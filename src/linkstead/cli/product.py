@@ -31,6 +31,7 @@ CSV_COLUMNS = (
     "data_format",
     "net_type",
     "aliyun_commodity_code",
+    "auth_type",
     "description",
     "dynamic_registration",
 )
@@ -54,6 +55,12 @@ def product() -> None:
     default=creation.WITHOUT_THING_MODEL,
     show_default=True,
     help="iothub_senior has a thing model, iothub has none.",
+)
+@click.option(
+    "--auth-type",
+    default="secret",
+    show_default=True,
+    help="With x509 its devices show a certificate, with secret and id2 they sign with their secret.",
 )
 @click.option("--description", default="", help="100 characters at most.")
 @click.option("--dynamic-registration", is_flag=True, help="Its devices may ask for their secret.")
@@ -162,6 +169,7 @@ def _new_product(installation: Installation, instance_id: str, cells: Mapping[st
         aliyun_commodity_code=cells["aliyun_commodity_code"] or creation.WITHOUT_THING_MODEL,
         data_format=_read_number("DataFormat", data_format) if data_format else None,
         net_type=cells["net_type"] or "WIFI",
+        auth_type=cells["auth_type"] or "secret",
         description=cells["description"],
         dynamic_registration=bool(_read_number("DynamicRegistration", cells["dynamic_registration"] or "0")),
         product_key=cells["product_key"],

@@ -5,9 +5,12 @@ publishes are checked against the topic rules and handed on. A `DeviceConnection
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Coroutine, Mapping, Set
 from typing import cast
+
+import msgspec
 
 from linkstead.alink import credentials, registration, topics
 from linkstead.clock import Clock, Timer, milliseconds
@@ -17,7 +20,7 @@ from linkstead.mqtt.packets import Connect, Malformed, ReasonCode, Subscribe, Un
 from linkstead.mqtt.protocol import Refusal, ServerConnection
 from linkstead.mqtt.websocket import HandshakeRefused, WebSocket
 from linkstead.mqtt.witness import Introduction, Use, Witness, introduce
-from linkstead.registry import Device, DeviceKey, Origin, Registry, TopicClasses
+from linkstead.registry import Device, DeviceCertificate, DeviceKey, Origin, Registry, TopicClasses, creation
 from linkstead.sessions import (
     SUBSCRIPTIONS_MAX,
     Ending,
@@ -51,6 +54,12 @@ SESSION_KEPT_S = 7 * 24 * 3600.0
 
 REGISTRATION_WAIT_S = 15.0
 """For a device that was given what it registered for to leave. Source: `device-protocol.md` 1.7."""
+
+IDENTITY = b"/ext/auth/identity/response"
+"""Where a device that showed a certificate is told its names. Source: `device-protocol.md` 1.7 f)."""
+
+NAMELESS = (None, "", "&")
+"""User names of a device that leaves it to its certificate who it is; the last is made of two empty names."""
 
 ASSIGNED_CLIENT_ID_CHARS = 23
 
@@ -153,6 +162,7 @@ class DeviceConnection(asyncio.Protocol):
         "_handout",
         "_in_flight",
         "_introduction",
+        "_is_certified",
         "_is_fresh",
         "_is_open",
         "_is_secured",
@@ -174,6 +184,7 @@ class DeviceConnection(asyncio.Protocol):
         self._session: Session | None = None
         self._ext = 0
         self._ending: Ending | None = None
+        self._is_certified = False
         self._is_fresh = True
         self._is_open = False
         self._is_secured = False
@@ -402,26 +413,39 @@ class DeviceConnection(asyncio.Protocol):
             client_id = credentials.parse_client_id(connect.client_id)
         except credentials.BadClientId as error:
             return self._refuse(Refusal.CLIENT_ID_REJECTED, str(error))
-        if connect.user_name is None or connect.password is None:
+        fingerprint = self._read_fingerprint()
+        shown = await self._gateway.registry.store.find_certificate(fingerprint) if fingerprint else None
+        if fingerprint and connect.user_name in NAMELESS:
+            if shown is None:
+                return self._refuse(Refusal.NOT_AUTHORIZED, "the certificate is that of no device")
+            key = shown.key
+        elif connect.user_name is None or (connect.password is None and not fingerprint):
             return self._refuse(Refusal.BAD_USER_NAME_OR_PASSWORD, "user name or password is absent")
-        try:
-            key = credentials.parse_user_name(connect.user_name)
-        except credentials.BadUserName as error:
-            return self._refuse(Refusal.BAD_USER_NAME_OR_PASSWORD, str(error))
+        else:
+            try:
+                key = credentials.parse_user_name(connect.user_name)
+            except credentials.BadUserName as error:
+                return self._refuse(Refusal.BAD_USER_NAME_OR_PASSWORD, str(error))
+        password = connect.password or b""
         if client_id.auth_type and not self._is_secured:
             return self._refuse(Refusal.CLIENT_ID_REJECTED, "registration, and what follows from it, needs TLS", key)
         if client_id.auth_type in registration.TOPICS:
-            return await self._register(key, client_id, connect.password)
+            return await self._register(key, client_id, password)
         if client_id.auth_type not in ("", registration.CONNWL):
             return self._refuse(Refusal.CLIENT_ID_REJECTED, "authType must be register, regnwl or connwl", key)
         if not KEEP_ALIVE_S_MIN <= connect.keep_alive_s <= KEEP_ALIVE_S_MAX:
             rule = f"keep-alive {connect.keep_alive_s} s is outside {KEEP_ALIVE_S_MIN}..{KEEP_ALIVE_S_MAX}"
             return self._refuse(Refusal.KEEP_ALIVE_OUT_OF_RANGE, rule, key)
+        product = await self._gateway.registry.find_product(key.product_key)
         device = await self._gateway.registry.find_device(key)
-        if device is None:
+        if device is None or product is None:
             return self._refuse(Refusal.NOT_AUTHORIZED, "no such device", key)
+        self._is_certified = product.auth_type == creation.X509
         check = registration.check_token if client_id.auth_type else credentials.check_password
-        if not check(key, client_id, device.device_secret, connect.password):
+        if self._is_certified:
+            if fault := self._find_fault(shown, key):
+                return self._refuse(Refusal.NOT_AUTHORIZED, fault, key)
+        elif not check(key, client_id, device.device_secret, password):
             return self._refuse(Refusal.NOT_AUTHORIZED, "the password does not match the device's secret", key)
         if not device.enabled:
             return self._refuse(Refusal.NOT_AUTHORIZED, "the device is disabled", key)
@@ -431,6 +455,22 @@ class DeviceConnection(asyncio.Protocol):
         self._device = device
         self._ext = client_id.ext
         return None
+
+    def _read_fingerprint(self) -> str:
+        """That of the certificate that the device has shown in its TLS handshake; empty where it has none."""
+        if not self._is_secured or self._transport is None:
+            return ""
+        certificate: bytes | None = self._transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return hashlib.sha256(certificate).hexdigest() if certificate else ""
+
+    def _find_fault(self, shown: DeviceCertificate | None, key: DeviceKey) -> str:
+        """Why a device of a product with AuthType x509 may not come in with the certificate shown; empty: it may."""
+        if shown is None or shown.key != key:
+            return "its product's devices show a certificate, and this was not the device's"
+        # TLS has looked at the date, but not of a session that it took up again.
+        if shown.not_after_ms < milliseconds(self._gateway.clock.time_s()):
+            return "its certificate has expired"
+        return ""
 
     async def _register(self, key: DeviceKey, client_id: credentials.ClientId, password: bytes) -> Refusal | None:
         gateway = self._gateway
@@ -478,11 +518,21 @@ class DeviceConnection(asyncio.Protocol):
         events = self._machine.accept(
             attachment.session_present, now_s, assigned_client_id=self._assigned_client_id(connect)
         )
+        if self._is_certified:
+            self._tell_identity()
         self._flush()
         self._set_timer()
         self.pump()
         self._handle(events)
         self._flush()
+
+    def _tell_identity(self) -> None:
+        told = {"productKey": self.key.product_key, "deviceName": self.key.device_name}
+        try:
+            self._machine.publish(IDENTITY, msgspec.json.encode(told), 0)
+        except (protocol.PacketTooLarge, protocol.ConnectionOver):
+            # It goes on without: many know their names.
+            log.info("a device could not be told its names", extra=self._fields())
 
     def _assigned_client_id(self, connect: Connect) -> str | None:
         if connect.client_id and not connect.client_id.startswith("|"):

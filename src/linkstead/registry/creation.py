@@ -34,7 +34,10 @@ DATA_FORMATS = (RAW_FORMAT, ALINK_FORMAT)
 """Raw bytes, Alink JSON."""
 
 NET_TYPES = ("WIFI", "CELLULAR", "ETHERNET", "LORA", "OTHER")
-AUTH_TYPES = ("secret", "id2", "x509")
+X509 = "x509"
+"""The AuthType of products whose devices show a certificate."""
+
+AUTH_TYPES = ("secret", "id2", X509)
 PROTOCOL_TYPES = ("modbus", "opc-ua", "customize", "ble", "zigbee")
 VALIDATE_TYPES = (0, 1, 2)
 """Strict, weak, none. Source: `cloud-api.md` 12: the newer reference knows the last two only."""

@@ -162,6 +162,21 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceCertificate:
+    """The certificate that a device of a product with AuthType x509 connects with. It has one at most.
+
+    `fingerprint` is SHA-256 of the certificate as it is sent, in lower-case hex; `serial_number` is hex too, and
+    `certificate` PEM.
+    """
+
+    key: DeviceKey
+    fingerprint: str
+    serial_number: str
+    certificate: str
+    not_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class PresenceChange:
     """A device came online or went offline at `at_ms`; `ip_address` is the peer's when it came online."""
 

@@ -8,6 +8,7 @@ from linkstead.registry.records import (
     AccessKey,
     Account,
     Device,
+    DeviceCertificate,
     DeviceKey,
     DeviceStatus,
     Instance,
@@ -192,6 +193,21 @@ class Store(TopologyStore, Protocol):
 
     async def delete_device(self, key: DeviceKey) -> bool:
         """Delete a device. False when it is gone."""
+
+    async def set_device_certificate(self, certificate: DeviceCertificate) -> bool:
+        """Give a device a certificate, in place of the one that it had. False when the device is gone.
+
+        Raises AlreadyExists("fingerprint") for one that another device has.
+        """
+
+    async def delete_device_certificate(self, key: DeviceKey) -> bool:
+        """Take a device's certificate away. False when it has none."""
+
+    async def find_device_certificate(self, key: DeviceKey) -> DeviceCertificate | None:
+        """The certificate of a device, or None."""
+
+    async def find_certificate(self, fingerprint: str) -> DeviceCertificate | None:
+        """The certificate with this fingerprint, whichever device has it, or None."""
 
     async def count_devices(self, product_key: str) -> int:
         """How many devices the product has."""

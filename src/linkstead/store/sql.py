@@ -16,6 +16,7 @@ from linkstead.registry import (
     Application,
     ApplicationDevice,
     Device,
+    DeviceCertificate,
     DeviceKey,
     DeviceStatus,
     Instance,
@@ -35,6 +36,7 @@ from linkstead.store import (
     applications,
     audit,
     backlog,
+    certificates,
     history,
     models,
     presence,
@@ -851,6 +853,18 @@ class SqlStore(
 
     async def find_gateway(self, sub_device: DeviceKey) -> DeviceKey | None:
         return await self._read(topology.find_gateway, sub_device)
+
+    async def set_device_certificate(self, certificate: DeviceCertificate) -> bool:
+        return await self._write(certificates.set_certificate, certificate)
+
+    async def delete_device_certificate(self, key: DeviceKey) -> bool:
+        return await self._write(certificates.delete_certificate, key)
+
+    async def find_device_certificate(self, key: DeviceKey) -> DeviceCertificate | None:
+        return await self._read(certificates.find_of_device, key)
+
+    async def find_certificate(self, fingerprint: str) -> DeviceCertificate | None:
+        return await self._read(certificates.find, fingerprint)
 
     async def count_devices(self, product_key: str) -> int:
         return await self._read(statements.count_devices, product_key)

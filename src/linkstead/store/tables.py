@@ -325,6 +325,17 @@ application_device = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# `fingerprint` is SHA-256 of the certificate, in hex; `certificate` is PEM. Its key is not here.
+device_certificate = sa.Table(
+    "device_certificate",
+    metadata,
+    _device_id(is_primary=True),
+    sa.Column("fingerprint", sa.String, nullable=False, unique=True),
+    sa.Column("serial_number", sa.String, nullable=False),
+    sa.Column("certificate", sa.String, nullable=False),
+    sa.Column("not_after_ms", sa.BigInteger, nullable=False),
+)
+
 # `document` is the shadow as apps and devices get it, a JSON object.
 device_shadow = sa.Table(
     "device_shadow",

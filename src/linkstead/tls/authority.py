@@ -1,4 +1,4 @@
-"""A private certificate authority, and certificates of servers signed with it.
+"""A private certificate authority, and certificates of servers and devices signed with it.
 
 RSA with 2048 bits and SHA-256 throughout: what the oldest SDKs can read. Source: `real-clients.md` 2.1.
 """
@@ -56,6 +56,14 @@ class Made(NamedTuple):
     not_after: datetime
 
 
+class Issued(NamedTuple):
+    """The files that were made for a device."""
+
+    certificate: Path
+    key: Path
+    not_after: datetime
+
+
 class _Authority(NamedTuple):
     certificate: x509.Certificate
     key: RSAPrivateKey
@@ -89,10 +97,51 @@ def create_certificate(
         ca_is_new = not ca.exists() and not ca_key.exists()
         authority = _create_authority(ca, ca_key, now) if ca_is_new else _read_authority(ca, ca_key, now)
         key = _generate_key()
-        certificate = _sign(authority, key, names, addresses, now, days)
+        hosts: list[x509.GeneralName] = [x509.DNSName(name.lower()) for name in names]
+        hosts += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+        common_name = next((each for each in [*names, *addresses] if len(each) <= COMMON_NAME_CHARS_MAX), "Linkstead")
+        usage = ExtendedKeyUsageOID.SERVER_AUTH
+        certificate = _sign(authority, key, _name(common_name), usage, now, days, hosts)
         made = Made(
             folder / SERVER_FILE, folder / SERVER_KEY_FILE, ca, ca_key, ca_is_new, certificate.not_valid_after_utc
         )
+        _write_pair(made.certificate, certificate, made.key, key)
+    except OSError as error:
+        raise AuthorityUnusable(f"{error.filename}: {(error.strerror or str(error)).lower()}") from None
+    return made
+
+
+def create_device_certificate(
+    product_key: str, device_name: str, *, folder: Path, ca_folder: Path, days: int, now_s: float
+) -> Issued:
+    """Make a key and a certificate for a device, in place of those of the same name in the folder.
+
+    Args:
+        product_key, device_name: stand in its subject, for people: a device is known by its certificate as a whole.
+        folder: where `{device_name}.pem` and `.key` go; made when missing.
+        ca_folder: where the authority is that signs it.
+        days: how long it is valid, not longer than the authority.
+        now_s: seconds since 1970.
+
+    Raises:
+        AuthorityUnusable: see there.
+    """
+    now = datetime.fromtimestamp(now_s, UTC)
+    ca, ca_key = ca_folder / CA_FILE, ca_folder / CA_KEY_FILE
+    if not ca.exists() and not ca_key.exists():
+        raise AuthorityUnusable(f"{ca_folder} has no authority: `linkstead certificate create` makes one")
+    try:
+        authority = _read_authority(ca, ca_key, now)
+        folder.mkdir(parents=True, exist_ok=True)
+        key = _generate_key()
+        subject = x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, product_key),
+                x509.NameAttribute(NameOID.COMMON_NAME, device_name),
+            ]
+        )
+        certificate = _sign(authority, key, subject, ExtendedKeyUsageOID.CLIENT_AUTH, now, days)
+        made = Issued(folder / f"{device_name}.pem", folder / f"{device_name}.key", certificate.not_valid_after_utc)
         _write_pair(made.certificate, certificate, made.key, key)
     except OSError as error:
         raise AuthorityUnusable(f"{error.filename}: {(error.strerror or str(error)).lower()}") from None
@@ -150,28 +199,32 @@ def _read_authority(ca: Path, ca_key: Path, now: datetime) -> _Authority:
 
 
 def _sign(
-    authority: _Authority, key: RSAPrivateKey, names: Sequence[str], addresses: Sequence[str], now: datetime, days: int
+    authority: _Authority,
+    key: RSAPrivateKey,
+    subject: x509.Name,
+    usage: x509.ObjectIdentifier,
+    now: datetime,
+    days: int,
+    hosts: Sequence[x509.GeneralName] = (),
 ) -> x509.Certificate:
-    hosts: list[x509.GeneralName] = [x509.DNSName(name.lower()) for name in names]
-    hosts += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
-    common_name = next((each for each in [*names, *addresses] if len(each) <= COMMON_NAME_CHARS_MAX), "Linkstead")
     signer = authority.key.public_key()
-    return (
+    builder = (
         x509.CertificateBuilder()
-        .subject_name(_name(common_name))
+        .subject_name(subject)
         .issuer_name(authority.certificate.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(max(now - EARLIER, authority.certificate.not_valid_before_utc))
         .not_valid_after(min(now + timedelta(days=days), authority.certificate.not_valid_after_utc))
-        .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(is_ca=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
-        .sign(authority.key, SHA256())
     )
+    if hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+    return builder.sign(authority.key, SHA256())
 
 
 def _generate_key() -> RSAPrivateKey:

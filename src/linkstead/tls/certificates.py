@@ -7,13 +7,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """A certificate, as far as people and the server look at it.
 
-    `names` are the hosts and addresses it is for; `fingerprint` is SHA-256, in hex with colons.
+    `names` are the hosts and addresses it is for; `fingerprint` is SHA-256, in hex with colons; `serial_number` is hex.
     """
 
     subject: str
@@ -25,6 +26,8 @@ class Certificate:
     is_rsa: bool
     is_ca: bool
     fingerprint: str
+    serial_number: str
+    pem: str
 
     def find_fault_of_time(self, now_s: float) -> str:
         """Why it is not valid at this time, seconds since 1970; empty when it is."""
@@ -62,6 +65,8 @@ def _describe(certificate: x509.Certificate) -> Certificate:
         is_rsa=isinstance(key, RSAPublicKey),
         is_ca=_is_ca(certificate),
         fingerprint=certificate.fingerprint(SHA256()).hex(":").upper(),
+        serial_number=f"{certificate.serial_number:X}",
+        pem=certificate.public_bytes(Encoding.PEM).decode(),
     )
 
 

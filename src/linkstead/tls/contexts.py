@@ -34,17 +34,27 @@ def make_apps_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def make_devices_context(certificate: Path, key: Path, min_version: TlsVersion) -> ssl.SSLContext:
+def make_devices_context(
+    certificate: Path, key: Path, min_version: TlsVersion, device_authorities: str = ""
+) -> ssl.SSLContext:
     """TLS for MQTT: as for apps, and what old devices need besides.
 
     Args:
         min_version: the oldest that is taken; what is newer always is.
+        device_authorities: PEM, of those who sign certificates of devices. Devices are asked for one then, and need
+            not have it; one that is not valid ends the handshake.
 
     Raises: as `make_apps_context` does.
     """
     context = make_apps_context(certificate, key)
     suites = [suite["name"] for suite in context.get_ciphers() if suite["protocol"] != "TLSv1.3"]
     suites += STATIC_RSA_SUITES
+    if device_authorities:
+        context.load_verify_locations(cadata=device_authorities)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        # A session that is taken up again brings its certificate along unchecked.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
     if min_version == "1.2":
         context.set_ciphers(":".join(suites))
         return context

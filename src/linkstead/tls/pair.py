@@ -47,6 +47,7 @@ class CertificatePair:
         certificate, key: files, PEM; the first may hold a chain, the server's own in front.
         min_version: the oldest TLS that devices may speak.
         clock: tells whether a certificate has expired.
+        device_ca: file, PEM, with the authorities that sign certificates of devices; None: devices have none.
 
     Attributes:
         devices: what MQTT ports speak TLS with.
@@ -56,9 +57,12 @@ class CertificatePair:
         CertificateUnusable: see there. One that has expired, or is not valid yet, is warned of and taken.
     """
 
-    def __init__(self, certificate: Path, key: Path, min_version: TlsVersion, clock: Clock) -> None:
+    def __init__(
+        self, certificate: Path, key: Path, min_version: TlsVersion, clock: Clock, device_ca: Path | None = None
+    ) -> None:
         self._certificate = certificate
         self._key = key
+        self._device_ca = device_ca
         self._min_version: TlsVersion = min_version
         self._clock = clock
         self._stamp = self._read_stamp()
@@ -97,7 +101,7 @@ class CertificatePair:
         connection.context = self._current.apps
 
     def _read_stamp(self) -> Stamp:
-        return tuple(_stamp(path) for path in (self._certificate, self._key))
+        return tuple(_stamp(path) for path in (self._certificate, self._key, self._device_ca) if path is not None)
 
     def _check_files(self) -> "_Found":
         """Look at both files, each by itself."""
@@ -115,10 +119,26 @@ class CertificatePair:
             raise CertificateUnusable(f"--tls-key {self._key}: it has a passphrase; give a key without one")
         return _Found(leaf.find_fault_of_time(self._clock.time_s()), format_date(leaf.not_after), leaf.is_rsa)
 
+    def _read_device_authorities(self) -> str:
+        if self._device_ca is None:
+            return ""
+        from linkstead.tls.certificates import read_certificates  # noqa: PLC0415
+
+        data = _read(self._device_ca, "--device-ca")
+        try:
+            found = read_certificates(data)
+            text = data.decode()
+        except ValueError:
+            raise CertificateUnusable(f"--device-ca {self._device_ca}: it holds no certificate in PEM") from None
+        if not any(each.is_ca for each in found):
+            raise CertificateUnusable(f"--device-ca {self._device_ca}: it holds no certificate of an authority")
+        return text
+
     def _make_contexts(self) -> _Contexts:
+        device_authorities = self._read_device_authorities()
         try:
             return _Contexts(
-                make_devices_context(self._certificate, self._key, self._min_version),
+                make_devices_context(self._certificate, self._key, self._min_version, device_authorities),
                 make_apps_context(self._certificate, self._key),
             )
         except ssl.SSLError as error:

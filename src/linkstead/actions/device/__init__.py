@@ -1,6 +1,6 @@
 """The chapter of the reference about devices."""
 
-from linkstead.actions.device import applications, listings, queries, registration, status, tags
+from linkstead.actions.device import applications, certificates, listings, queries, registration, status, tags
 
 ACTIONS = (
     *registration.ACTIONS,
@@ -9,4 +9,5 @@ ACTIONS = (
     *listings.ACTIONS,
     *status.ACTIONS,
     *tags.ACTIONS,
+    *certificates.ACTIONS,
 )
