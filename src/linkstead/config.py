@@ -69,6 +69,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     lenient_float: bool = False
     rrpc_failure_code: bool = False
     capture: bool = False
+    admit_strangers: bool = False
     language: Language = "en"
     log_format: Literal["text", "json"] = "text"
     ready_file: str | None = None

@@ -117,6 +117,19 @@ async def test_a_bought_device_is_seen_refused_registered_and_let_in(tmp_path: P
         await device.close()
 
 
+@pytest.mark.asyncio
+async def test_a_bought_device_is_listened_to(tmp_path: Path) -> None:
+    with serving("dev", "--capture", "--admit-strangers", folder=tmp_path) as server:
+        device = DeviceClient(server.mqtt, BOUGHT, "its-own-secret")
+        post = device.topic("thing/event/property/post")
+        await device.connect(Subscribe(1, [Subscription(device.custom_topic("user/get"))]), Publish(post, b"\x01on"))
+        wait_for(lambda: "hex   01 6f 6e" in server.stderr)
+        assert f"{BOUGHT} publishes on {post} at QoS 0, 3 bytes\n  text  \\x01on\n" in server.stderr
+        assert f"{BOUGHT} subscribes to {device.custom_topic('user/get')} at QoS 0" in server.stderr
+        assert f"linkstead device create {BOUGHT.product_key}" in server.stderr
+        await device.close()
+
+
 def test_without_it_nothing_is_told(tmp_path: Path) -> None:
     with serving("dev", folder=tmp_path) as server:
         assert f"let in      as {demo_data.PRODUCT_KEY}" not in server.stderr

@@ -47,6 +47,7 @@ OPTIONS: list[tuple[str, str | None, Any, Any]] = [
     ("lenient-float", None, True, True),
     ("rrpc-failure-code", None, True, True),
     ("capture", None, True, True),
+    ("admit-strangers", None, True, True),
     ("language", "zh", "zh", "zh"),
     ("log-format", "json", "json", "json"),
     ("ready-file", "r.json", "r.json", "r.json"),
@@ -56,6 +57,7 @@ PARTNERS = {
     "mqtts": ("tls-cert", "tls-key"),
     "https": ("tls-cert", "tls-key"),
     "amqps": ("tls-cert", "tls-key"),
+    "admit-strangers": ("capture",),
     "device-ca": ("tls-cert", "tls-key"),
     "tls-cert": ("tls-key",),
     "tls-key": ("tls-cert",),
@@ -83,7 +85,12 @@ def setting(settings: Settings, name: str) -> Any:
 
 
 def partners(name: str) -> list[str]:
-    return [part for partner in PARTNERS.get(name, ()) for part in (f"--{partner}", "x")]
+    switches = {name for name, text, *_ in OPTIONS if text is None}
+    return [
+        part
+        for partner in PARTNERS.get(name, ())
+        for part in ([f"--{partner}"] if partner in switches else [f"--{partner}", "x"])
+    ]
 
 
 def test_every_option_is_in_the_table_or_comes_later() -> None:
@@ -210,6 +217,7 @@ def test_one_worker_is_what_there_is() -> None:
         (["--tls-key", "k"], "--tls-cert and --tls-key are given together"),
         (["--https", "h:1"], "--https, --mqtts and --amqps need --tls-cert and --tls-key"),
         (["--device-ca", "c"], "--device-ca needs --tls-cert and --tls-key"),
+        (["--admit-strangers"], "--admit-strangers needs --capture"),
         (["--mqtts", "h:1"], "--https, --mqtts and --amqps need --tls-cert and --tls-key"),
         (["--amqps", "h:1"], "--https, --mqtts and --amqps need --tls-cert and --tls-key"),
         (["--access-key-id", "me"], "--access-key-id and --access-key-secret are given together"),

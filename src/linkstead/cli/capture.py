@@ -15,19 +15,24 @@ SEEN_MAX = 10_000
 TEXT_CHARS_MAX = 400
 """Of each text of a device that is shown."""
 
+MESSAGES_OF_TOPIC_MAX = 5
+"""Messages on one topic, of a device that is not registered, that are shown."""
+
 LEVELS = {3: "3.1", 4: "3.1.1", 5: "5.0"}
 UNKNOWN_DEVICE = "no such device"
 
 
 class Capture:
-    """Tells what devices say, each thing once. It lets nobody in, and is told no password.
+    """Tells what devices say, each thing once. It is told no password.
 
     Args:
         tell: takes each text.
+        admits_strangers: see `Witness`.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None], *, admits_strangers: bool = False) -> None:
         self._tell = tell
+        self.admits_strangers = admits_strangers
         self._seen: OrderedDict[tuple[str, ...], None] = OrderedDict()
 
     def see_admission(self, introduction: Introduction, key: DeviceKey) -> None:
@@ -44,10 +49,32 @@ class Capture:
 
     def see_topic(self, key: DeviceKey, use: Use, topic: str) -> None:
         """See `Witness.see_topic`. Levels that are numbers count as one topic: calls are numbered."""
-        levels = ["<number>" if level.isdigit() else level for level in topic.split("/")]
-        shown = _show("/".join(levels))
+        shown = _show_topic(topic)
         if self._is_new(use, *key, shown):
             self._tell(f"{key} {use} {shown}")
+
+    def see_stranger(self, introduction: Introduction, key: DeviceKey) -> None:
+        """See `Witness.see_stranger`."""
+        if self._is_new("stranger", *key):
+            self._tell("\n".join([*_describe(introduction), "  listened to, for it is not registered", *_advise(key)]))
+
+    def see_subscription(self, key: DeviceKey, topic_filter: str, qos: int) -> None:
+        """See `Witness.see_subscription`."""
+        shown = _show_topic(topic_filter)
+        if self._is_new("subscription", *key, shown):
+            self._tell(f"{_show(str(key))} subscribes to {shown} at QoS {qos}")
+
+    def see_message(self, key: DeviceKey, topic: str, qos: int, payload_bytes: int, payload_head: bytes) -> None:
+        """See `Witness.see_message`. Of each topic the first `MESSAGES_OF_TOPIC_MAX` are told."""
+        shown = _show_topic(topic)
+        if not any(self._is_new("message", *key, shown, str(number)) for number in range(MESSAGES_OF_TOPIC_MAX)):
+            return
+        lines = [f"{_show(str(key))} publishes on {shown} at QoS {qos}, {payload_bytes} bytes"]
+        if payload_head:
+            more = "…" if payload_bytes > len(payload_head) else ""
+            lines.append(f"  text  {escape_text(payload_head.decode(errors='backslashreplace'))}{more}")
+            lines.append(f"  hex   {payload_head.hex(' ')}{more}")
+        self._tell("\n".join(lines))
 
     def _is_new(self, *what: str) -> bool:
         is_new = what not in self._seen
@@ -93,6 +120,11 @@ def _advise(key: DeviceKey) -> list[str]:
         f"    linkstead product create NAME --product-key {quote(key.product_key)}",
         f"    linkstead device create {quote(key.product_key)} {quote(key.device_name)} --device-secret SECRET",
     ]
+
+
+def _show_topic(topic: str) -> str:
+    """A topic, its levels that are numbers as one: calls are numbered."""
+    return _show("/".join("<number>" if level.isdigit() else level for level in topic.split("/")))
 
 
 def _show(text: str) -> str:

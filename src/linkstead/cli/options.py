@@ -228,6 +228,12 @@ def server_options(*, is_production: bool) -> list[Decorator]:
             is_flag=True,
             help="Print on stderr what devices say when they connect, known or not; never a password.",
         ),
+        option(
+            "--admit-strangers",
+            is_flag=True,
+            help="With --capture: let devices in that are not registered, to print what they publish and subscribe to; "
+            "it goes nowhere else.",
+        ),
         option("--language", type=click.Choice(get_args(Language)), default=plain.language, help="Of error messages."),
         option(
             "--log-format", type=click.Choice(["text", "json"]), default=plain.log_format, help="Of the log on stderr."
@@ -279,6 +285,8 @@ def read_settings(options: Mapping[str, Any], *, is_production: bool) -> Setting
         raise click.UsageError("--https, --mqtts and --amqps need --tls-cert and --tls-key")
     if given["device_ca"] is not None and given["tls_cert"] is None:
         raise click.UsageError("--device-ca needs --tls-cert and --tls-key")
+    if given["admit_strangers"] and not given["capture"]:
+        raise click.UsageError("--admit-strangers needs --capture")
     given["access_key_secret"] = pair_secret(given["access_key_id"], given["access_key_secret"])
     quotas = dict(options["quota"])
     quotas_enabled = (is_production or bool(quotas)) and not options["no_quotas"]

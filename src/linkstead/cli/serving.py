@@ -115,7 +115,9 @@ def _stop_on_signals() -> asyncio.Event:
 
 def make_witness(settings: Settings) -> Capture | None:
     """Who looks on while devices come in, where that is asked for."""
-    return Capture(partial(click.echo, err=True)) if settings.capture else None
+    if not settings.capture:
+        return None
+    return Capture(partial(click.echo, err=True), admits_strangers=settings.admit_strangers)
 
 
 def without_ready_file(settings: Settings) -> Settings:

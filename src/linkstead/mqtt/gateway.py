@@ -7,7 +7,7 @@ publishes are checked against the topic rules and handed on. A `DeviceConnection
 import asyncio
 import hashlib
 import logging
-from collections.abc import Coroutine, Mapping, Set
+from collections.abc import Callable, Coroutine, Mapping, Set
 from typing import cast
 
 import msgspec
@@ -19,7 +19,7 @@ from linkstead.mqtt import protocol
 from linkstead.mqtt.packets import Connect, Malformed, ReasonCode, Subscribe, Unsubscribe, check_topic_filter
 from linkstead.mqtt.protocol import Refusal, ServerConnection
 from linkstead.mqtt.websocket import HandshakeRefused, WebSocket
-from linkstead.mqtt.witness import Introduction, Use, Witness, introduce
+from linkstead.mqtt.witness import PAYLOAD_HEAD_BYTES_MAX, Introduction, Use, Witness, introduce
 from linkstead.registry import Device, DeviceCertificate, DeviceKey, Origin, Registry, TopicClasses, creation
 from linkstead.sessions import (
     SUBSCRIPTIONS_MAX,
@@ -60,6 +60,12 @@ IDENTITY = b"/ext/auth/identity/response"
 
 NAMELESS = (None, "", "&")
 """User names of a device that leaves it to its certificate who it is; the last is made of two empty names."""
+
+STRANGERS_MAX = 100
+"""Connections at a time of devices that are not registered, where these are let in to be listened to."""
+
+STRANGER_STAY_S = 300.0
+"""Then it is sent away: it comes back by itself, and may be registered by then."""
 
 ASSIGNED_CLIENT_ID_CHARS = 23
 
@@ -118,6 +124,7 @@ class DeviceGateway:
         self.ids = ids
         self.witness = witness
         self.connections: set[DeviceConnection] = set()
+        self.strangers: set[DeviceConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         # Not waited for at the end: with the connection gone there is nobody to acknowledge anything to.
         self.settling: set[asyncio.Task[None]] = set()
@@ -131,6 +138,7 @@ class DeviceGateway:
     def remove(self, connection: "DeviceConnection") -> None:
         """Forget a connection that ended."""
         self.connections.discard(connection)
+        self.strangers.discard(connection)
         if not self.connections:
             self._all_closed.set()
 
@@ -158,6 +166,7 @@ class DeviceConnection(asyncio.Protocol):
         "_device",
         "_ending",
         "_ext",
+        "_filter",
         "_gateway",
         "_handout",
         "_in_flight",
@@ -170,6 +179,7 @@ class DeviceConnection(asyncio.Protocol):
         "_peer",
         "_receipts",
         "_session",
+        "_stranger",
         "_timer",
         "_transport",
         "_websocket",
@@ -189,6 +199,9 @@ class DeviceConnection(asyncio.Protocol):
         self._is_open = False
         self._is_secured = False
         self._handout: registration.Handout | None = None
+        self._stranger: DeviceKey | None = None
+        # Of a connection that carries nothing: takes events and returns those that go the usual way.
+        self._filter: Callable[[list[protocol.Event]], list[protocol.Event]] | None = None
         self._in_flight: dict[int, tuple[Session, QueuedMessage]] = {}
         self._receipts: list[Receipt] | None = None
         self._acknowledgements: list[tuple[int, ReasonCode, DeviceKey]] | None = None
@@ -213,6 +226,7 @@ class DeviceConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End, for whatever reason."""
         self._transport = None
+        self._filter = None
         self._gateway.remove(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -348,8 +362,8 @@ class DeviceConnection(asyncio.Protocol):
     # events of the protocol
 
     def _handle(self, events: list[protocol.Event]) -> None:
-        if self._handout is not None:
-            events = self._refuse_traffic(events)
+        if self._filter is not None:
+            events = self._filter(events)
         for event in events:
             match event:
                 case protocol.PublishReceived():
@@ -402,6 +416,8 @@ class DeviceConnection(asyncio.Protocol):
             self._end(Ending.VIOLATED)
         elif self._handout is not None:
             self._hand_out(self._handout, connect)
+        elif self._stranger is not None:
+            self._listen_in(self._stranger, connect)
         else:
             self._attach(connect)
 
@@ -439,6 +455,8 @@ class DeviceConnection(asyncio.Protocol):
         product = await self._gateway.registry.find_product(key.product_key)
         device = await self._gateway.registry.find_device(key)
         if device is None or product is None:
+            if self._admit_stranger(key):
+                return None
             return self._refuse(Refusal.NOT_AUTHORIZED, "no such device", key)
         self._is_certified = product.auth_type == creation.X509
         check = registration.check_token if client_id.auth_type else credentials.check_password
@@ -543,6 +561,7 @@ class DeviceConnection(asyncio.Protocol):
         """Give a device what it registered for. It is not online by that, and this connection carries nothing else."""
         clock = self._gateway.clock
         self._is_open = True
+        self._filter = self._refuse_traffic
         events = self._machine.accept(False, clock.monotonic_s(), assigned_client_id=self._assigned_client_id(connect))
         try:
             self._machine.publish(handout.topic.encode(), handout.payload, 0)
@@ -584,6 +603,61 @@ class DeviceConnection(asyncio.Protocol):
                     others.append(event)
                     continue
             log.warning("traffic on the connection of a registration refused", extra=self._fields())
+        return others
+
+    # devices that are not registered, to be listened to
+
+    def _admit_stranger(self, key: DeviceKey) -> bool:
+        gateway = self._gateway
+        is_wanted = gateway.witness is not None and gateway.witness.admits_strangers
+        if not is_wanted or self._transport is None or len(gateway.strangers) >= STRANGERS_MAX:
+            return False
+        gateway.strangers.add(self)
+        self._stranger = key
+        return True
+
+    def _listen_in(self, key: DeviceKey, connect: Connect) -> None:
+        """Let a device in that has no session: nothing is sent to it, and nothing it sends goes anywhere."""
+        gateway = self._gateway
+        leaves_s = gateway.clock.monotonic_s() + STRANGER_STAY_S
+        self._is_open = True
+        self._filter = lambda events: self._tell_traffic(key, leaves_s, events)
+        if gateway.witness is not None and self._introduction is not None:
+            gateway.witness.see_stranger(self._introduction, key)
+        log.info("a device that is not registered is listened to", extra=self._fields(device=str(key)))
+        events = self._machine.accept(
+            False, gateway.clock.monotonic_s(), assigned_client_id=self._assigned_client_id(connect)
+        )
+        self._flush()
+        self._set_timer()
+        self._handle(events)
+        self._flush()
+
+    def _tell_traffic(self, key: DeviceKey, leaves_s: float, events: list[protocol.Event]) -> list[protocol.Event]:
+        """Tell what a device that is not registered sends, answer it, and return what else happened."""
+        witness = self._gateway.witness
+        others: list[protocol.Event] = []
+        for event in events:
+            match event:
+                case protocol.PublishReceived(topic, payload, qos, packet_id) if witness is not None:
+                    witness.see_message(key, topic, qos, len(payload), payload[:PAYLOAD_HEAD_BYTES_MAX])
+                    if qos == 1:
+                        self._machine.puback(packet_id)
+                case protocol.PublishTooLarge(topic, payload_bytes, qos, packet_id) if witness is not None:
+                    witness.see_message(key, topic, qos, payload_bytes, b"")
+                    if qos == 1:
+                        self._machine.puback(packet_id, ReasonCode.QUOTA_EXCEEDED)
+                case protocol.SubscribeReceived(packet) if witness is not None:
+                    for subscription in packet.subscriptions:
+                        witness.see_subscription(key, subscription.topic_filter, subscription.qos)
+                    self._machine.suback(packet, [min(each.qos, 1) for each in packet.subscriptions])
+                case protocol.UnsubscribeReceived(packet):
+                    self._machine.unsuback(packet, [ReasonCode.SUCCESS] * len(packet.topic_filters))
+                case _:
+                    others.append(event)
+        if self._gateway.clock.monotonic_s() >= leaves_s and not self._machine.closing:
+            self._machine.disconnect(ReasonCode.MAXIMUM_CONNECT_TIME)
+            self._end(Ending.VIOLATED)
         return others
 
     def _take_publish(self, event: protocol.PublishReceived) -> None:

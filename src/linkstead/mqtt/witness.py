@@ -7,6 +7,9 @@ from typing import Protocol
 from linkstead.mqtt.packets import Connect
 from linkstead.registry import DeviceKey
 
+PAYLOAD_HEAD_BYTES_MAX = 64
+"""Of what is told of a payload."""
+
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
@@ -35,6 +38,9 @@ class Use(StrEnum):
 class Witness(Protocol):
     """Who looks on. What it is told comes from anybody: it is not checked."""
 
+    admits_strangers: bool
+    """Devices that are not registered are let in, to be listened to and nothing else."""
+
     def see_admission(self, introduction: Introduction, key: DeviceKey) -> None:
         """A device is let in."""
 
@@ -43,6 +49,15 @@ class Witness(Protocol):
 
     def see_topic(self, key: DeviceKey, use: Use, topic: str) -> None:
         """A connected device uses a topic or a topic filter, allowed or not."""
+
+    def see_stranger(self, introduction: Introduction, key: DeviceKey) -> None:
+        """A device that is not registered is let in to be listened to."""
+
+    def see_subscription(self, key: DeviceKey, topic_filter: str, qos: int) -> None:
+        """It subscribes."""
+
+    def see_message(self, key: DeviceKey, topic: str, qos: int, payload_bytes: int, payload_head: bytes) -> None:
+        """It publishes; `payload_head` is what the payload begins with, `PAYLOAD_HEAD_BYTES_MAX` at most."""
 
 
 def introduce(connect: Connect, peer: str, *, is_secured: bool) -> Introduction:
