@@ -66,6 +66,19 @@ async def _refusal(folder: Path, **settings: Any) -> str:
     return str(caught.value)
 
 
+async def test_pre_shared_keys_need_a_python_that_has_them(
+    tmp_path: Path, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linkstead.server.has_psk", lambda: False)
+    files = {"tls_cert": str(certificate.certificate), "tls_key": str(certificate.key)}
+    assert "--tls-psk needs Python 3.13 or later; this is 3." in await _refusal(tmp_path, tls_psk=True, **files)
+
+
+async def test_what_devices_prove_themselves_with_over_tls_needs_a_certificate_of_the_server(tmp_path: Path) -> None:
+    for settings, option in (({"tls_psk": True}, "--tls-psk"), ({"device_ca": "ca.pem"}, "--device-ca")):
+        assert await _refusal(tmp_path, **settings) == f"{option} needs --tls-cert and --tls-key"
+
+
 # --- where it listens ---
 
 

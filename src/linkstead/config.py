@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     tls_key: str | None = None
     tls_min_version: TlsVersion = "1.2"
     device_ca: str | None = None
+    tls_psk: bool = False
     data: str = "linkstead-data"
     database: str | None = None
     master_key_file: str | None = None

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import platform
 import secrets
 import socket
 import ssl
@@ -17,6 +18,7 @@ import msgspec
 from linkstead import __version__
 from linkstead.action import Behaviour
 from linkstead.actions import ACTIONS
+from linkstead.alink import psk
 from linkstead.amqp.gateway import ConsumerGateway
 from linkstead.api import quotas
 from linkstead.api.audit import Audit
@@ -39,6 +41,7 @@ from linkstead.store import SqliteStore, StoreUnusable
 from linkstead.store.sealing import SealBroken, UnknownMasterKey, Vault
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeSink, Subscriptions
 from linkstead.subscription.messages import CREATE
+from linkstead.tls.contexts import FindPsk, has_psk
 from linkstead.tls.pair import CertificatePair, CertificateUnusable
 from linkstead.uplink import News, Uplink
 from linkstead.webhook.sender import Post, WebhookSender
@@ -278,7 +281,7 @@ class Server:
             StartError: a port is taken, a file is missing, there is no key, …
         """
         settings = self._settings
-        self._certificate = make_certificate_pair(settings, self.clock)
+        self._certificate = make_certificate_pair(settings, self.clock, self._find_psk)
         tls = self._certificate.apps if self._certificate else None
         tls_for_devices = self._certificate.devices if self._certificate else None
         try:
@@ -343,6 +346,24 @@ class Server:
         """Read the certificate and its key again, if there are any; what cannot be used changes nothing."""
         if self._certificate is not None:
             self._certificate.reload()
+
+    def _find_psk(self, identity: str) -> bytes:
+        """The key that a device speaks TLS with, by the identity that it names; empty where there is none."""
+        try:
+            parsed = psk.parse_identity(identity)
+            # In the middle of a handshake nothing can be waited for; to read one row takes less than to sign.
+            device = self.store.find_device_at_once(parsed.key)
+        except psk.BadIdentity as error:
+            log.warning("pre-shared key refused: %s", error)
+            return b""
+        except Exception:
+            # The edge of the core: OpenSSL called.
+            log.exception("the device of a pre-shared key could not be read")
+            return b""
+        if device is None:
+            log.warning("pre-shared key refused: no such device", extra={"device": str(parsed.key)})
+            return b""
+        return psk.derive_key(parsed, device.device_secret)
 
     async def _mark_all_offline(self) -> None:
         """Say and write down of those whom a server that died left online that they are not."""
@@ -530,11 +551,12 @@ def make_vault(settings: Settings) -> Vault | None:
         raise StartError(str(error)) from None
 
 
-def make_certificate_pair(settings: Settings, clock: Clock) -> CertificatePair | None:
+def make_certificate_pair(settings: Settings, clock: Clock, find_psk: FindPsk) -> CertificatePair | None:
     """What TLS is spoken with; None without a certificate.
 
     Raises:
-        StartError: half of the pair is missing, a file cannot be used, or a TLS port has no certificate.
+        StartError: half of the pair is missing, a file cannot be used, a TLS port has no certificate, or this Python
+            has no pre-shared keys.
     """
     cert, key = settings.tls_cert, settings.tls_key
     if cert is None and key is None:
@@ -542,12 +564,23 @@ def make_certificate_pair(settings: Settings, clock: Clock) -> CertificatePair |
             raise StartError("--https, --mqtts and --amqps need --tls-cert and --tls-key")
         if settings.device_ca is not None:
             raise StartError("--device-ca needs --tls-cert and --tls-key")
+        if settings.tls_psk:
+            raise StartError("--tls-psk needs --tls-cert and --tls-key")
         return None
     if cert is None or key is None:
         raise StartError("--tls-cert and --tls-key are given together")
+    if settings.tls_psk and not has_psk():
+        raise StartError(f"--tls-psk needs Python 3.13 or later; this is {platform.python_version()}")
     try:
         device_ca = Path(settings.device_ca) if settings.device_ca is not None else None
-        return CertificatePair(Path(cert), Path(key), settings.tls_min_version, clock, device_ca)
+        return CertificatePair(
+            Path(cert),
+            Path(key),
+            settings.tls_min_version,
+            clock,
+            device_ca,
+            find_psk if settings.tls_psk else None,
+        )
     except CertificateUnusable as error:
         raise StartError(str(error)) from None
 

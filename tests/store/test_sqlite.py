@@ -25,6 +25,7 @@ from tests.store.samples import (
     ACCOUNT_ID,
     DESTINATION,
     LAMP,
+    NOW_MS,
     PRODUCT_KEY,
     SECRET,
     a_call,
@@ -34,6 +35,7 @@ from tests.store.samples import (
     an_access_key,
     an_account,
     an_open_call,
+    some_devices,
     until_written,
 )
 from tests.subscription.desk import Desk
@@ -389,3 +391,20 @@ def test_a_full_disk_stops_history_only_for_a_while(path: Path) -> None:
         "after 1000 0",
         "present ['999'] 0",
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_device_is_read_at_once_past_what_is_under_way(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "linkstead.db", ManualClock())
+    await store.open()
+    await store.add_account(an_account())
+    await store.add_product(a_product())
+    assert store.find_device_at_once(LAMP) is None
+    (lamp,) = some_devices([LAMP.device_name])
+    await store.add_devices([lamp])
+    assert store.find_device_at_once(LAMP) == lamp
+    await store.set_device_enabled(LAMP, False, NOW_MS)
+    found = store.find_device_at_once(LAMP)
+    assert found is not None
+    assert not found.enabled
+    await store.close()

@@ -159,6 +159,11 @@ def server_options(*, is_production: bool) -> list[Decorator]:
             type=FILE,
             help="Authorities that sign certificates of devices, PEM: devices may then show one over TLS.",
         ),
+        option(
+            "--tls-psk",
+            is_flag=True,
+            help="Take TLS with a pre-shared key from devices as well; needs Python 3.13.",
+        ),
         option("--nats", metavar="URL", help="Not in this version yet."),
         option(
             "--workers",
@@ -285,6 +290,8 @@ def read_settings(options: Mapping[str, Any], *, is_production: bool) -> Setting
         raise click.UsageError("--https, --mqtts and --amqps need --tls-cert and --tls-key")
     if given["device_ca"] is not None and given["tls_cert"] is None:
         raise click.UsageError("--device-ca needs --tls-cert and --tls-key")
+    if given["tls_psk"] and given["tls_cert"] is None:
+        raise click.UsageError("--tls-psk needs --tls-cert and --tls-key")
     if given["admit_strangers"] and not given["capture"]:
         raise click.UsageError("--admit-strangers needs --capture")
     given["access_key_secret"] = pair_secret(given["access_key_id"], given["access_key_secret"])

@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from linkstead.clock import Clock
-from linkstead.registry import AlreadyExists
+from linkstead.registry import AlreadyExists, Device, DeviceKey
+from linkstead.store import statements
 from linkstead.store.migration import UnknownRevision, migrate, needs_migration
 from linkstead.store.sealing import Vault
 from linkstead.store.sql import SqlStore, Statement, StoreUnusable
@@ -87,6 +88,17 @@ class _Lane:
     ) -> Result:
         """Run a function in a transaction in the thread: committed when it returns, undone when it raises."""
         return await self.run(lambda: self._transact(synchronous, is_counted, work))
+
+    def transact_here(self, work: Callable[[sa.Connection], Result]) -> Result:
+        """Run a function in a transaction that changes nothing, in the thread of the caller, who connected too."""
+        connection = self._connected()
+        with connection.begin():
+            return work(connection)
+
+    def disconnect_here(self) -> None:
+        """Undo `connect`, in the thread of the caller."""
+        self._disconnect()
+        self._executor.shutdown(wait=False)
 
     async def close(self) -> None:
         """Close the connection and end the thread; harmless when that is done."""
@@ -163,6 +175,7 @@ class SqliteStore(SqlStore):
         self._path = path
         self._writer = _Lane("write", path, "BEGIN IMMEDIATE")
         self._reader = _Lane("read", path, "BEGIN")
+        self._at_once: _Lane | None = None
 
     @property
     def statement_count(self) -> int:
@@ -188,6 +201,16 @@ class SqliteStore(SqlStore):
             migrate(connection)
             self._writer.set_pragma("foreign_keys=ON")
 
+    def find_device_at_once(self, key: DeviceKey) -> Device | None:
+        """`find_device` for who cannot wait: it reads here and now, past what is read and written in the threads.
+
+        Always to be called in the same thread.
+        """
+        if self._at_once is None:
+            self._at_once = _Lane("at once", self._path, "BEGIN")
+            self._at_once.connect("query_only=ON")
+        return self._at_once.transact_here(self._bind(statements.find_device, key))
+
     async def _scrub(self) -> None:
         try:
             # A page keeps what stood in it before; the file written anew does not, nor does an empty log.
@@ -197,6 +220,9 @@ class SqliteStore(SqlStore):
             log.warning("the database could not be written anew, and may hold old copies of secrets: %s", error)
 
     async def _disconnect(self) -> None:
+        if self._at_once is not None:
+            self._at_once.disconnect_here()
+            self._at_once = None
         await self._reader.close()
         await self._writer.close()
 

@@ -5,9 +5,14 @@ signatures are made with MD5 and SHA-1. The suites stay those that are named her
 """
 
 import ssl
+import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
+
+FindPsk = Callable[[str], bytes]
+"""The key of an identity, empty where there is none. It is called in the handshake, and must be quick."""
 
 TlsVersion = Literal["1.0", "1.1", "1.2"]
 
@@ -16,6 +21,9 @@ STATIC_RSA_SUITES = ("AES256-SHA256", "AES256-SHA", "AES128-SHA256", "AES128-SHA
 
 OLD_SUITES = ("ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES256-SHA", "ECDHE-RSA-AES128-SHA")
 """What TLS 1.0 and 1.1 have with forward secrecy."""
+
+PSK_SUITE = "PSK-AES128-CBC-SHA"
+"""Source: `device-protocol.md` 1.9."""
 
 _VERSIONS: dict[TlsVersion, str] = {"1.0": "TLSv1", "1.1": "TLSv1_1", "1.2": "TLSv1_2"}
 
@@ -35,7 +43,11 @@ def make_apps_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 def make_devices_context(
-    certificate: Path, key: Path, min_version: TlsVersion, device_authorities: str = ""
+    certificate: Path,
+    key: Path,
+    min_version: TlsVersion,
+    device_authorities: str = "",
+    find_psk: FindPsk | None = None,
 ) -> ssl.SSLContext:
     """TLS for MQTT: as for apps, and what old devices need besides.
 
@@ -43,12 +55,16 @@ def make_devices_context(
         min_version: the oldest that is taken; what is newer always is.
         device_authorities: PEM, of those who sign certificates of devices. Devices are asked for one then, and need
             not have it; one that is not valid ends the handshake.
+        find_psk: the keys of devices that have no suite but that with a pre-shared key; see `has_psk`.
 
     Raises: as `make_apps_context` does.
     """
     context = make_apps_context(certificate, key)
     suites = [suite["name"] for suite in context.get_ciphers() if suite["protocol"] != "TLSv1.3"]
     suites += STATIC_RSA_SUITES
+    if find_psk is not None:
+        suites.append(PSK_SUITE)
+        _set_psk(context, find_psk)
     if device_authorities:
         context.load_verify_locations(cadata=device_authorities)
         context.verify_mode = ssl.CERT_OPTIONAL
@@ -64,3 +80,13 @@ def make_devices_context(
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = ssl.TLSVersion[_VERSIONS[min_version]]
     return context
+
+
+def has_psk() -> bool:
+    """True where this Python can speak TLS with a pre-shared key: 3.13 and later."""
+    return hasattr(ssl.SSLContext, "set_psk_server_callback")
+
+
+def _set_psk(context: ssl.SSLContext, find_psk: FindPsk) -> None:
+    if sys.version_info >= (3, 13):
+        context.set_psk_server_callback(lambda identity: find_psk(identity or ""))

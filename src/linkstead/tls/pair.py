@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from linkstead.clock import Clock
-from linkstead.tls.contexts import TlsVersion, make_apps_context, make_devices_context
+from linkstead.tls.contexts import FindPsk, TlsVersion, make_apps_context, make_devices_context
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class CertificatePair:
         min_version: the oldest TLS that devices may speak.
         clock: tells whether a certificate has expired.
         device_ca: file, PEM, with the authorities that sign certificates of devices; None: devices have none.
+        find_psk: pre-shared keys of devices; None: there are none.
 
     Attributes:
         devices: what MQTT ports speak TLS with.
@@ -58,11 +59,18 @@ class CertificatePair:
     """
 
     def __init__(
-        self, certificate: Path, key: Path, min_version: TlsVersion, clock: Clock, device_ca: Path | None = None
+        self,
+        certificate: Path,
+        key: Path,
+        min_version: TlsVersion,
+        clock: Clock,
+        device_ca: Path | None = None,
+        find_psk: FindPsk | None = None,
     ) -> None:
         self._certificate = certificate
         self._key = key
         self._device_ca = device_ca
+        self._find_psk = find_psk
         self._min_version: TlsVersion = min_version
         self._clock = clock
         self._stamp = self._read_stamp()
@@ -138,7 +146,9 @@ class CertificatePair:
         device_authorities = self._read_device_authorities()
         try:
             return _Contexts(
-                make_devices_context(self._certificate, self._key, self._min_version, device_authorities),
+                make_devices_context(
+                    self._certificate, self._key, self._min_version, device_authorities, self._find_psk
+                ),
                 make_apps_context(self._certificate, self._key),
             )
         except ssl.SSLError as error:
