@@ -1,6 +1,7 @@
 """Faults planted in a server and in what is known of it, and found."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ from tests.rig import (
     SECOND_LAMP,
     Rig,
     RigStarter,
+    a_device,
+    a_product,
     device_secret,
 )
 from tests.wire import until
@@ -229,6 +232,14 @@ async def test_a_connected_device_is_left_alone_unless_it_may_be_cut_off(rig: Ri
     assert findings["connection"].note == "ONLINE, 1"
     assert faults(await examine_rig(rig, topic=GET, is_taking_over=True)) == {}
     await device.expect_closed()
+
+
+async def test_the_secret_of_a_device_that_shows_a_certificate_is_not_tried(rig: Rig) -> None:
+    key = DeviceKey("a1Meter0001", "meter-01")
+    await rig.server.store.add_product(replace(a_product(key.product_key), auth_type="x509"))
+    await rig.server.store.add_devices([a_device(key)])
+    findings = await examine_rig(rig, product_key=key.product_key, device_name=key.device_name)
+    assert left_out(findings)["device-login"] == "device-certificate"
 
 
 async def test_without_an_access_key_that_works_a_refused_device_may_be_anything(rig: Rig) -> None:

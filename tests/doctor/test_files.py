@@ -5,6 +5,7 @@ import base64
 import shutil
 import sqlite3
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import pytest
 
 from linkstead.doctor import Fault, State
 from linkstead.doctor.files import FREE_BYTES_MIN
+from linkstead.registry import DeviceCertificate, DeviceKey
 from linkstead.server import DATABASE_FILE, SystemClock
+from linkstead.store import SqliteStore
 from linkstead.store.migration import REVISIONS
 from linkstead.store.vault import read_vault
 from tests.doctor.examined import Findings, examine, faults, make_certificate
+from tests.rig import LAMP, a_device, a_product
 
 
 @pytest.fixture
@@ -160,3 +164,41 @@ def test_a_private_key_that_others_may_read_is_told(tmp_path: Path) -> None:
     cert, key = make_certificate(tmp_path)
     key.chmod(0o644)
     assert faults(look(tls_cert=str(cert), tls_key=str(key))) == {"certificate-mode": Fault.FILE_MODE}
+
+
+METER = {"product_key": "a1Meter0001", "device_name": "meter-01"}
+
+
+def plant_meter(database: Path, not_after_ms: int | None) -> None:
+    """A device of a product with AuthType x509, with a certificate that ends then, or with none."""
+
+    async def plant() -> None:
+        store = SqliteStore(database, SystemClock())
+        await store.open()
+        key = DeviceKey(**METER)
+        if await store.find_device(key) is None:
+            await store.add_product(replace(a_product(key.product_key), auth_type="x509"))
+            await store.add_devices([a_device(key)])
+        if not_after_ms is not None:
+            await store.set_device_certificate(DeviceCertificate(key, "0a" * 32, "1F", "PEM", not_after_ms))
+        await store.close()
+
+    asyncio.run(plant())
+
+
+def test_a_device_without_a_certificate_or_with_one_that_has_expired_is_told(database: Path) -> None:
+    now_ms = int(SystemClock().time_s() * 1000)
+    for not_after_ms, wanted in (
+        (None, {"device-certificate": Fault.DEVICE_CERTIFICATE_MISSING}),
+        (now_ms - 1_000, {"device-certificate": Fault.DEVICE_CERTIFICATE_EXPIRED}),
+        (now_ms + 3_600_000, {}),
+    ):
+        plant_meter(database, not_after_ms)
+        findings = look(database, **METER)
+        assert faults(findings) == wanted
+    assert findings["device-certificate"].note.endswith("Z")
+
+
+def test_other_devices_have_none(database: Path) -> None:
+    findings = look(database, product_key=LAMP.product_key, device_name=LAMP.device_name)
+    assert findings["device-certificate"].state is State.NOT_USED

@@ -23,6 +23,7 @@ from linkstead.doctor.ports import Port, make_trust, read_answer
 from linkstead.errors import codes
 from linkstead.ids import Ids
 from linkstead.registry import DeviceKey, DeviceStatus
+from linkstead.registry.creation import X509
 from linkstead.registry.topic_classes import DEVICE_NAME_PLACE
 
 TIMESTAMP_TOLERANCE_S = 900
@@ -70,6 +71,7 @@ class Examination:
         self._consumer: Consumer | None = None
         self._view: dict[str, Any] = {}
         self._is_own = False
+        self._auth_type = ""
 
     async def run(self, begin: Callable[[str], None] = lambda _step: None) -> AsyncIterator[Finding]:
         """Make the steps and tell each as it ends. Nothing is raised for what is wrong with the patient.
@@ -163,6 +165,8 @@ class Examination:
             ]
         if patient.database is not None:
             steps += self._database_steps(patient.database)
+            if has_device:
+                steps.append(_Step("device-certificate", self._check_device_certificate, ("database",)))
         if patient.tls_cert or patient.tls_key:
             steps.append(_Step("certificate", self._check_certificate))
             steps.append(_Step("certificate-mode", self._check_key_mode, ("certificate",)))
@@ -257,6 +261,7 @@ class Examination:
         if answer.get("Code") == codes.NOT_EXISTED_PRODUCT.code:
             raise self._missing_product(product_key)
         self._caller.check_success("QueryProduct", answer)
+        self._auth_type = answer["Data"]["AuthType"]
         return product_key
 
     def _missing_product(self, product_key: str) -> FaultFound:
@@ -378,6 +383,9 @@ class Examination:
     async def _log_in(self, name: str) -> str:
         if not self._patient.device_secret:
             raise NotTried("--device-secret")
+        if self._auth_type == X509:
+            # Its secret does not let it in, right or wrong.
+            raise NotTried("device-certificate")
         if self._view.get("status") == DeviceStatus.ONLINE and not self._patient.is_taking_over:
             raise NotTried("--take-over")
         self._device = OwnDevice(self._ports[name], self._patient)
@@ -410,6 +418,13 @@ class Examination:
     async def _check_master_key(self) -> str:
         assert self._patient.database is not None, "made for a database only"
         return await asyncio.to_thread(files.check_master_key, self._patient.database, self._patient.master_key_file)
+
+    async def _check_device_certificate(self) -> str:
+        patient = self._patient
+        assert patient.database is not None, "made for a database only"
+        names = (patient.product_key, patient.device_name)
+        now_s = self._clock.time_s()
+        return await asyncio.to_thread(files.check_device_certificate, patient.database, *names, now_s)
 
     async def _check_certificate(self) -> str:
         return files.check_certificate(self._patient)

@@ -64,6 +64,8 @@ class Fault(StrEnum):
     MASTER_KEY_FILE = "master-key-file"
     MASTER_KEY_MISSING = "master-key-missing"
     CERTIFICATE_FILE = "certificate-file"
+    DEVICE_CERTIFICATE_MISSING = "device-certificate-missing"
+    DEVICE_CERTIFICATE_EXPIRED = "device-certificate-expired"
 
 
 class FaultText(NamedTuple):
@@ -425,6 +427,21 @@ FAULTS = {
         "证书 {cert} 及其私钥 {key} 不可用（{reason}）。",
         "两者均须为 PEM 文件；证书链以服务器自身证书开头，且私钥与之匹配。",
     ),
+    Fault.DEVICE_CERTIFICATE_MISSING: FaultText(
+        "The devices of product {product_key} show a certificate (AuthType x509), and none is registered for "
+        "{device_name}.",
+        "Register the one that it has (`linkstead device set-certificate`), or make one (`linkstead device "
+        "issue-certificate`).",
+        "产品 {product_key} 的设备使用 X.509 证书认证（AuthType x509），但设备 {device_name} 未登记证书。",
+        "请登记设备已有的证书（`linkstead device set-certificate`），或签发新证书（`linkstead device "
+        "issue-certificate`）。",
+    ),
+    Fault.DEVICE_CERTIFICATE_EXPIRED: FaultText(
+        "The certificate of device {device_name} expired on {not_after}.",
+        "Make a new one (`linkstead device issue-certificate`) and put it into the device.",
+        "设备 {device_name} 的证书已于 {not_after} 过期。",
+        "请签发新证书（`linkstead device issue-certificate`）并写入设备。",
+    ),
 }
 
 TITLES = {
@@ -452,6 +469,7 @@ TITLES = {
     "disk": ("free disk", "磁盘空间"),
     "certificate": ("certificate files", "证书文件"),
     "certificate-mode": ("mode of the private key", "私钥文件权限"),
+    "device-certificate": ("certificate of the device", "设备证书"),
     "master-key": ("master key", "主密钥"),
     "nats": ("NATS", "NATS"),
 }

@@ -10,6 +10,8 @@ from pathlib import Path
 from linkstead.doctor.faults import Fault
 from linkstead.doctor.findings import FaultFound, NotUsed, Patient
 from linkstead.doctor.ports import VERIFY_FAULTS
+from linkstead.registry import times
+from linkstead.registry.creation import X509
 from linkstead.store.migration import REVISIONS
 
 FREE_BYTES_MIN = 256 * 1024 * 1024
@@ -72,6 +74,36 @@ def check_master_key(path: Path, key_file: str | None) -> str:
     if missing := sealing - at_hand:
         raise FaultFound(Fault.MASTER_KEY_MISSING, key_ids=", ".join(sorted(missing)))
     return ", ".join(sorted(sealing)) or "-"
+
+
+def check_device_certificate(path: Path, product_key: str, device_name: str, now_s: float) -> str:
+    """See that a device that has to show a certificate has one, and that it has not expired.
+
+    Raises:
+        NotUsed: it is a device that has none, or none at all.
+        FaultFound: none is registered for it, or it has expired.
+    """
+    has_certificates = (
+        "SELECT 1 FROM device JOIN product USING (product_key)"
+        " WHERE product_key = ? AND device_name = ? AND auth_type = ?"
+    )
+    find_end = (
+        "SELECT not_after_ms FROM device_certificate JOIN device ON device.id = device_id"
+        " WHERE product_key = ? AND device_name = ?"
+    )
+    try:
+        if not _select(path, has_certificates, product_key, device_name, X509):
+            raise NotUsed
+        not_after_ms = _select(path, find_end, product_key, device_name)
+    except sqlite3.Error as error:
+        raise FaultFound(Fault.DATABASE_UNREADABLE, path=path, reason=error) from None
+    names = {"product_key": product_key, "device_name": device_name}
+    if not not_after_ms:
+        raise FaultFound(Fault.DEVICE_CERTIFICATE_MISSING, **names)
+    not_after = times.utc_text(int(not_after_ms))
+    if int(not_after_ms) < now_s * 1000:
+        raise FaultFound(Fault.DEVICE_CERTIFICATE_EXPIRED, not_after=not_after, **names)
+    return not_after
 
 
 def _connect(path: Path) -> sqlite3.Connection:
