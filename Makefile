@@ -50,8 +50,12 @@ format: $(VENV)/.ready  ## mend what check finds and a program can mend
 	@$(VENV)/bin/ruff format
 
 .PHONY: bench
-bench: $(VENV)/.ready  ## the benchmarks
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh
+bench: $(VENV)/.ready  ## Linkstead against the floor and the peers, a few minutes (BENCH="--only rrpc --rounds 1")
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh --install $(BENCH)
+
+.PHONY: bench-full
+bench-full: $(VENV)/.ready  ## every load of the benchmark, hours; in parts with BENCH="--only services"
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh --install --full --rounds 5 $(BENCH)
 
 .PHONY: venv
 venv: $(VENV)/.ready  ## the environment to work in, .venv
@@ -71,11 +75,13 @@ lock: $(LOCK)/.ready  ## compile the locks anew (UPGRADE=--upgrade: with the new
 	@$(COMPILE) pyproject.toml -o requirements/run.txt
 	@$(COMPILE) pyproject.toml requirements/dev.in -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml --extra demo -c requirements/run.txt -c requirements/build.txt -o requirements/demo.txt
+	@$(COMPILE) bench/peers/requirements.in -o bench/peers/requirements.txt
 	@cd tests/node && npm install --package-lock-only
+	@cd bench/peers && npm install --package-lock-only
 
 .PHONY: clean
 clean:  ## remove all that these commands made
-	@rm -rf $(VENV) $(DEMO) $(LOCK) $(NODE) build dist htmlcov .coverage* .hypothesis .import_linter_cache .mypy_cache \
+	@rm -rf $(VENV) $(DEMO) $(LOCK) .venv-bench $(NODE) bench/peers/node_modules build dist htmlcov .coverage* .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	@find src tests bench tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 

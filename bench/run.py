@@ -1,134 +1,246 @@
-"""Measures RRpc calls against `linkstead serve` and the C floor, interleaved, and prints the ratio of each round.
+"""Measures servers in turn, round by round, and prints the ratios that the targets speak of.
 
-The server is pinned to one core and the polling rig to another. Only ratios of one round mean anything: the machine's
-own speed moves by tens of per cent.
+All processes of a server are pinned to core 0, the polling rig to core 1. Only ratios of one round mean anything: the
+machine's own speed moves by tens of per cent. A wrong, lost or late reply fails the run.
 """
 
 import argparse
-import csv
-import hashlib
 import json
-import os
-import shutil
-import signal
-import socket
-import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-ACCESS_KEY = ("LTAIbenchKey0000", "benchAccessKeySecret0000000000")
-PRODUCT_KEY = "a1benchPk01"
-SERVER_CORE, RIG_CORE = "0", "1"
+from bench.machine import (
+    BUILD,
+    RIG_CORE,
+    ROOT,
+    SOURCES,
+    CannotMeasure,
+    ask_version,
+    build_programs,
+    check_machine,
+    describe_machine,
+    pin,
+)
+from bench.results import Result, append, compare, judge, spread
+from bench.scenarios import SUITES, TARGETS, Load, Suite, choose
+from bench.seed import seed
+from bench.servers import CONTENDERS, INGREDIENTS, Stack, find_missing, install
 
-
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def seed(folder: Path, devices: int) -> None:
-    """Make the account, the product and the devices that the rig expects."""
-    linkstead = [sys.executable, "-m", "linkstead"]
-    data = ["--data", str(folder / "data")]
-    rows = folder / "devices.csv"
-    with rows.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["product_key", "device_name", "device_secret"])
-        for index in range(devices):
-            name = f"dev{index:06d}"
-            # The rig derives the same secret from the name; nothing is protected by it.
-            digest = hashlib.sha1(f"secret:{name}".encode(), usedforsecurity=False).hexdigest()
-            writer.writerow([PRODUCT_KEY, name, digest[:32]])
-    key = ["--access-key-id", ACCESS_KEY[0], "--access-key-secret", ACCESS_KEY[1]]
-    quiet = subprocess.DEVNULL
-    subprocess.run([*linkstead, "account", "create", "bench", *key, *data], check=True, stdout=quiet)
-    product = ["product", "create", "Bench", "--product-key", PRODUCT_KEY]
-    subprocess.run([*linkstead, *product, *data], check=True, stdout=quiet)
-    subprocess.run([*linkstead, "device", "create", "--csv", str(rows), *data], check=True, stdout=quiet)
+DEVICES_SPARE = 64
+RIG_S_MAX = 170.0
+FOREIGN_PERCENT_MAX = 15.0
+TRIES_MAX = 3
+HEAD = (
+    f"{'round':>5}  {'load':18}  {'server':22}  {'ops/s':>9}  {'CPU us/op':>9}  {'p50 ms':>7}  {'p99 ms':>7}"
+    f"  {'RSS MiB':>7}  {'foreign %':>9}  {'errors':>6}"
+)
 
 
-def start_server(folder: Path, http: int, mqtt: int) -> subprocess.Popen[bytes]:
-    """`linkstead serve`, pinned, with the quota lifted."""
-    command = ["taskset", "-c", SERVER_CORE, sys.executable, "-m", "linkstead", "serve", "--quota", "RRpc=0"]
-    command += ["--http", f"127.0.0.1:{http}", "--mqtt", f"127.0.0.1:{mqtt}", "--data", str(folder / "data")]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+class Bench:
+    """One run: what it measures with, and where it writes."""
+
+    def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
+        self._arguments = arguments
+        self._folder = folder
+        self._run = time.strftime("%Y%m%dT%H%M%S")
+        self._pythons: list[str] = arguments.python or [sys.executable]
+        self._data: Path | None = None
+        self.results: list[Result] = []
+
+    def prepare(self, suites: Sequence[Suite]) -> None:
+        """Seed the data, and see that Linkstead says no when it should.
+
+        Raises:
+            CannotMeasure: it does not.
+        """
+        devices = max(int(each.rig[each.rig.index("--devices") + 1]) for suite in suites for each in suite.loads)
+        self._data = seed(self._pythons[0], self._arguments.source, self._folder, devices + DEVICES_SPARE)
+        if not any("linkstead" in each.contenders for suite in suites for each in suite.loads):
+            return
+        for python in self._pythons:
+            with self._stack("linkstead", python) as stack:
+                command = [sys.executable, str(SOURCES / "check_semantics.py"), str(stack.ground.http)]
+                done = subprocess.run([*command, str(stack.ground.mqtt)], capture_output=True, text=True, check=False)
+            print(f"check_semantics.py on {ask_version([python, '--version'])}: {done.stdout.splitlines()[-1]}")
+            if done.returncode:
+                raise CannotMeasure(done.stdout + done.stderr)
+
+    def measure(self, suites: Sequence[Suite]) -> Iterator[Result]:
+        """Every suite in every round, server by server."""
+        for turn in range(1, self._arguments.rounds + 1):
+            for suite in suites:
+                for contender, python in self._line_up(suite):
+                    loads = [each for each in suite.loads if contender in each.contenders]
+                    with self._stack(contender, python) as stack:
+                        for each in loads:
+                            result = self._try(each, contender, stack)
+                            result |= {"suite": suite.name, "load": each.name, "round": turn, "run": self._run}
+                            result |= {"contender": self._label(contender, python), "at": round(time.time())}
+                            append(self._arguments.results, result)
+                            self.results.append(result)
+                            yield result
+
+    def describe(self) -> Result:
+        """The machine and the versions, as a line of the results."""
+        described: Result = {"run": self._run, "load": "", "contender": "", "round": 0, "machine": describe_machine()}
+        commit = ask_version(["git", "-C", str(self._arguments.source), "describe", "--always", "--dirty"])
+        versions = {"commit": commit, "Node.js": ask_version(["node", "--version"])}
+        for python in self._pythons:
+            versions[self._label("linkstead", python)] = ask_version([python, "--version"])
+        return {**described, "versions": versions, "secs": self._arguments.secs}
+
+    def _line_up(self, suite: Suite) -> list[tuple[str, str]]:
+        names = dict.fromkeys(name for each in suite.loads for name in each.contenders)
+        return [
+            (name, python) for name in names for python in (self._pythons if name == "linkstead" else self._pythons[:1])
+        ]
+
+    def _label(self, contender: str, python: str) -> str:
+        """The first interpreter's Linkstead is `linkstead`; the others bear their path."""
+        return contender if python == self._pythons[0] or contender != "linkstead" else f"linkstead@{python}"
+
+    def _stack(self, contender: str, python: str) -> Stack:
+        return Stack(contender, python=python, source=self._arguments.source, data=self._data)
+
+    def _try(self, each: Load, contender: str, stack: Stack) -> Result:
+        """The quietest of a few tries: other programs on these two cores spoil a measurement."""
+        best: Result | None = None
+        for _ in range(TRIES_MAX):
+            result = run_rig(each, contender, stack, self._arguments.secs)
+            if best is None or result["errors"] or result["foreign_pct_of_core"] < best["foreign_pct_of_core"]:
+                best = result
+            if result["errors"] or best["foreign_pct_of_core"] <= FOREIGN_PERCENT_MAX:
+                break
+        assert best is not None, "there is at least one try"
+        return best
 
 
-def start_floor(tools: Path, http: int, mqtt: int) -> subprocess.Popen[bytes]:
-    """The same hop in C, with every check."""
-    command = ["taskset", "-c", SERVER_CORE, str(tools / "floor"), "--mode", "sig2"]
-    return subprocess.Popen([*command, "--http", str(http), "--mqtt", str(mqtt)], stdout=subprocess.DEVNULL)
+def run_rig(each: Load, contender: str, stack: Stack, secs: float) -> Result:
+    """One measurement.
 
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Return once the port takes connections."""
-    while process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-    raise SystemExit("the server under test ended before it listened")
-
-
-def run_rig(tools: Path, http: int, mqtt: int, pid: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One measurement; every reply is checked by the rig."""
-    command = ["taskset", "-c", RIG_CORE, str(tools / "rig"), "--spin", "1", "--pid", f"server={pid}"]
-    command += ["--http", f"127.0.0.1:{http}", "--mqtt", f"127.0.0.1:{mqtt}"]
-    command += ["--conns", str(arguments.conns), "--devices", str(arguments.devices), "--secs", str(arguments.secs)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    Raises:
+        CannotMeasure: the rig gave no result.
+    """
+    ground = stack.ground
+    command = [*pin(RIG_CORE), str(BUILD / "rig"), "--spin", str(int(each.spin)), "--label", each.name]
+    command += ["--http", f"127.0.0.1:{ground.http}", "--mqtt", f"127.0.0.1:{ground.mqtt}"]
+    command += ["--secs", str(secs), "--warmup", "1", *each.rig]
+    for name, pid in stack.list_processes():
+        command += ["--pid", f"{name}={pid}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RIG_S_MAX)
+    lines = done.stdout.splitlines()
+    if not lines:
+        raise CannotMeasure(f"{contender}, {each.name}: the rig ended with {done.returncode}\n{done.stderr[-800:]}")
+    result: Result = json.loads(lines[-1])
+    processes = result["procs"].values()
+    result["rss_kib"] = sum(process["rss_kib"] for process in processes)
+    result["cpu_us_op"] = round(sum(process.get("cpu_us_op", 0.0) for process in processes), 2)
+    result["p50_us"], result["p99_us"] = result["lat_us"]["p50"], result["lat_us"]["p99"]
+    result["said"] = done.stderr[-300:]
     return result
 
 
-def measure(name: str, tools: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Start one server, load it, stop it."""
-    http, mqtt = free_port(), free_port()
-    process = start_floor(tools, http, mqtt) if name == "floor" else start_server(folder, http, mqtt)
+def show(result: Result) -> str:
+    """One line of progress."""
+    return (
+        f"{result['round']:5d}  {result['load']:18}  {result['contender'][-22:]:22}  {result['rps']:9.0f}"
+        f"  {result['cpu_us_op']:9.1f}  {result['p50_us'] / 1000:7.2f}  {result['p99_us'] / 1000:7.2f}"
+        f"  {result['rss_kib'] / 1024:7.1f}  {result['foreign_pct_of_core']:9.1f}  {result['errors']:6d}"
+    )
+
+
+def judge_all(results: Sequence[Result]) -> Iterator[str]:
+    """A line for each target that these results speak of, for each interpreter."""
+    labels = dict.fromkeys(each["contender"] for each in results if each["contender"].startswith("linkstead"))
+    for label in labels:
+        for target in TARGETS:
+            above = (target.above[0], label)
+            below = (target.below[0], label if target.below[1] == "linkstead" else target.below[1])
+            ratios = compare(results, target._replace(above=above, below=below))
+            if not ratios:
+                continue
+            found = spread(ratios)
+            sign = "at most" if target.at_most else "at least"
+            name = target.title if label == "linkstead" else f"{target.title} [{label.partition('@')[2]}]"
+            yield (
+                f"{name:44}  {found.show():22}  n={len(ratios)}"
+                f"  must {sign} {target.must:g}, stretch {target.stretch:g}: {judge(target, found.median)}"
+            )
+
+
+def find_contenders(suites: Sequence[Suite], wanted: Sequence[str], *, may_install: bool) -> list[str]:
+    """The contenders of these suites that can be run; says what the others lack and the command that brings it."""
+    names = dict.fromkeys(name for suite in suites for each in suite.loads for name in each.contenders)
+    kept = []
+    for name in names:
+        missing = find_missing(name)
+        if may_install:
+            missing = [each for each in missing if not install(each)]
+        if missing:
+            commands = "; ".join(" ".join(INGREDIENTS[each].command) for each in missing)
+            print(f"left out: {CONTENDERS[name].title} (no {', '.join(missing)}). Run: {commands}")
+        else:
+            kept.append(name)
+    for name in wanted:
+        if name not in kept:
+            raise CannotMeasure(f"{name} cannot be measured")
+    return kept
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="bench/run.sh", description=__doc__)
+    add = parser.add_argument
+    names = [suite.name for suite in SUITES]
+    add("--only", default="", help=f"suites or loads, commas in between; suites: {', '.join(names)}")
+    add("--contenders", default="", help=f"of these only: {', '.join(CONTENDERS)}")
+    add("--rounds", type=int, default=3)
+    add("--secs", type=float, default=3.0, help="of each measurement, after one second of warming up")
+    add("--full", action="store_true", help="every load, not only those of the short run")
+    add("--install", action="store_true", help="install what peers need and is missing")
+    add("--python", action="append", help="an interpreter that has Linkstead's packages; may be given several times")
+    add("--source", type=Path, default=ROOT, help="the tree whose src/linkstead is measured")
+    add("--results", type=Path, default=BUILD / "results.jsonl", help="the file to append to")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run what the command line names; the exit code is 1 where a reply was wrong, 2 where nothing can be measured."""
+    arguments = parse_arguments()
     try:
-        wait_for(http, process)
-        wait_for(mqtt, process)
-        return run_rig(tools, http, mqtt, process.pid, arguments)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-
-
-def main() -> None:
-    """Run the rounds and print a line each, then the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tools", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--conns", type=int, default=64)
-    parser.add_argument("--devices", type=int, default=256)
-    parser.add_argument("--secs", type=float, default=3.0)
-    arguments = parser.parse_args()
-    if shutil.which("taskset") is None or (os.cpu_count() or 1) < 2:
-        raise SystemExit("bench needs taskset (util-linux) and two cores")
-    ratios = []
-    print("round  server       calls/s  CPU us/call  p50 ms  p99 ms  RSS MiB  errors")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        seed(folder, arguments.devices)
-        for turn in range(1, arguments.rounds + 1):
-            cost = {}
-            for server in ("floor", "linkstead"):
-                result = measure(server, arguments.tools, folder, arguments)
-                used, latency = result["procs"]["server"], result["lat_us"]
-                cost[server] = used["cpu_us_op"]
-                print(
-                    f"{turn:5d}  {server:9s}  {result['rps']:9.0f}  {used['cpu_us_op']:11.1f}"
-                    f"  {latency['p50'] / 1000:6.2f}  {latency['p99'] / 1000:6.2f}"
-                    f"  {used['rss_kib'] / 1024:7.1f}  {result['errors']:6d}",
-                    flush=True,
-                )
-            ratios.append(cost["linkstead"] / cost["floor"])
-    rounds = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-    print(f"CPU per call, linkstead / floor: median {statistics.median(ratios):.2f} ({rounds})")
+        check_machine()
+        build_programs()
+        only = [each for each in arguments.only.split(",") if each]
+        wanted = [each for each in arguments.contenders.split(",") if each]
+        suites = choose(only, wanted, short=not arguments.full)
+        if not suites:
+            raise CannotMeasure("nothing is of that name; bench/run.sh --help lists what there is")
+        there = find_contenders(suites, wanted, may_install=arguments.install)
+        suites = choose(only, there, short=not arguments.full)
+        with tempfile.TemporaryDirectory(prefix="linkstead-bench-") as folder:
+            bench = Bench(arguments, Path(folder))
+            bench.prepare(suites)
+            append(arguments.results, bench.describe())
+            print(HEAD)
+            for result in bench.measure(suites):
+                print(show(result), flush=True)
+                if result["errors"]:
+                    print(f"       {result['said'].strip()}")
+    except CannotMeasure as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    print()
+    for line in judge_all(bench.results):
+        print(line)
+    errors = sum(result["errors"] for result in bench.results)
+    if errors:
+        print(f"FAILED: {errors} replies were wrong, lost or late")
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
