@@ -19,7 +19,9 @@ PRIORITY = "-10"
 """The niceness of what is measured, where root may give it, so that other programs disturb less."""
 
 FLAGS = ["-O2", "-Wall", "-Wno-unused-function", "-Wno-misleading-indentation", "-Wno-format-truncation"]
-PROGRAMS = {"rig": ["-lm"], "floor": ["-lm"]}
+TLS = ["-DTLS", "-lssl", "-lcrypto"]
+PROGRAMS = {"rig": [TLS, []], "floor": [[]]}
+"""What each is compiled with beside the flags: the first that works. Without OpenSSL's headers the rig has no TLS."""
 
 
 class CannotMeasure(Exception):
@@ -46,14 +48,19 @@ def build_programs() -> None:
             f"the benchmark needs a C compiler, and there is no {compiler}: apt-get install gcc, or CC=…"
         )
     BUILD.mkdir(parents=True, exist_ok=True)
-    for name, libraries in PROGRAMS.items():
+    for name, ways in PROGRAMS.items():
         source, program = SOURCES / f"{name}.c", BUILD / name
         newest = max(source.stat().st_mtime, (SOURCES / "common.h").stat().st_mtime)
         if program.exists() and program.stat().st_mtime > newest:
             continue
-        command = [compiler, *FLAGS, "-o", str(program), str(source), *libraries]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
+        for way in ways:
+            command = [compiler, *FLAGS, "-o", str(program), str(source), *way, "-lm"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                break
+            if way is not ways[-1]:
+                print(f"{name} is built without TLS: apt-get install libssl-dev")
+        else:
             raise CannotMeasure(f"{' '.join(command)}\n{done.stderr}")
 
 
