@@ -20,7 +20,7 @@ PRIORITY = "-10"
 
 FLAGS = ["-O2", "-Wall", "-Wno-unused-function", "-Wno-misleading-indentation", "-Wno-format-truncation"]
 TLS = ["-DTLS", "-lssl", "-lcrypto"]
-PROGRAMS = {"rig": [TLS, []], "floor": [[]]}
+PROGRAMS: dict[str, list[list[str]]] = {"rig": [TLS, []], "floor": [[]]}
 """What each is compiled with beside the flags: the first that works. Without OpenSSL's headers the rig has no TLS."""
 
 

@@ -27,13 +27,14 @@ from bench.machine import (
 )
 from bench.results import Result, append, compare, judge, spread
 from bench.scenarios import SUITES, TARGETS, Load, Suite, choose
-from bench.seed import seed
-from bench.servers import CONTENDERS, INGREDIENTS, Stack, find_missing, install
+from bench.seed import linkstead_environment, make_certificate, seed
+from bench.servers import CONTENDERS, INGREDIENTS, Ground, Stack, find_missing, install
 
 DEVICES_SPARE = 64
 RIG_S_MAX = 170.0
 FOREIGN_PERCENT_MAX = 15.0
 TRIES_MAX = 3
+WARM_UP_S = 1.0
 HEAD = (
     f"{'round':>5}  {'load':18}  {'server':22}  {'ops/s':>9}  {'CPU us/op':>9}  {'p50 ms':>7}  {'p99 ms':>7}"
     f"  {'RSS MiB':>7}  {'foreign %':>9}  {'errors':>6}"
@@ -49,6 +50,7 @@ class Bench:
         self._run = time.strftime("%Y%m%dT%H%M%S")
         self._pythons: list[str] = arguments.python or [sys.executable]
         self._data: Path | None = None
+        self._certificate: tuple[Path, Path] | None = None
         self.results: list[Result] = []
 
     def prepare(self, suites: Sequence[Suite]) -> None:
@@ -57,8 +59,10 @@ class Bench:
         Raises:
             CannotMeasure: it does not.
         """
-        devices = max(int(each.rig[each.rig.index("--devices") + 1]) for suite in suites for each in suite.loads)
+        devices = max(each.devices for suite in suites for each in suite.loads)
         self._data = seed(self._pythons[0], self._arguments.source, self._folder, devices + DEVICES_SPARE)
+        if any(each.tls for suite in suites for each in suite.loads):
+            self._certificate = make_certificate(self._pythons[0], self._arguments.source, self._folder)
         if not any("linkstead" in each.contenders for suite in suites for each in suite.loads):
             return
         for python in self._pythons:
@@ -75,7 +79,7 @@ class Bench:
             for suite in suites:
                 for contender, python in self._line_up(suite):
                     loads = [each for each in suite.loads if contender in each.contenders]
-                    with self._stack(contender, python) as stack:
+                    with self._stack(contender, python, with_tls=any(each.tls for each in loads)) as stack:
                         for each in loads:
                             result = self._try(each, contender, stack)
                             result |= {"suite": suite.name, "load": each.name, "round": turn, "run": self._run}
@@ -103,17 +107,18 @@ class Bench:
         """The first interpreter's Linkstead is `linkstead`; the others bear their path."""
         return contender if python == self._pythons[0] or contender != "linkstead" else f"linkstead@{python}"
 
-    def _stack(self, contender: str, python: str) -> Stack:
-        return Stack(contender, python=python, source=self._arguments.source, data=self._data)
+    def _stack(self, contender: str, python: str, *, with_tls: bool = False) -> Stack:
+        tls = self._certificate if with_tls else None
+        return Stack(contender, tls=tls, python=python, source=self._arguments.source, data=self._data)
 
     def _try(self, each: Load, contender: str, stack: Stack) -> Result:
         """The quietest of a few tries: other programs on these two cores spoil a measurement."""
         best: Result | None = None
         for _ in range(TRIES_MAX):
             result = run_rig(each, contender, stack, self._arguments.secs)
-            if best is None or result["errors"] or result["foreign_pct_of_core"] < best["foreign_pct_of_core"]:
+            if best is None or result["errors"] or foreign(result) < foreign(best):
                 best = result
-            if result["errors"] or best["foreign_pct_of_core"] <= FOREIGN_PERCENT_MAX:
+            if result["errors"] or foreign(best) <= FOREIGN_PERCENT_MAX or not each.spin:
                 break
         assert best is not None, "there is at least one try"
         return best
@@ -126,30 +131,63 @@ def run_rig(each: Load, contender: str, stack: Stack, secs: float) -> Result:
         CannotMeasure: the rig gave no result.
     """
     ground = stack.ground
+    http, mqtt = (ground.https, ground.mqtts) if each.tls else (ground.http, ground.mqtt)
     command = [*pin(RIG_CORE), str(BUILD / "rig"), "--spin", str(int(each.spin)), "--label", each.name]
-    command += ["--http", f"127.0.0.1:{ground.http}", "--mqtt", f"127.0.0.1:{ground.mqtt}"]
-    command += ["--secs", str(secs), "--warmup", "1", *each.rig]
+    command += ["--http", f"127.0.0.1:{http}", "--mqtt", f"127.0.0.1:{mqtt}"]
+    command += ["--secs", str(secs), "--warmup", str(WARM_UP_S), *each.rig]
     for name, pid in stack.list_processes():
         command += ["--pid", f"{name}={pid}"]
+    consumer = start_consumer(ground) if each.consumer else None
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RIG_S_MAX)
     lines = done.stdout.splitlines()
     if not lines:
         raise CannotMeasure(f"{contender}, {each.name}: the rig ended with {done.returncode}\n{done.stderr[-800:]}")
     result: Result = json.loads(lines[-1])
+    result["said"] = done.stderr[-300:]
     processes = result["procs"].values()
     result["rss_kib"] = sum(process["rss_kib"] for process in processes)
-    result["cpu_us_op"] = round(sum(process.get("cpu_us_op", 0.0) for process in processes), 2)
-    result["p50_us"], result["p99_us"] = result["lat_us"]["p50"], result["lat_us"]["p99"]
-    result["said"] = done.stderr[-300:]
+    if "lat_us" in result:
+        result["cpu_us_op"] = round(sum(process["cpu_us_op"] for process in processes), 2)
+        result["p50_us"], result["p99_us"] = result["lat_us"]["p50"], result["lat_us"]["p99"]
+    else:
+        result["cpu_us_op"] = round(sum(process["cpu_us_per_connect"] for process in processes), 2)
+        result["bytes_per_device"] = sum(process["bytes_per_conn"] for process in processes)
+        result["rps"], result["errors"] = result["connects_per_s"], each.devices - result["devices_up"]
+    if consumer is not None:
+        said, _ = consumer.communicate(f"{result['posts_ok']}\n")
+        result["delivery"] = json.loads(said.splitlines()[-1])
+        result["errors"] += result["delivery"]["missing"]
     return result
+
+
+def start_consumer(ground: Ground) -> subprocess.Popen[str]:
+    """The consumer of the subscription, beside the rig, once it listens."""
+    command = [*pin(RIG_CORE), sys.executable, "-m", "bench.consumer", str(ground.http), str(ground.amqp)]
+    environment = linkstead_environment(ground.source)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    if process.stdout is None or process.stdout.readline() != "ready\n":
+        process.kill()
+        raise CannotMeasure("the consumer of the subscription did not come up")
+    return process
+
+
+def foreign(result: Result) -> float:
+    """How much of a core others had; 0 where the rig does not say."""
+    return float(result.get("foreign_pct_of_core", 0.0))
 
 
 def show(result: Result) -> str:
     """One line of progress."""
+    more = f"  {result['bytes_per_device']:.0f} B a device" if "bytes_per_device" in result else ""
+    if "delivery" in result:
+        more = f"  delivered: {result['delivery']}"
     return (
         f"{result['round']:5d}  {result['load']:18}  {result['contender'][-22:]:22}  {result['rps']:9.0f}"
-        f"  {result['cpu_us_op']:9.1f}  {result['p50_us'] / 1000:7.2f}  {result['p99_us'] / 1000:7.2f}"
-        f"  {result['rss_kib'] / 1024:7.1f}  {result['foreign_pct_of_core']:9.1f}  {result['errors']:6d}"
+        f"  {result['cpu_us_op']:9.1f}  {result.get('p50_us', 0) / 1000:7.2f}  {result.get('p99_us', 0) / 1000:7.2f}"
+        f"  {result['rss_kib'] / 1024:7.1f}  {result.get('foreign_pct_of_core', 0):9.1f}  {result['errors']:6d}"
+        f"{more}"
     )
 
 

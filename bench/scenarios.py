@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 IDLE_DEVICES = (0, 1_000, 15_000)
-CONNECTIONS = (1, 64, 256)
 ACTIVE_DEVICES = 256
 QUOTA_DEVICES = 10_000
+STORM_DEVICES = 15_000
 
 
 class Load(NamedTuple):
@@ -15,8 +15,21 @@ class Load(NamedTuple):
     name: str
     rig: tuple[str, ...]
     contenders: tuple[str, ...]
-    short: bool = False  # part of the short run
+    short: bool = False
+    """Part of the short run."""
     spin: bool = True
+    consumer: bool = False
+    """A consumer of the server-side subscription runs beside the rig."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether both sides speak TLS."""
+        return "--tls" in self.rig
+
+    @property
+    def devices(self) -> int:
+        """How many devices are connected."""
+        return int(self.rig[self.rig.index("--devices") + 1])
 
 
 class Suite(NamedTuple):
@@ -27,20 +40,95 @@ class Suite(NamedTuple):
     loads: tuple[Load, ...]
 
 
-def load(name: str, rig: str, contenders: str, *, short: bool = False, spin: bool = True) -> Load:
+def load(
+    name: str, rig: str, contenders: str, *, short: bool = False, spin: bool = True, consumer: bool = False
+) -> Load:
     """A load from texts with blanks in between; 256 devices unless the text says otherwise."""
     devices = "" if "--devices" in rig else f"--devices {ACTIVE_DEVICES} "
-    return Load(name, tuple((devices + rig).split()), tuple(contenders.split()), short, spin)
+    return Load(name, tuple((devices + rig).split()), tuple(contenders.split()), short, spin, consumer)
+
+
+ALL = "floor linkstead node aedes gmqtt diy"
+
+
+def idle_load(count: int) -> Load:
+    """Calls beside so many devices that say nothing."""
+    devices = f"--devices {ACTIVE_DEVICES + count} --active {ACTIVE_DEVICES}"
+    return load(f"idle-{count}", f"--conns 64 {devices}", "floor linkstead", short=count in {0, 15_000})
+
+
+def memory_suite(count: int) -> Suite:
+    """Devices that connect in one storm and stay; a start of its own, as memory that was used once stays taken."""
+    rig = f"--devices {count} --idle 2"
+    return Suite(
+        f"memory-{count}",
+        f"{count:,} devices connect and stay",
+        (load(f"memory-{count}", rig, "linkstead mosquitto node aedes", short=count == STORM_DEVICES),),
+    )
 
 
 SUITES: tuple[Suite, ...] = (
     Suite(
         "rrpc",
-        "RRpc",
+        "RRpc with 1, 64 and 256 connections",
         (
-            load("rrpc-64", "--conns 64", "floor linkstead node aedes gmqtt diy", short=True),
-            load("rrpc-1", "--conns 1", "floor linkstead node aedes gmqtt diy", short=True),
-            load("rrpc-256", "--conns 256", "floor linkstead node aedes gmqtt diy"),
+            load("rrpc-64", "--conns 64", ALL, short=True),
+            load("rrpc-1", "--conns 1", ALL, short=True),
+            load("rrpc-256", "--conns 256", ALL),
+        ),
+    ),
+    Suite(
+        "services",
+        "InvokeThingService beside RRpc",
+        (
+            load("services-rrpc", "--conns 64", "linkstead", short=True),
+            load("services-sync", "--conns 64 --call sync", "linkstead", short=True),
+            load("services-async", "--conns 64 --call async", "linkstead", short=True),
+        ),
+    ),
+    Suite(
+        "signatures",
+        "Signature V1 and V3, GET, POST and form",
+        (
+            load("v1-get", "--conns 64 --method get", "linkstead", short=True),
+            load("v3-get", "--conns 64 --method get --signature v3", "linkstead", short=True),
+            load("v1-post", "--conns 64 --method post", "linkstead"),
+            load("v3-post", "--conns 64 --method post --signature v3", "linkstead"),
+            load("v1-form", "--conns 64 --method form", "linkstead"),
+            load("v3-form", "--conns 64 --method form --signature v3", "linkstead"),
+        ),
+    ),
+    Suite(
+        "payloads",
+        "Payloads of 16 B, 1 KB and 100 KB, as forms",
+        tuple(
+            load(f"payload-{size}", f"--conns 64 --method form --payload {size}", "floor linkstead")
+            for size in (16, 1_024, 102_400)
+        ),
+    ),
+    Suite("idle", "RRpc beside idle devices", tuple(idle_load(count) for count in IDLE_DEVICES)),
+    Suite(
+        "tls",
+        "TLS on both sides",
+        (
+            load("tls-off", "--conns 64", "linkstead"),
+            load("tls-on", "--conns 64 --tls 1", "linkstead"),
+            load("tls-on-1", "--conns 1 --tls 1", "linkstead"),
+        ),
+    ),
+    *(memory_suite(count) for count in (1_000, 5_000, STORM_DEVICES)),
+    Suite("posts", "Devices post properties", (load("posts-64", "--conns 64 --call post", "linkstead"),)),
+    Suite(
+        "delivery",
+        "Devices post properties, a consumer takes them over AMQP",
+        (load("delivery-16", "--conns 16 --call post", "linkstead", spin=False, consumer=True),),
+    ),
+    Suite(
+        "quotas",
+        f"1,000 RRpc and 500 services a second, {QUOTA_DEVICES:,} devices; the floor has 1,500 RRpc",
+        (
+            load("quotas-rrpc", f"--conns 256 --devices {QUOTA_DEVICES} --rate 1500", "floor", short=True),
+            load("quotas", f"--conns 256 --devices {QUOTA_DEVICES} --rate 1500 --mix 33", "linkstead", short=True),
         ),
     ),
 )
@@ -58,12 +146,40 @@ class Target(NamedTuple):
     at_most: bool
 
 
+def target(
+    title: str, above: str, below: str, metric: str, *, must: float, stretch: float, at_most: bool = False
+) -> Target:
+    """A target from texts `load contender`; of Linkstead where no contender is named."""
+
+    def place(text: str) -> tuple[str, str]:
+        name, _, contender = text.partition(" ")
+        return name, contender or "linkstead"
+
+    return Target(title, place(above), place(below), metric, must, stretch, at_most)
+
+
+STORM = f"memory-{STORM_DEVICES}"
 TARGETS: tuple[Target, ...] = (
-    Target("CPU per RRpc ÷ floor", ("rrpc-64", "linkstead"), ("rrpc-64", "floor"), "cpu_us_op", 3.5, 2.6, True),
-    Target("calls/s ÷ usual do-it-yourself", ("rrpc-64", "linkstead"), ("rrpc-64", "diy"), "rps", 15, 22, False),
-    Target("calls/s ÷ hand-written Node.js", ("rrpc-64", "linkstead"), ("rrpc-64", "node"), "rps", 1.5, 2.2, False),
-    Target("calls/s ÷ aedes + fastify", ("rrpc-64", "linkstead"), ("rrpc-64", "aedes"), "rps", 2.5, 3.5, False),
-    Target("p50 at one connection ÷ floor", ("rrpc-1", "linkstead"), ("rrpc-1", "floor"), "p50_us", 1.7, 1.4, True),
+    target("CPU per RRpc ÷ floor", "rrpc-64", "rrpc-64 floor", "cpu_us_op", must=3.5, stretch=2.6, at_most=True),
+    target("calls/s ÷ usual do-it-yourself", "rrpc-64", "rrpc-64 diy", "rps", must=15, stretch=22),
+    target("calls/s ÷ hand-written Node.js", "rrpc-64", "rrpc-64 node", "rps", must=1.5, stretch=2.2),
+    target("calls/s ÷ aedes + fastify", "rrpc-64", "rrpc-64 aedes", "rps", must=2.5, stretch=3.5),
+    target("p50 at one connection ÷ floor", "rrpc-1", "rrpc-1 floor", "p50_us", must=1.7, stretch=1.4, at_most=True),
+    target(
+        "bytes of an idle device ÷ mosquitto",
+        STORM,
+        f"{STORM} mosquitto",
+        "bytes_per_device",
+        must=0.75,
+        stretch=0.5,
+        at_most=True,
+    ),
+    target("CPU per CONNECT ÷ mosquitto", STORM, f"{STORM} mosquitto", "cpu_us_op", must=2, stretch=1.3, at_most=True),
+    target("synchronous service ÷ RRpc, calls/s", "services-sync", "services-rrpc", "rps", must=0.7, stretch=0.85),
+    target("asynchronous service ÷ RRpc, calls/s", "services-async", "services-rrpc", "rps", must=0.5, stretch=0.7),
+    target("signature V3 ÷ V1, calls/s", "v3-get", "v1-get", "rps", must=0.8, stretch=0.95),
+    target("calls/s with 15,000 idle devices ÷ none", "idle-15000", "idle-0", "rps", must=0.9, stretch=0.97),
+    target("p99 at the quotas ÷ floor", "quotas", "quotas-rrpc floor", "p99_us", must=2, stretch=1.3, at_most=True),
 )
 
 

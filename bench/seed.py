@@ -62,13 +62,24 @@ def seed(python: str, source: Path, folder: Path, devices: int) -> Path:
         ["product", "import-model", PRODUCT_KEY, str(model)],
         ["device", "create", "--csv", str(rows)],
     ):
-        command = [python, "-m", "linkstead", *arguments, "--data", str(data)]
-        done = subprocess.run(
-            command, cwd=ROOT, env=linkstead_environment(source), capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise CannotMeasure(f"{' '.join(command)}\n{done.stderr}")
+        run_command(python, source, [*arguments, "--data", str(data)])
     return data
+
+
+def make_certificate(python: str, source: Path, folder: Path) -> tuple[Path, Path]:
+    """A certificate of this machine and its key."""
+    run_command(python, source, ["certificate", "create", "--ip", "127.0.0.1", "--out", str(folder)])
+    return folder / "server.pem", folder / "server.key"
+
+
+def run_command(python: str, source: Path, arguments: list[str]) -> None:
+    """Run one of Linkstead's commands. Raises CannotMeasure: it failed."""
+    command = [python, "-m", "linkstead", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=linkstead_environment(source), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise CannotMeasure(f"{' '.join(command)}\n{done.stderr}")
 
 
 def linkstead_environment(source: Path) -> dict[str, str]:
