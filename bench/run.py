@@ -124,7 +124,7 @@ class Bench:
         return best
 
 
-def run_rig(each: Load, contender: str, stack: Stack, secs: float) -> Result:
+def run_rig(each: Load, contender: str, stack: Stack, secs: float, warm_up_s: float = WARM_UP_S) -> Result:
     """One measurement.
 
     Raises:
@@ -134,7 +134,7 @@ def run_rig(each: Load, contender: str, stack: Stack, secs: float) -> Result:
     http, mqtt = (ground.https, ground.mqtts) if each.tls else (ground.http, ground.mqtt)
     command = [*pin(RIG_CORE), str(BUILD / "rig"), "--spin", str(int(each.spin)), "--label", each.name]
     command += ["--http", f"127.0.0.1:{http}", "--mqtt", f"127.0.0.1:{mqtt}"]
-    command += ["--secs", str(secs), "--warmup", str(WARM_UP_S), *each.rig]
+    command += ["--secs", str(secs), "--warmup", str(warm_up_s), *each.rig]
     for name, pid in stack.list_processes():
         command += ["--pid", f"{name}={pid}"]
     consumer = start_consumer(ground) if each.consumer else None
