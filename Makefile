@@ -18,7 +18,7 @@ NODE := tests/node/node_modules
 
 .PHONY: help
 help:  ## this list
-	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(DEMO)/.ready  ## one call of each kind with the official SDK against a Link SDK device
@@ -56,6 +56,14 @@ bench: $(VENV)/.ready  ## Linkstead against the floor and the peers, a few minut
 .PHONY: bench-full
 bench-full: $(VENV)/.ready  ## every load of the benchmark, hours; in parts with BENCH="--only services"
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh --install --full --rounds 5 $(BENCH)
+
+.PHONY: bench-report
+bench-report:  ## write docs/performance.md from the results of the benchmark
+	@.venv-bench/bin/python -m bench.report $(RESULTS)
+
+.PHONY: bench-guard
+bench-guard: $(VENV)/.ready  ## fail where a call became 10 % dearer than in the last release (AGAINST=COMMIT)
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/guard $(if $(AGAINST),--against $(AGAINST))
 
 .PHONY: venv
 venv: $(VENV)/.ready  ## the environment to work in, .venv
