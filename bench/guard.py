@@ -209,7 +209,8 @@ def main() -> int:
             costs: dict[str, list[float]] = {tree.name: [] for tree in trees}
             print(f"{name}, this tree against {commit}, {ask_version([sys.executable, '--version'])}")
             for turn in range(1, (arguments.rounds or rounds) + 1):
-                for tree in trees:
+                # who goes first changes, so that a machine that tires or recovers favours neither
+                for tree in trees if turn % 2 else reversed(trees):
                     costs[tree.name].append(count(tree, folder))
                     print(f"round {turn}  {tree.name:6}  {costs[tree.name][-1]:12,.1f} a call", flush=True)
     except CannotMeasure as error:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import shutil
 import socket
 import subprocess
@@ -29,7 +30,9 @@ class CannotMeasure(Exception):
 
 
 def check_machine() -> None:
-    """Raises CannotMeasure where there are no two cores to pin to."""
+    """Let every process have as many files as it may. Raises CannotMeasure where there are no two cores to pin to."""
+    _, files_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))
     if shutil.which("taskset") is None:
         raise CannotMeasure("the benchmark needs taskset: apt-get install util-linux")
     if {0, 1} - os.sched_getaffinity(0):
