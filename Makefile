@@ -54,7 +54,7 @@ bench: $(VENV)/.ready  ## Linkstead against the floor and the peers, a few minut
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh --install $(BENCH)
 
 .PHONY: bench-full
-bench-full: $(VENV)/.ready  ## every load of the benchmark, hours; in parts with BENCH="--only services"
+bench-full: $(VENV)/.ready  ## every load of the benchmark, about an hour; in parts with BENCH="--only services"
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh --install --full --rounds 5 $(BENCH)
 
 .PHONY: bench-report

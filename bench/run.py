@@ -6,6 +6,7 @@ machine's own speed moves by tens of per cent. A wrong, lost or late reply fails
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from bench.machine import (
 from bench.results import Result, append, compare, judge, spread
 from bench.scenarios import SUITES, TARGETS, Load, Suite, choose
 from bench.seed import linkstead_environment, make_certificate, seed
-from bench.servers import CONTENDERS, INGREDIENTS, Ground, Stack, find_missing, install
+from bench.servers import CONTENDERS, INGREDIENTS, Ground, Stack, find_missing, find_mosquitto, install
 
 DEVICES_SPARE = 64
 RIG_S_MAX = 170.0
@@ -93,6 +94,8 @@ class Bench:
         described: Result = {"run": self._run, "load": "", "contender": "", "round": 0, "machine": describe_machine()}
         commit = ask_version(["git", "-C", str(self._arguments.source), "describe", "--always", "--dirty"])
         versions = {"commit": commit, "Node.js": ask_version(["node", "--version"])}
+        versions["broker"] = ask_version([find_mosquitto() or "mosquitto", "-h"])
+        versions["C compiler"] = ask_version([os.environ.get("CC", "cc"), "--version"])
         for python in self._pythons:
             versions[self._label("linkstead", python)] = ask_version([python, "--version"])
         return {**described, "versions": versions, "secs": self._arguments.secs}
@@ -254,9 +257,13 @@ def main() -> int:
         build_programs()
         only = [each for each in arguments.only.split(",") if each]
         wanted = [each for each in arguments.contenders.split(",") if each]
+        known = [*(suite.name for suite in SUITES), *(each.name for suite in SUITES for each in suite.loads)]
+        unknown = [each for each in only if each not in known] + [each for each in wanted if each not in CONTENDERS]
+        if unknown:
+            raise CannotMeasure(f"there is no {', '.join(unknown)}; there are {', '.join([*known, *CONTENDERS])}")
         suites = choose(only, wanted, short=not arguments.full)
         if not suites:
-            raise CannotMeasure("nothing is of that name; bench/run.sh --help lists what there is")
+            raise CannotMeasure("nothing of that is in the short run: add --full")
         there = find_contenders(suites, wanted, may_install=arguments.install)
         suites = choose(only, there, short=not arguments.full)
         with tempfile.TemporaryDirectory(prefix="linkstead-bench-") as folder:
