@@ -107,8 +107,11 @@ class Bench:
         ]
 
     def _label(self, contender: str, python: str) -> str:
-        """The first interpreter's Linkstead is `linkstead`; the others bear their path."""
-        return contender if python == self._pythons[0] or contender != "linkstead" else f"linkstead@{python}"
+        """The first interpreter's Linkstead is `linkstead`; the others bear their version and place in the line."""
+        place = self._pythons.index(python)
+        if contender != "linkstead" or place == 0:
+            return contender
+        return f"linkstead@{ask_version([python, '--version'])} ({place + 1})"
 
     def _stack(self, contender: str, python: str, *, with_tls: bool = False) -> Stack:
         tls = self._certificate if with_tls else None
