@@ -37,7 +37,7 @@ FOREIGN_PERCENT_MAX = 15.0
 TRIES_MAX = 3
 WARM_UP_S = 1.0
 HEAD = (
-    f"{'round':>5}  {'load':18}  {'server':22}  {'ops/s':>9}  {'CPU us/op':>9}  {'p50 ms':>7}  {'p99 ms':>7}"
+    f"{'round':>5}  {'load':18}  {'server':26}  {'ops/s':>9}  {'CPU us/op':>9}  {'p50 ms':>7}  {'p99 ms':>7}"
     f"  {'RSS MiB':>7}  {'foreign %':>9}  {'errors':>6}"
 )
 
@@ -190,7 +190,7 @@ def show(result: Result) -> str:
     if "delivery" in result:
         more = f"  delivered: {result['delivery']}"
     return (
-        f"{result['round']:5d}  {result['load']:18}  {result['contender'][-22:]:22}  {result['rps']:9.0f}"
+        f"{result['round']:5d}  {result['load']:18}  {result['contender']:26}  {result['rps']:9.0f}"
         f"  {result['cpu_us_op']:9.1f}  {result.get('p50_us', 0) / 1000:7.2f}  {result.get('p99_us', 0) / 1000:7.2f}"
         f"  {result['rss_kib'] / 1024:7.1f}  {result.get('foreign_pct_of_core', 0):9.1f}  {result['errors']:6d}"
         f"{more}"
