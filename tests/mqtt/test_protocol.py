@@ -36,6 +36,7 @@ from linkstead.mqtt.packets import (
 from linkstead.mqtt.protocol import (
     CONNECT_WAIT_S,
     IN_FLIGHT_MAX,
+    MESSAGE_BYTES_USUAL,
     PAYLOAD_BYTES_MAX,
     PENDING_BYTES_MAX,
     QOS2_PENDING_MAX,
@@ -917,3 +918,137 @@ def test_events_are_plain_records() -> None:
     for event in (PublishReceived, PublishTooLarge, SubscribeReceived, Violated, *ENDINGS):
         assert dataclasses.is_dataclass(event)
         assert "__slots__" in vars(event)
+
+
+# --- the short way for the usual message ---
+
+
+def take(connection: ServerConnection, data: bytes, now: float) -> list[Event]:
+    """Take bytes as the gateway does."""
+    message = connection.receive_message(data, now)
+    if message is None:
+        return connection.receive_data(data, now)
+    topic, payload, packet_id = message
+    return [PublishReceived(topic, payload, 1 if packet_id else 0, packet_id, False, {})]
+
+
+def behaviour(connection: ServerConnection, events: list[Event]) -> tuple[object, ...]:
+    return (
+        events,
+        connection.data_to_send(),
+        connection.closing,
+        connection.heard_at,
+        connection.unacknowledged,
+        connection.deadline(),
+    )
+
+
+publish_packets = st.builds(
+    lambda level, topic, payload, qos, dup, retain, properties: encode(
+        Publish(topic, payload, qos, 7 * qos, dup and qos > 0, retain, properties), level
+    ),
+    st.sampled_from(LEVELS),
+    st.sampled_from(("a", "/sys/pk/dn/rrpc/response/1", "t\u00e9", "", "a/+", "#", "x" * 130)),
+    st.binary(max_size=200) | st.just(b"x" * 17_000),
+    st.sampled_from((0, 1, 2)),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from((Properties(), Properties(topic_alias=1), Properties(content_type="t"))),
+)
+odd_bytes = st.sampled_from(
+    (
+        b"\xc0\x00",
+        b"\x30\x00",
+        b"\x30\x02\x00\x01",
+        b"\x32\x03\x00\x01a",
+        b"\x32\x05\x00\x01a\x00\x00",
+        b"\x30\x03\x00\x01\xff",
+        b"\x30\x03\x00\x01\x00",
+        b"\x30\x83\x00\x00\x01a",
+        b"\x30\x80\x80\x80\x80\x01",
+        b"\x30",
+        b"",
+    )
+)
+
+
+@given(
+    st.sampled_from(LEVELS),
+    st.lists(publish_packets | odd_bytes, max_size=6),
+    st.lists(st.integers(0, 300), max_size=6),
+    st.booleans(),
+)
+def test_the_short_way_does_what_the_general_way_does(
+    level: int, packets: list[bytes], cuts: list[int], is_whole: bool
+) -> None:
+    stream = b"".join(packets)
+    places = sorted({min(cut, len(stream)) for cut in (0, len(stream), *cuts)})
+    pieces = packets if is_whole else [stream[start:end] for start, end in pairwise(places)]
+    short, general = connected(level), connected(level)
+    for now, piece in enumerate(pieces, 1):
+        assert behaviour(short, take(short, piece, now)) == behaviour(general, general.receive_data(piece, now))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_usual_message_goes_the_short_way_up_to_its_bound(level: int, qos: int) -> None:
+    def packet(size: int) -> bytes:
+        around = 3 + 2 + 1 + (2 if qos else 0) + (1 if level == 5 else 0)
+        return encode(Publish("t", b"x" * (size - around), qos, 9 * qos), level)
+
+    small = encode(Publish("t", b"", qos, 9 * qos), level)
+    assert connected(level).receive_message(small, 5.0) == ("t", b"", 9 * qos)
+    at, past = packet(MESSAGE_BYTES_USUAL), packet(MESSAGE_BYTES_USUAL + 1)
+    connection = connected(level)
+    message = connection.receive_message(at, 5.0)
+    assert message is not None
+    assert (message[0], message[2], len(at)) == ("t", 9 * qos, MESSAGE_BYTES_USUAL)
+    assert connection.heard_at == 5.0
+    assert connected(level).receive_message(past, 5.0) is None
+
+
+def test_the_short_way_is_for_an_open_connection_within_its_bounds() -> None:
+    message = encode(Publish("t", b"x" * 90), 4)
+    assert ServerConnection(0.0).receive_message(message, 1.0) is None
+    over = connected(4)
+    over.receive_eof(1.0)
+    assert over.receive_message(message, 1.0) is None
+    unfinished = connected(4)
+    unfinished.receive_data(message[:5], 1.0)
+    assert unfinished.receive_message(message, 1.0) is None
+    small = ServerConnection(0.0, packet_bytes_max=len(message) - 1)
+    small.receive_data(connect_bytes(4), 0.0)
+    small.accept(False, 0.0)
+    assert small.receive_message(message, 1.0) is None
+    full = connected(5)
+    for packet_id in range(1, RECEIVE_MAXIMUM + 1):
+        assert full.receive_message(encode(Publish("t", b"", 1, packet_id), 5), 1.0) is not None
+    assert full.receive_message(encode(Publish("t", b"", 1, 101), 5), 1.0) is None
+    assert full.unacknowledged == RECEIVE_MAXIMUM
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("payload_bytes", [0, 100, 509, 510, 511, 512, 513, 20_000])
+def test_a_message_sent_at_once_is_the_message_published(level: int, payload_bytes: int) -> None:
+    payload = b"x" * payload_bytes
+    published = connected(level)
+    published.publish("/t\u00e9".encode(), payload, 0)
+    expected = published.data_to_send()
+    assert connected(level).send_message("/t\u00e9", payload) == expected
+    assert decode(next(Splitter().feed(expected)), level) == Publish("/t\u00e9", payload)
+    behind = connected(level)
+    behind.receive_data(encode(PingReq(), level), 1.0)
+    assert behind.send_message("/t\u00e9", payload) == encode(PingResp(), level) + expected
+
+
+def test_a_message_sent_at_once_keeps_to_the_packet_size_of_the_client() -> None:
+    connection = connected(5, properties={"maximum_packet_size": 100})
+    assert len(connection.send_message("t", b"x" * 94)) == 100
+    with pytest.raises(PacketTooLarge):
+        connection.send_message("t", b"x" * 95)
+    assert connection.data_to_send() == b""
+    connection.receive_eof(1.0)
+    with pytest.raises(ConnectionOver):
+        connection.send_message("t", b"")
+    with pytest.raises(LocalError):
+        ServerConnection(0.0).send_message("t", b"")

@@ -93,6 +93,17 @@ def parse_rrpc_answer(topic: str) -> RrpcAnswer | None:
     return None
 
 
+def read_own_answer(key: DeviceKey, topic: str) -> int:
+    """The message id in a device's well-formed topic for the answer to an RRPC of its own; 0 for any other topic.
+
+    For the path of every call: what `parse_rrpc_answer` reads from such a topic, without taking it apart.
+    """
+    head, _, digits = topic.rpartition("/")
+    if len(digits) > MESSAGE_ID_DIGITS_MAX or not (digits.isdecimal() and digits.isascii()):
+        return 0
+    return int(digits) if head == f"/sys/{key[0]}/{key[1]}/rrpc/response" else 0
+
+
 def _read_message_id(text: str) -> int:
     return int(text) if _MESSAGE_ID.fullmatch(text) else 0
 

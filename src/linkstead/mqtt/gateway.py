@@ -121,6 +121,7 @@ class DeviceGateway:
         self.uplink = uplink
         self.news = news
         self.clock = clock
+        self.monotonic_s = clock.monotonic_s
         self.ids = ids
         self.witness = witness
         self.connections: set[DeviceConnection] = set()
@@ -163,7 +164,6 @@ class DeviceConnection(asyncio.Protocol):
 
     __slots__ = (
         "_acknowledgements",
-        "_device",
         "_ending",
         "_ext",
         "_filter",
@@ -176,6 +176,7 @@ class DeviceConnection(asyncio.Protocol):
         "_is_open",
         "_is_secured",
         "_machine",
+        "_origin",
         "_peer",
         "_receipts",
         "_session",
@@ -190,7 +191,7 @@ class DeviceConnection(asyncio.Protocol):
         self._machine = ServerConnection(gateway.clock.monotonic_s())
         self._transport: asyncio.Transport | None = None
         self._websocket: WebSocket | None = None
-        self._device: Device | None = None
+        self._origin: Origin | None = None
         self._session: Session | None = None
         self._ext = 0
         self._ending: Ending | None = None
@@ -248,6 +249,16 @@ class DeviceConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the device."""
+        session = self._session
+        if session is not None and self._websocket is None:
+            # A connected device's publish, whole, with nothing around it: by far the most of what comes.
+            message = self._machine.receive_message(data, self._gateway.monotonic_s())
+            if message is not None:
+                topic, payload, packet_id = message
+                self._take_publish(topic, payload, 1 if packet_id else 0, packet_id)
+                if packet_id:
+                    self._flush()
+                return
         if self._transport is None or self._machine.closing:
             return
         if self._is_fresh:
@@ -261,12 +272,12 @@ class DeviceConnection(asyncio.Protocol):
         if self._websocket is not None:
             self._receive_frames(self._websocket, data)
             return
-        self._handle(self._machine.receive_data(data, self._gateway.clock.monotonic_s()))
+        self._handle(self._machine.receive_data(data, self._gateway.monotonic_s()))
         self._flush()
 
     def eof_received(self) -> bool:
         """The device sends no more: that is the end."""
-        self._handle(self._machine.receive_eof(self._gateway.clock.monotonic_s()))
+        self._handle(self._machine.receive_eof(self._gateway.monotonic_s()))
         return False
 
     # the Link port
@@ -279,9 +290,9 @@ class DeviceConnection(asyncio.Protocol):
     @property
     def origin(self) -> Origin:
         """The device, its account and its IotId."""
-        if self._device is None:
+        if self._origin is None:
             raise LinkBroken
-        return self._device.origin
+        return self._origin
 
     @property
     def heard_s(self) -> float:
@@ -298,16 +309,19 @@ class DeviceConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or not self._is_open:
             raise LinkBroken
-        if transport.get_write_buffer_size() > WRITE_BUFFER_BYTES_MAX:
+        # Where nothing waits to be written nothing is in the buffer.
+        if self._receipts is not None and transport.get_write_buffer_size() > WRITE_BUFFER_BYTES_MAX:
             raise LinkBlocked
         try:
-            self._machine.publish(topic.encode(), payload, 0)
+            data = self._machine.send_message(topic, payload)
         except protocol.PacketTooLarge:
             raise LinkTooSmall from None
         except protocol.ConnectionOver:
             # What came with a DISCONNECT in one segment is still being handled.
             raise LinkBroken from None
-        self._flush()
+        if self._websocket is not None:
+            data = self._websocket.encode(data)
+        self._write(data)
         if receipt is None:
             return
         if self._receipts is None:
@@ -327,7 +341,7 @@ class DeviceConnection(asyncio.Protocol):
     def _pump_session(self, session: Session) -> bool:
         """Send what waits in one session's queue. False when no more can be sent on this connection now."""
         sessions = self._gateway.sessions
-        sessions.drop_expired(session, self._gateway.clock.monotonic_s())
+        sessions.drop_expired(session, self._gateway.monotonic_s())
         for message in list(session.queue or ()):
             if message.packet_id:
                 continue
@@ -367,7 +381,7 @@ class DeviceConnection(asyncio.Protocol):
         for event in events:
             match event:
                 case protocol.PublishReceived():
-                    self._take_publish(event)
+                    self._take_publish(event.topic, event.payload, event.qos, event.packet_id)
                 case protocol.PublishAcknowledged():
                     self._take_acknowledgement(event)
                 case protocol.ConnectReceived():
@@ -470,7 +484,7 @@ class DeviceConnection(asyncio.Protocol):
         # At hand when the device subscribes and publishes, which it does at once.
         await self._gateway.registry.find_topic_classes(key.product_key)
         await self._gateway.news.prepare(key.product_key)
-        self._device = device
+        self._origin = device.origin
         self._ext = client_id.ext
         return None
 
@@ -501,7 +515,7 @@ class DeviceConnection(asyncio.Protocol):
         except registration.Refused as refused:
             refusal = REGISTRATION_REFUSALS.get(refused.failure, Refusal.NOT_AUTHORIZED)
             return self._refuse(refusal, refused.text, key)
-        self._device, self._handout = handout.device, handout
+        self._origin, self._handout = handout.device.origin, handout
         if handout.is_new:
             gateway.news.tell_lifecycle(handout.device, CREATE)
         return None
@@ -660,33 +674,34 @@ class DeviceConnection(asyncio.Protocol):
             self._end(Ending.VIOLATED)
         return others
 
-    def _take_publish(self, event: protocol.PublishReceived) -> None:
-        if self._gateway.witness is not None:
-            self._gateway.witness.see_topic(self.key, Use.PUBLISH, event.topic)
-        allowed = self._gateway.uplink.receive(self, event.topic, event.payload, event.qos)
-        if event.qos == 1:
-            self._acknowledge(event, ReasonCode.SUCCESS if allowed else ReasonCode.NOT_AUTHORIZED)
+    def _take_publish(self, topic: str, payload: bytes, qos: int, packet_id: int) -> None:
+        gateway = self._gateway
+        if gateway.witness is not None:
+            gateway.witness.see_topic(self.key, Use.PUBLISH, topic)
+        allowed = gateway.uplink.receive(self, topic, payload, qos)
+        if qos == 1:
+            self._acknowledge(topic, packet_id, ReasonCode.SUCCESS if allowed else ReasonCode.NOT_AUTHORIZED)
 
     def _take_too_large(self, event: protocol.PublishTooLarge) -> None:
         self._gateway.uplink.refuse_too_large(self, event.topic, event.payload_bytes)
         if event.qos == 1:
-            self._acknowledge(event, ReasonCode.QUOTA_EXCEEDED)
+            self._acknowledge(event.topic, event.packet_id, ReasonCode.QUOTA_EXCEEDED)
 
-    def _acknowledge(self, event: protocol.PublishReceived | protocol.PublishTooLarge, reason: ReasonCode) -> None:
+    def _acknowledge(self, topic: str, packet_id: int, reason: ReasonCode) -> None:
         """Acknowledge a publish once it is kept: its device may forget it then. In order. [MQTT-4.6.0-2]"""
         # A gateway publishes in the name of the devices behind it as well.
-        key = topics.find_owner(event.topic) or self.key
+        key = topics.find_owner(topic) or self.key
         if self._acknowledgements is not None:
-            self._acknowledgements.append((event.packet_id, reason, key))
+            self._acknowledgements.append((packet_id, reason, key))
             if self._machine.unacknowledged >= protocol.RECEIVE_MAXIMUM:
                 self._pause_reading()
         elif self._gateway.uplink.must_settle(key):
-            self._acknowledgements = [(event.packet_id, reason, key)]
+            self._acknowledgements = [(packet_id, reason, key)]
             task = asyncio.get_running_loop().create_task(self._acknowledge_settled())
             self._gateway.settling.add(task)
             task.add_done_callback(self._gateway.settling.discard)
         else:
-            self._machine.puback(event.packet_id, reason)
+            self._machine.puback(packet_id, reason)
 
     async def _acknowledge_settled(self) -> None:
         while self._acknowledgements:
@@ -858,7 +873,7 @@ class DeviceConnection(asyncio.Protocol):
         if websocket.is_over:
             # Nothing follows the closing frame: what would be sent from here on is not written.
             self._is_open = False
-        now_s = self._gateway.clock.monotonic_s()
+        now_s = self._gateway.monotonic_s()
         if payload:
             self._handle(self._machine.receive_data(payload, now_s))
             self._flush()
@@ -899,19 +914,19 @@ class DeviceConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         if deadline_s is not None:
-            wait_s = deadline_s - self._gateway.clock.monotonic_s()
+            wait_s = deadline_s - self._gateway.monotonic_s()
             self._timer = self._gateway.clock.call_later(max(wait_s, 0.0), self._check_time)
 
     def _check_time(self) -> None:
         self._timer = None
         if self._transport is None or self._machine.closing:
             return
-        self._handle(self._machine.check_time(self._gateway.clock.monotonic_s()))
+        self._handle(self._machine.check_time(self._gateway.monotonic_s()))
         if self._ending is None and not self._machine.closing:
             self._set_timer()
 
     def _fields(self, **others: object) -> dict[str, object]:
-        device = str(self._device.key) if self._device is not None else ""
+        device = str(self._origin.key) if self._origin is not None else ""
         return {"device": device, "peer": self._peer, **others}
 
 

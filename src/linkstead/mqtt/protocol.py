@@ -50,7 +50,9 @@ RECEIVE_MAXIMUM: Final = 100  # Source: limits of the platform, QoS 1 messages o
 IN_FLIGHT_MAX: Final = 100
 QOS2_PENDING_MAX: Final = 100
 TOPIC_ALIAS_MAX: Final = 16
+MESSAGE_BYTES_USUAL: Final = 16_386  # a packet with a Remaining Length of up to two bytes
 
+_USUAL_HEADS: Final = (0x30, 0x32)  # PUBLISH at QoS 0 and 1
 _PINGRESP: Final = encode(PingResp(), MQTT_5)
 
 
@@ -191,6 +193,9 @@ Event = (
     | ConnectionLost
 )
 
+# topic, payload, packet id (0: QoS 0), as in PublishReceived
+Message = tuple[str, bytes, int]
+
 # the states, in their order; plain numbers, because the comparison stands on the path of every message
 _CONNECTING: Final = 0  # waits for CONNECT
 _DECIDING: Final = 1  # waits for accept() or refuse()
@@ -263,6 +268,51 @@ class ServerConnection:
         elif self._state == _CONNECTING and data:
             self._read_connect(data, events)
         return events
+
+    def receive_message(self, data: bytes, now: float) -> Message | None:
+        """Take `data` if it is one whole usual message, the common case by far; else None, and nothing was taken.
+
+        It is what `receive_data` says in a PublishReceived, at a quarter of its cost: no frames, no event. Usual means
+        QoS 0 or 1 without DUP or retain, up to MESSAGE_BYTES_USUAL, without properties, and nothing wrong with it.
+        """
+        size = len(data)
+        if self._state != _OPEN or size < 4 or size > self._packet_bytes_max or self._splitter.pending is not None:
+            return None
+        head, length = data[0], data[1]
+        if length < 0x80:
+            start = 4
+        elif data[2] < 0x80:
+            length += (data[2] - 1) << 7
+            start = 5
+        else:
+            return None
+        if size != length + start - 2 or size < start or head not in _USUAL_HEADS:
+            return None
+        end = start + (data[start - 2] << 8 | data[start - 1])
+        try:
+            topic = data[start:end].decode()
+        except UnicodeDecodeError:
+            return None
+        if not topic or "+" in topic or "#" in topic or "\0" in topic:
+            return None
+        packet_id = 0
+        if head == 0x32:
+            end += 2
+            if end > size or not (packet_id := data[end - 2] << 8 | data[end - 1]):
+                return None
+        if self.level == MQTT_5:
+            end += 1
+            if end > size or data[end - 1]:
+                return None
+        if end > size:
+            return None
+        if packet_id:
+            unacknowledged = self._unacknowledged = self._unacknowledged or set()
+            if len(unacknowledged) >= RECEIVE_MAXIMUM:
+                return None
+            unacknowledged.add(packet_id)
+        self._heard_at = now
+        return topic, data[end:], packet_id
 
     def receive_eof(self, now: float) -> list[Event]:
         """Take the end of the client's bytes, or the loss of the connection."""
@@ -372,6 +422,18 @@ class ServerConnection:
             self._in_flight.add(packet_id)
         self._send(packet)
         return packet_id or None
+
+    def send_message(self, topic: str, payload: bytes) -> bytes:
+        """Send a message at QoS 0, and return the bytes to write: `publish` and `data_to_send` in one.
+
+        Raises:
+            ConnectionOver, PacketTooLarge: nothing was sent.
+            LocalError, ValueError: as `publish`.
+        """
+        if self._state != _OPEN or self._out is not None or self._client_packet_bytes_max:
+            self.publish(topic.encode(), payload, 0)
+            return self.data_to_send()
+        return encode_publish(topic.encode(), payload, 0, 0, self.level)
 
     def puback(self, packet_id: int, reason_code: int = 0) -> None:
         """Acknowledge a QoS 1 message of the client; the reason code is of 5.0.
