@@ -93,7 +93,7 @@ async def test_a_persistent_session_keeps_it_across_a_restart(world: World) -> N
 
 async def test_a_subscription_whose_beginning_is_not_known_is_listed_without_it(world: World) -> None:
     key = await add_lamp(world)
-    online(world, key).subscriptions[own(key, "user/get")] = 1
+    online(world, key).subscribe(own(key, "user/get"), 1, 0)
     assert await show(world, key) == [SubscribedTopic(topic_name=own(key, "user/get"))]
 
 

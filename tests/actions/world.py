@@ -206,7 +206,8 @@ class World:
             now_ms=self.now_ms,
             ip_address=IP_ADDRESS,
         ).session
-        session.subscriptions |= dict.fromkeys(topic_filters, 0)
+        for topic_filter in topic_filters:
+            session.subscribe(topic_filter, 0, 0)
         return session
 
     def detach(self, link: FakeLink, ending: Ending = Ending.DISCONNECTED) -> None:

@@ -607,7 +607,7 @@ async def test_all_calls_of_an_earlier_process_are_looked_through(
 async def test_what_waits_is_there_after_a_restart_in_its_order(tmp_path: Path) -> None:
     path, clock = tmp_path / DATABASE_FILE, ManualClock()
     async with opened(path, clock) as world:
-        world.attach(FakeLink(), "user/get", kept_s=QUEUED_AGE_S_MAX).subscriptions["user/get"] = 1
+        world.attach(FakeLink(), "user/get", kept_s=QUEUED_AGE_S_MAX).subscribe("user/get", 1, 0)
         session = world.sessions.find(KEY)
         assert session is not None
         world.sessions.note_change(session)

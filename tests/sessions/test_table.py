@@ -123,7 +123,7 @@ def test_the_late_end_of_a_superseded_connection_changes_nothing(ending: Ending)
     table, first, second = Table(), FakeLink(), FakeLink()
     table.connect(first)
     attachment = table.connect(second, **PERSISTENT)
-    attachment.session.subscriptions["/a"] = 1
+    attachment.session.subscribe("/a", 1, 0)
     before = list(table.sink.changes)
     assert not table.lose(first, ending)
     assert table.link(KEY) is second
@@ -308,7 +308,7 @@ def test_a_live_connection_never_expires() -> None:
 def test_a_clean_session_leaves_nothing_behind() -> None:
     table, link = Table(), FakeLink()
     session = table.connect(link).session
-    session.subscriptions["/a"] = 1
+    session.subscribe("/a", 1, 0)
     table.deliver(KEY, message())
     table.lose(link)
     assert (session.subscriptions, session.queue) == ({}, None)
@@ -319,7 +319,7 @@ def test_a_clean_session_leaves_nothing_behind() -> None:
 
 def test_a_persistent_session_is_carried_on() -> None:
     table, link = Table(), FakeLink()
-    table.connect(link, **PERSISTENT).session.subscriptions["/a"] = 1
+    table.connect(link, **PERSISTENT).session.subscribe("/a", 1, 0)
     table.lose(link, Ending.DISCONNECTED)
     waiting = message()
     assert table.deliver(KEY, waiting)
@@ -331,7 +331,7 @@ def test_a_persistent_session_is_carried_on() -> None:
 
 def test_a_clean_start_drops_what_was_kept() -> None:
     table, link = Table(), FakeLink()
-    table.connect(link, **PERSISTENT).session.subscriptions["/a"] = 1
+    table.connect(link, **PERSISTENT).session.subscribe("/a", 1, 0)
     table.deliver(KEY, message())
     table.lose(link)
     attachment = table.connect(link, NOW_S + 1, clean_start=True, kept_s=SEVEN_DAYS_S)
@@ -341,7 +341,7 @@ def test_a_clean_start_drops_what_was_kept() -> None:
 
 def test_a_takeover_carries_a_persistent_session_on() -> None:
     table = Table()
-    table.connect(FakeLink(), **PERSISTENT).session.subscriptions["/a"] = 1
+    table.connect(FakeLink(), **PERSISTENT).session.subscribe("/a", 1, 0)
     attachment = table.connect(FakeLink(), NOW_S + 2 * SEVEN_DAYS_S, **PERSISTENT)
     assert attachment.session_present
     assert attachment.session.subscriptions == {"/a": 1}
@@ -349,7 +349,7 @@ def test_a_takeover_carries_a_persistent_session_on() -> None:
 
 def test_a_takeover_of_a_clean_session_carries_nothing_on() -> None:
     table = Table()
-    table.connect(FakeLink()).session.subscriptions["/a"] = 1
+    table.connect(FakeLink()).session.subscribe("/a", 1, 0)
     attachment = table.connect(FakeLink(), **PERSISTENT)
     assert not attachment.session_present
     assert attachment.session.subscriptions == {}
@@ -377,7 +377,7 @@ def test_a_session_whose_time_is_over_is_not_carried_on_even_if_it_is_still_ther
     # [MQTT-3.1.2-23]; housekeeping comes only every few minutes
     table, link = Table(), FakeLink()
     brief = {"clean_start": False, "kept_s": 10.0}
-    table.connect(link, **brief).session.subscriptions["/a"] = 1
+    table.connect(link, **brief).session.subscribe("/a", 1, 0)
     table.lose(link)
     assert table.connect(link, NOW_S + 9.999, **brief).session_present
     table.lose(link, at_s=NOW_S + 20)

@@ -133,7 +133,7 @@ class Bench:
     def subscribe(self, name: str, qos: int = 0) -> None:
         session = self.sessions.find(KEY)
         assert session is not None
-        session.subscriptions[name] = qos
+        session.subscribe(name, qos, 0)
 
     async def warm(self, *keys: DeviceKey) -> None:
         """Have the rules of these devices' products at hand."""

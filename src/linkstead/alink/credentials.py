@@ -6,6 +6,7 @@ Source: `device-protocol.md` 1.3 and 1.7; vectors in `device-auth-vectors.json`.
 import hashlib
 import hmac
 from dataclasses import dataclass
+from sys import intern
 
 from linkstead.registry import DeviceKey
 
@@ -87,7 +88,8 @@ def parse_user_name(user_name: str) -> DeviceKey:
     device_name, ampersand, product_key = user_name.rpartition("&")
     if not ampersand or not device_name or not product_key:
         raise BadUserName("the user name is not DeviceName&ProductKey")
-    return DeviceKey(product_key, device_name)
+    # Kept for as long as the device is connected: one product key for all its devices.
+    return DeviceKey(intern(product_key), device_name)
 
 
 def sign_connect(key: DeviceKey, client_id: ClientId, device_secret: str) -> str:

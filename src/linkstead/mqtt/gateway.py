@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Set
+from sys import intern
 from typing import cast
 
 import msgspec
@@ -16,11 +17,12 @@ from linkstead.alink import credentials, registration, topics
 from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.ids import LETTERS_AND_DIGITS, Ids
 from linkstead.mqtt import protocol
+from linkstead.mqtt.deadlines import Deadlines, Span
 from linkstead.mqtt.packets import Connect, Malformed, ReasonCode, Subscribe, Unsubscribe, check_topic_filter
 from linkstead.mqtt.protocol import Refusal, ServerConnection
 from linkstead.mqtt.websocket import HandshakeRefused, WebSocket
 from linkstead.mqtt.witness import PAYLOAD_HEAD_BYTES_MAX, Introduction, Use, Witness, introduce
-from linkstead.registry import Device, DeviceCertificate, DeviceKey, Origin, Registry, TopicClasses, creation
+from linkstead.registry import DeviceCertificate, DeviceKey, Origin, Registry, TopicClasses, creation
 from linkstead.sessions import (
     SUBSCRIPTIONS_MAX,
     Ending,
@@ -124,8 +126,9 @@ class DeviceGateway:
         self.monotonic_s = clock.monotonic_s
         self.ids = ids
         self.witness = witness
-        self.connections: set[DeviceConnection] = set()
         self.strangers: set[DeviceConnection] = set()
+        self.deadlines = Deadlines(clock)
+        self.connections: dict[DeviceConnection, None] = {}  # a third of the size of a set
         self.tasks: set[asyncio.Task[None]] = set()
         # Not waited for at the end: with the connection gone there is nobody to acknowledge anything to.
         self.settling: set[asyncio.Task[None]] = set()
@@ -138,8 +141,8 @@ class DeviceGateway:
 
     def remove(self, connection: "DeviceConnection") -> None:
         """Forget a connection that ended."""
-        self.connections.discard(connection)
         self.strangers.discard(connection)
+        self.connections.pop(connection, None)
         if not self.connections:
             self._all_closed.set()
 
@@ -180,6 +183,7 @@ class DeviceConnection(asyncio.Protocol):
         "_peer",
         "_receipts",
         "_session",
+        "_span",
         "_stranger",
         "_timer",
         "_transport",
@@ -203,12 +207,13 @@ class DeviceConnection(asyncio.Protocol):
         self._stranger: DeviceKey | None = None
         # Of a connection that carries nothing: takes events and returns those that go the usual way.
         self._filter: Callable[[list[protocol.Event]], list[protocol.Event]] | None = None
-        self._in_flight: dict[int, tuple[Session, QueuedMessage]] = {}
+        self._in_flight: dict[int, tuple[Session, QueuedMessage]] | None = None
         self._receipts: list[Receipt] | None = None
         self._acknowledgements: list[tuple[int, ReasonCode, DeviceKey]] | None = None
         self._peer = ""
         self._introduction: Introduction | None = None
         self._timer: Timer | None = None
+        self._span: Span | None = None
 
     # what asyncio calls
 
@@ -220,17 +225,16 @@ class DeviceConnection(asyncio.Protocol):
         self._is_secured = transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=1 if self._is_secured else 0, low=0)
         peer = transport.get_extra_info("peername")
-        self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
-        self._gateway.connections.add(self)
-        self._set_timer()
+        self._peer = intern(str(peer[0])) if isinstance(peer, tuple) else ""
+        self._gateway.connections[self] = None
+        self._watch_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End, for whatever reason."""
         self._transport = None
         self._filter = None
         self._gateway.remove(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timer()
         self._detach(self._ending or Ending.LOST)
 
     def pause_writing(self) -> None:
@@ -357,6 +361,8 @@ class DeviceConnection(asyncio.Protocol):
                 continue
             if packet_id is not None:
                 message.packet_id = packet_id
+                if self._in_flight is None:
+                    self._in_flight = {}
                 self._in_flight[packet_id] = (session, message)
             self._flush()
             sessions.note_sent(message)
@@ -484,7 +490,7 @@ class DeviceConnection(asyncio.Protocol):
         # At hand when the device subscribes and publishes, which it does at once.
         await self._gateway.registry.find_topic_classes(key.product_key)
         await self._gateway.news.prepare(key.product_key)
-        self._origin = device.origin
+        self._origin = Origin(key, device.account_id, device.iot_id)
         self._ext = client_id.ext
         return None
 
@@ -553,7 +559,7 @@ class DeviceConnection(asyncio.Protocol):
         if self._is_certified:
             self._tell_identity()
         self._flush()
-        self._set_timer()
+        self._watch_deadline()
         self.pump()
         self._handle(events)
         self._flush()
@@ -589,8 +595,7 @@ class DeviceConnection(asyncio.Protocol):
             # What came behind the CONNECT has ended it: the events say how.
             pass
         self._flush()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timer()
         self._timer = clock.call_later(REGISTRATION_WAIT_S, self._end_registration)
         self._handle(events)
         self._flush()
@@ -643,7 +648,7 @@ class DeviceConnection(asyncio.Protocol):
             False, gateway.clock.monotonic_s(), assigned_client_id=self._assigned_client_id(connect)
         )
         self._flush()
-        self._set_timer()
+        self._watch_deadline()
         self._handle(events)
         self._flush()
 
@@ -734,7 +739,7 @@ class DeviceConnection(asyncio.Protocol):
             transport.resume_reading()
 
     def _take_acknowledgement(self, event: protocol.PublishAcknowledged) -> None:
-        sent = self._in_flight.pop(event.packet_id, None)
+        sent = self._in_flight.pop(event.packet_id, None) if self._in_flight else None
         if sent is not None and self._session is not None:
             self._gateway.sessions.acknowledge(*sent)
         self.pump()
@@ -838,11 +843,11 @@ class DeviceConnection(asyncio.Protocol):
         session, self._session = self._session, None
         if session is None:
             return
-        for owner, message in self._in_flight.values():
+        in_flight, self._in_flight = self._in_flight, None
+        for owner, message in in_flight.values() if in_flight else ():
             # A sub-device that has moved may have the message on another connection by now.
             if owner is session or owner.carrier is session:
                 message.packet_id = 0
-        self._in_flight = {}
         clock = self._gateway.clock
         if self._gateway.sessions.detach(self, ending, now_s=clock.monotonic_s(), now_ms=milliseconds(clock.time_s())):
             log.info("device offline: %s", ending.value, extra=self._fields())
@@ -853,8 +858,7 @@ class DeviceConnection(asyncio.Protocol):
         if self._websocket is not None:
             self._write(self._websocket.close())
         self._transport.close()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timer()
         self._timer = self._gateway.clock.call_later(CLOSE_WAIT_S, self._abort)
 
     def _abort(self) -> None:
@@ -909,13 +913,29 @@ class DeviceConnection(asyncio.Protocol):
             # Whatever a device sends may be answered: one that reads nothing is read no more.
             transport.pause_reading()
 
-    def _set_timer(self) -> None:
+    def _watch_deadline(self) -> None:
+        """Have an eye on the deadline, which only ever moves to a later time."""
         deadline_s = self._machine.deadline()
-        if self._timer is not None:
-            self._timer.cancel()
-        if deadline_s is not None:
-            wait_s = deadline_s - self._gateway.monotonic_s()
-            self._timer = self._gateway.clock.call_later(max(wait_s, 0.0), self._check_time)
+        if deadline_s is None or self._timer is not None or self._span is not None:
+            return
+        gateway = self._gateway
+        now_s = gateway.monotonic_s()
+        self._span = gateway.deadlines.watch(self, deadline_s, now_s)
+        if self._span is None:
+            self._timer = gateway.clock.call_later(max(deadline_s - now_s, 0.0), self._check_time)
+
+    def look_at_deadline(self) -> None:
+        """See `Watched`."""
+        self._span = None
+        self._watch_deadline()
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        span, self._span = self._span, None
+        if span is not None:
+            span.forget(self)
 
     def _check_time(self) -> None:
         self._timer = None
@@ -923,7 +943,7 @@ class DeviceConnection(asyncio.Protocol):
             return
         self._handle(self._machine.check_time(self._gateway.monotonic_s()))
         if self._ending is None and not self._machine.closing:
-            self._set_timer()
+            self._watch_deadline()
 
     def _fields(self, **others: object) -> dict[str, object]:
         device = str(self._origin.key) if self._origin is not None else ""

@@ -478,21 +478,19 @@ class Splitter:
     """Cuts one direction of a connection into frames, holding back no more than one unfinished packet.
 
     packet_bytes_max: bound on a whole packet, fixed header included, as MQTT 5.0 counts Maximum Packet Size.
-
-    pending: what is there of a packet that has begun and has not ended, None where there is none.
     """
 
-    __slots__ = ("_bytes_needed", "_packet_bytes_max", "pending")
+    __slots__ = ("_bytes_needed", "_packet_bytes_max", "_pending")
 
     def __init__(self, packet_bytes_max: int = PACKET_BYTES_MAX) -> None:
         self._packet_bytes_max = packet_bytes_max
-        self.pending: bytearray | None = None
+        self._pending: bytearray | None = None
         self._bytes_needed = 0
 
     @property
     def unfinished(self) -> bool:
         """Whether a packet has begun that has not ended."""
-        return self.pending is not None
+        return self._pending is not None
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield the frames that end in `data`; to be iterated to its end before the next call.
@@ -503,13 +501,13 @@ class Splitter:
 
         Source: MQTT 5.0 section 2.1. A Remaining Length longer than it need be is accepted: 3.1.1 does not forbid it.
         """
-        pending = self.pending
+        pending = self._pending
         if pending is not None:
             pending += data
             if len(pending) < self._bytes_needed:
                 return
             data = bytes(pending)
-            self.pending = None
+            self._pending = None
         start, size = 0, len(data)
         while start < size:
             body = start + 1
@@ -538,7 +536,7 @@ class Splitter:
             start = end
 
     def _hold(self, data: bytes, bytes_needed: int) -> None:
-        self.pending = bytearray(data)
+        self._pending = bytearray(data)
         self._bytes_needed = bytes_needed
 
 

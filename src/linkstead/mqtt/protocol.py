@@ -240,7 +240,8 @@ class ServerConnection:
         self.level = 0
         self.closing = False
         self._state = _CONNECTING
-        self._splitter = Splitter(min(packet_bytes_max, PENDING_BYTES_MAX))
+        # once open, only while a packet is unfinished
+        self._splitter: Splitter | None = Splitter(min(packet_bytes_max, PENDING_BYTES_MAX))
         self._packet_bytes_max = packet_bytes_max
         self._heard_at = now
         self._silence_max_s = CONNECT_WAIT_S  # 0: for ever
@@ -276,7 +277,7 @@ class ServerConnection:
         QoS 0 or 1 without DUP or retain, up to MESSAGE_BYTES_USUAL, without properties, and nothing wrong with it.
         """
         size = len(data)
-        if self._state != _OPEN or size < 4 or size > self._packet_bytes_max or self._splitter.pending is not None:
+        if self._state != _OPEN or size < 4 or size > self._packet_bytes_max or self._splitter is not None:
             return None
         head, length = data[0], data[1]
         if length < 0x80:
@@ -503,10 +504,12 @@ class ServerConnection:
 
     def _read_connect(self, data: bytes, events: list[Event]) -> None:
         level = None
+        splitter = self._splitter
+        assert splitter is not None
         try:
-            if data[0] >> 4 != CONNECT and not self._splitter.unfinished:  # [MQTT-3.1.0-1]
+            if data[0] >> 4 != CONNECT and not splitter.unfinished:  # [MQTT-3.1.0-1]
                 raise Malformed(ReasonCode.PROTOCOL_ERROR, f"the first byte is {data[0]:#04x}, not that of CONNECT")
-            frame = next(self._splitter.feed(data), None)
+            frame = next(splitter.feed(data), None)
             if frame is None:
                 return
             level = connect_level(frame)
@@ -526,7 +529,7 @@ class ServerConnection:
         self._session_kept = properties.get("session_expiry_interval", 0) > 0
         self._client_packet_bytes_max = properties.get("maximum_packet_size", 0)
         self._window = min(properties.get("receive_maximum", IN_FLIGHT_MAX), IN_FLIGHT_MAX)
-        self._splitter = Splitter(self._packet_bytes_max)
+        self._splitter = None
         events.append(ConnectReceived(connect))
         _, buffer, _, end = frame
         self._hold(buffer[end:], events)
@@ -542,8 +545,10 @@ class ServerConnection:
         held += data
 
     def _read(self, data: bytes, now: float, events: list[Event]) -> None:
+        splitter = self._splitter or Splitter(self._packet_bytes_max)
+        self._splitter = None
         try:
-            for frame in self._splitter.feed(data):
+            for frame in splitter.feed(data):
                 self._heard_at = now
                 if frame[0] >> 4 == PUBLISH:
                     self._read_publish(frame, events)
@@ -553,6 +558,9 @@ class ServerConnection:
                         return
         except Malformed as exc:
             self._violate(exc.reason_code, exc.text, events)
+            return
+        if splitter.unfinished:
+            self._splitter = splitter
 
     def _read_publish(self, frame: Frame, events: list[Event]) -> None:
         topic, payload, qos, packet_id, dup, _, properties = decode_publish(frame, self.level)

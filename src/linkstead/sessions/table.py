@@ -109,12 +109,13 @@ class SessionObserver(Protocol):
 class Session:
     """What is known of one device's connections to this node.
 
-    `subscriptions` has the QoS by topic filter, `subscribed_ms` since when it is there, as far as that is known.
+    `subscriptions` has the QoS by topic filter, for reading. `carried` are the sessions that travel on its connection.
     """
 
     __slots__ = (
+        "_carried",
+        "_since_ms",
         "broken_s",
-        "carried",
         "carrier",
         "connections",
         "detached_s",
@@ -125,7 +126,6 @@ class Session:
         "link",
         "queue",
         "reserved",
-        "subscribed_ms",
         "subscriptions",
     )
 
@@ -139,11 +139,11 @@ class Session:
         self.broken_s: float | None = None
         self.connections = 0
         self.subscriptions: dict[str, int] = {}
-        self.subscribed_ms: dict[str, int] = {}
+        self._since_ms: tuple[int, ...] = ()  # of each subscription in its order, 0 where it is not known
         self.queue: deque[QueuedMessage] | None = None
         self.reserved = 0
         self.carrier: Session | None = None
-        self.carried: dict[DeviceKey, Session] = {}
+        self._carried: dict[DeviceKey, Session] | None = None
 
     @property
     def is_persistent(self) -> bool:
@@ -167,20 +167,58 @@ class Session:
         return self.link is None and not self.is_half_connected(now_s) and not self.is_kept(now_s)
 
     def subscribe(self, topic_filter: str, qos: int, now_ms: int) -> None:
-        """Add a subscription, or give one that is there another QoS."""
+        """Add a subscription, or give one that is there another QoS. `now_ms` is 0 where the moment is not known."""
         if topic_filter not in self.subscriptions:
-            self.subscribed_ms[topic_filter] = now_ms
+            self._since_ms += (now_ms,)
         self.subscriptions[topic_filter] = qos
 
     def unsubscribe(self, topic_filter: str) -> bool:
         """End a subscription. False when there is none."""
-        self.subscribed_ms.pop(topic_filter, None)
-        return self.subscriptions.pop(topic_filter, None) is not None
+        if topic_filter not in self.subscriptions:
+            return False
+        place = list(self.subscriptions).index(topic_filter)
+        self._since_ms = self._since_ms[:place] + self._since_ms[place + 1 :]
+        del self.subscriptions[topic_filter]
+        return True
+
+    def unsubscribe_all(self) -> None:
+        """End every subscription."""
+        self.subscriptions.clear()
+        self._since_ms = ()
+
+    def restore_subscriptions(self, subscriptions: Mapping[str, int], subscribed_ms: Mapping[str, int]) -> None:
+        """Take subscriptions as they were kept, and since when each is there as far as that is known."""
+        self.subscriptions = dict(subscriptions)
+        self._since_ms = tuple(subscribed_ms.get(topic_filter, 0) for topic_filter in subscriptions)
+
+    @property
+    def subscribed_ms(self) -> dict[str, int]:
+        """Since when each subscription is there, as far as that is known."""
+        return {name: at_ms for name, at_ms in zip(self.subscriptions, self._since_ms, strict=True) if at_ms}
+
+    @property
+    def carried(self) -> Mapping[DeviceKey, "Session"]:
+        """The sessions that travel on this one's connection, by device: those of the devices behind a gateway."""
+        return self._carried or _NOBODY
+
+    def carry(self, session: "Session") -> None:
+        """Have a session travel on this one's connection."""
+        if self._carried is None:
+            self._carried = {}
+        self._carried[session.key] = session
+
+    def put_down(self, session: "Session") -> None:
+        """End that a session travels on this one's connection."""
+        if self._carried is not None:
+            del self._carried[session.key]
 
     @property
     def waiting_count(self) -> int:
         """Messages that wait, and places taken for those on their way to the disk."""
         return (len(self.queue) if self.queue else 0) + self.reserved
+
+
+_NOBODY: Mapping[DeviceKey, Session] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,10 +392,10 @@ class SessionTable:
     @staticmethod
     def _carry(session: Session, carrier: Session | None) -> None:
         if session.carrier is not None:
-            del session.carrier.carried[session.key]
+            session.carrier.put_down(session)
         session.carrier = carrier
         if carrier is not None:
-            carrier.carried[session.key] = session
+            carrier.carry(session)
 
     def _detach_carried(self, carrier: Session, ending: Ending, now_s: float, now_ms: int) -> None:
         """End the connections that travelled on one that ends: lost with it, or else as if each had said goodbye."""
@@ -380,8 +418,7 @@ class SessionTable:
         session = self._sessions[key] = Session(key)
         session.kept_s = kept_s
         session.detached_s = detached_s
-        session.subscriptions = dict(subscriptions)
-        session.subscribed_ms = dict(subscribed_ms)
+        session.restore_subscriptions(subscriptions, subscribed_ms)
         session.queue = deque(queue)
         self._queued_bytes += sum(len(message.payload) for message in queue)
 
@@ -452,8 +489,7 @@ class SessionTable:
         return True
 
     def _clear(self, session: Session) -> None:
-        session.subscriptions.clear()
-        session.subscribed_ms.clear()
+        session.unsubscribe_all()
         for message in list(session.queue or ()):
             self.drop_message(session, message)
         session.queue = None
