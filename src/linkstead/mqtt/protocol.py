@@ -53,6 +53,7 @@ TOPIC_ALIAS_MAX: Final = 16
 MESSAGE_BYTES_USUAL: Final = 16_386  # a packet with a Remaining Length of up to two bytes
 
 _USUAL_HEADS: Final = (0x30, 0x32)  # PUBLISH at QoS 0 and 1
+_CONNACKS: Final = tuple(encode(ConnAck(is_present, 0), MQTT_3_1_1) for is_present in (False, True))  # before 5.0
 _PINGRESP: Final = encode(PingResp(), MQTT_5)
 
 
@@ -358,20 +359,22 @@ class ServerConnection:
             raise LocalError("there is no CONNECT to accept")
         if session_present and self._clean_start:
             raise LocalError("session_present must be false with clean start")
-        properties: Properties = {
-            "receive_maximum": RECEIVE_MAXIMUM,
-            "maximum_qos": 1,
-            "retain_available": 0,
-            "maximum_packet_size": self._packet_bytes_max,
-            "topic_alias_maximum": TOPIC_ALIAS_MAX,
-            "subscription_identifier_available": 0,
-            "shared_subscription_available": 0,
-        }
-        if assigned_client_id is not None:
-            properties["assigned_client_identifier"] = assigned_client_id
         events: list[Event] = []
         # 3.1 has no Session Present
-        connack = encode(ConnAck(session_present and self.level != MQTT_3_1, 0, properties), self.level)
+        connack = _CONNACKS[session_present and self.level != MQTT_3_1]
+        if self.level == MQTT_5:
+            properties: Properties = {
+                "receive_maximum": RECEIVE_MAXIMUM,
+                "maximum_qos": 1,
+                "retain_available": 0,
+                "maximum_packet_size": self._packet_bytes_max,
+                "topic_alias_maximum": TOPIC_ALIAS_MAX,
+                "subscription_identifier_available": 0,
+                "shared_subscription_available": 0,
+            }
+            if assigned_client_id is not None:
+                properties["assigned_client_identifier"] = assigned_client_id
+            connack = encode(ConnAck(session_present, 0, properties), MQTT_5)
         if self._exceeds_client_max(connack):
             text = f"Maximum Packet Size is less than the {len(connack)} bytes of CONNACK"
             self._violate(ReasonCode.PACKET_TOO_LARGE, text, events)

@@ -59,6 +59,9 @@ class RuleBook:
         Raises:
             Refused(6250): there is no such product.
         """
+        known = self.recall(product_key)
+        if known is not None:
+            return known
         async with self._locks.setdefault(product_key, Lock()):
             product = await self._registry.find_product(product_key)
             if product is None:
