@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import platform
+import random
 import secrets
 import socket
 import ssl
@@ -78,13 +79,9 @@ class StartError(Exception):
 class SystemClock:
     """The machine's own clock, on the running event loop."""
 
-    def time_s(self) -> float:
-        """See `Clock.time_s`."""
-        return time.time()
-
-    def monotonic_s(self) -> float:
-        """See `Clock.monotonic_s`."""
-        return time.monotonic()
+    # The functions themselves: a call reads the clock some ten times.
+    time_s = staticmethod(time.time)
+    monotonic_s = staticmethod(time.monotonic)
 
     def call_later(self, delay_s: float, callback: Callable[..., None], *args: object) -> Timer:
         """See `Clock.call_later`."""
@@ -106,13 +103,14 @@ class SystemIds:
         self._clock = clock
         self._last = 0
         self._alink_last = secrets.randbelow(ALINK_ID_MAX)
-        self._uuid_head = uuid.uuid4().int & ~0xFFFF_FFFF_FFFF
+        self._draw = random.Random(secrets.randbits(128)).getrandbits
+        self._uuid_head = str(uuid.uuid4()).upper()[:-12]
         self._uuid_tail = secrets.randbits(47)
 
     def message_id(self) -> int:
         """See `Ids.message_id`."""
         now_ms = int(self._clock.time_s() * 1000) - MESSAGE_ID_EPOCH_MS
-        first = (now_ms << MESSAGE_ID_SEQUENCE_BITS) + secrets.randbits(MESSAGE_ID_SEQUENCE_BITS - 1)
+        first = (now_ms << MESSAGE_ID_SEQUENCE_BITS) + self._draw(MESSAGE_ID_SEQUENCE_BITS - 1)
         # The clock may stand still or be set back: an id is never given twice.
         self._last = max(self._last + 1, first)
         return self._last
@@ -125,8 +123,7 @@ class SystemIds:
     def request_id(self) -> str:
         """See `Ids.request_id`."""
         self._uuid_tail = (self._uuid_tail + 1) & 0xFFFF_FFFF_FFFF
-        text = f"{self._uuid_head | self._uuid_tail:032X}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        return f"{self._uuid_head}{self._uuid_tail:012X}"
 
     def token(self, alphabet: str, length: int) -> str:
         """See `Ids.token`."""

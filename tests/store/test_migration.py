@@ -5,7 +5,6 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from msgspec import structs
 
 from linkstead.invocation import CallFilter
 from linkstead.registry.policies import parse_policy
@@ -111,11 +111,11 @@ async def test_what_an_earlier_version_wrote_is_kept(tmp_path: Path, revision: s
     await store.open()
     assert await store.list_accounts() == [an_account()]
     [kept] = await store.list_calls(CallFilter(ACCOUNT_ID))
-    assert asdict(kept) == asdict(call)
+    assert structs.asdict(kept) == structs.asdict(call)
     assert await store.list_service_calls(ACCOUNT_ID, LAMP, None, ALWAYS) == []
     store.record_call(call)
     [kept] = await store.list_service_calls(ACCOUNT_ID, LAMP, None, ALWAYS)
-    assert asdict(kept) == asdict(call)
+    assert structs.asdict(kept) == structs.asdict(call)
     assert len(await store.list_calls(CallFilter(ACCOUNT_ID))) == 1
     await store.close()
     assert run_sql(path, "SELECT version_num FROM alembic_version") == [(REVISIONS[-1],)]

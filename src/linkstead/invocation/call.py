@@ -1,10 +1,15 @@
-"""The record of one call: who asked what of which device, what happened when, and how it ended."""
+"""The record of one call: who asked what of which device, what happened when, and how it ended.
+
+`Call` and `Moment` are on the path of every call: structs, which are made and written in a fraction of the time of
+dataclasses, and out of the garbage collector's sight, as nothing in them leads back to them.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
-from linkstead.clock import milliseconds
+import msgspec
+
 from linkstead.registry import DeviceKey
 
 EVIDENCE_MAX = 16
@@ -86,8 +91,7 @@ class Stray(StrEnum):
     MALFORMED = "malformed"
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One stage reached. `monotonic_s` orders moments of one node; `time_ms` is wall time."""
 
     stage: Stage
@@ -111,8 +115,7 @@ class Evidence:
     payload_bytes: int
 
 
-@dataclass(slots=True, eq=False)
-class Call:
+class Call(msgspec.Struct, eq=False, array_like=True, gc=False):
     """One call from the moment it is received. Written once per field by the node that does the step."""
 
     request_id: str
@@ -133,24 +136,27 @@ class Call:
     code: str = ""
     diagnosis: Diagnosis | None = None
     late_by_ms: int = 0
-    timeline: list[Moment] = field(default_factory=list)
-    evidence: list[Evidence] = field(default_factory=list)
+    timeline: list[Moment] = []
+    evidence: list[Evidence] = []
     evidence_dropped: int = 0
-    unknown_parameters: list[str] = field(default_factory=list)
+    unknown_parameters: list[str] = []
     caller_gone: bool = False
     is_asynchronous: bool = False
     alink_id: int = 0
     result_code: int = 0
-    output_faults: list[str] = field(default_factory=list)
+    output_faults: list[str] = []
     iot_id: str = ""
 
     def mark(self, stage: Stage, time_s: float, monotonic_s: float) -> None:
         """Add a moment to the timeline."""
-        self.timeline.append(Moment(stage, milliseconds(time_s), monotonic_s, self.node))
+        self.timeline.append(Moment(stage, int(time_s * 1000), monotonic_s, self.node))
 
     def moment(self, stage: Stage) -> Moment | None:
         """The moment a stage was reached, or None."""
-        return next((moment for moment in self.timeline if moment.stage is stage), None)
+        for moment in self.timeline:
+            if moment.stage is stage:
+                return moment
+        return None
 
     @property
     def is_ended(self) -> bool:
@@ -198,8 +204,7 @@ class Call:
     @property
     def kept_bytes(self) -> int:
         """Payload bytes this record holds in memory."""
-        return (
-            len(self.request_payload)
-            + len(self.answer_payload)
-            + sum(len(evidence.payload) for evidence in self.evidence)
-        )
+        kept_bytes = len(self.request_payload) + len(self.answer_payload)
+        for evidence in self.evidence:
+            kept_bytes += len(evidence.payload)
+        return kept_bytes

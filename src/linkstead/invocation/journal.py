@@ -1,7 +1,7 @@
 """Every call of late: those under way, and the ended ones in a bounded ring; older ones are in the store."""
 
 import heapq
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -111,9 +111,11 @@ class CallJournal:
     def __init__(self, sink: CallSink) -> None:
         self._sink = sink
         self._open: dict[str, Call] = {}
-        self._ended: OrderedDict[str, Call] = OrderedDict()
+        self._ended: dict[str, Call] = {}
+        # The same calls in the order of their ending: a dict takes long to find its first.
+        self._ring: deque[Call] = deque()
         self._by_message_id: dict[int, Call] = {}
-        self._last_of_device: OrderedDict[DeviceKey, Call] = OrderedDict()
+        self._last_of_device: dict[DeviceKey, Call] = {}
         self._kept_bytes = 0
 
     def __len__(self) -> int:
@@ -131,11 +133,12 @@ class CallJournal:
         """Move an ended call into the ring and hand it to the store."""
         self._open.pop(call.request_id, None)
         self._ended[call.request_id] = call
+        self._ring.append(call)
         self._kept_bytes += call.kept_bytes
         if call.key is not None and call.message_id and not call.is_asynchronous:
             self._last_of_device[call.key] = call
-            self._last_of_device.move_to_end(call.key)
-        self._drop_beyond_bounds()
+        if len(self._ring) > CALLS_KEPT_MAX or self._kept_bytes > CALLS_KEPT_BYTES_MAX:
+            self._drop_beyond_bounds()
         self._sink.record_call(call)
 
     def update(self, call: Call) -> None:
@@ -155,8 +158,9 @@ class CallJournal:
         self._sink.record_call(call)
 
     def _drop_beyond_bounds(self) -> None:
-        while len(self._ended) > CALLS_KEPT_MAX or self._kept_bytes > CALLS_KEPT_BYTES_MAX:
-            _, call = self._ended.popitem(last=False)
+        while len(self._ring) > CALLS_KEPT_MAX or self._kept_bytes > CALLS_KEPT_BYTES_MAX:
+            call = self._ring.popleft()
+            del self._ended[call.request_id]
             self._kept_bytes -= call.kept_bytes
             self._by_message_id.pop(call.message_id, None)
             if call.key is not None and self._last_of_device.get(call.key) is call:
@@ -191,4 +195,4 @@ class CallJournal:
 
     def _latest_first(self) -> Iterator[Call]:
         yield from reversed(self._open.values())
-        yield from reversed(self._ended.values())
+        yield from reversed(self._ring)

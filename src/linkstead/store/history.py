@@ -5,15 +5,13 @@ field may be added at the end of either; one that is moved, renamed or dropped n
 """
 
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
 from itertools import islice
-from operator import attrgetter
-from typing import Any, Final, get_type_hints
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
-from linkstead.invocation import Call, CallFilter, Moment, Verdict
+from linkstead.invocation import Call, CallFilter, Verdict
 from linkstead.registry import DeviceKey
 from linkstead.store.tables import INTEGER_MAX, call_history, message
 from linkstead.telemetry import Span
@@ -36,27 +34,8 @@ RECORD: Final = 9
 """Where in a row the whole call is."""
 
 
-def _shape(record_type: type[Call] | type[Moment], **types: object) -> type[msgspec.Struct]:
-    """A class to read an array into: the record's fields in order; the last may be missing and get their default."""
-    hints = get_type_hints(record_type) | types
-    shape: list[tuple[str, Any] | tuple[str, Any, Any]] = []
-    for field in fields(record_type):
-        if field.default is not MISSING:
-            shape.append((field.name, hints[field.name], field.default))
-        elif field.default_factory is not MISSING:
-            shape.append((field.name, hints[field.name], msgspec.field(default_factory=field.default_factory)))
-        else:
-            shape.append((field.name, hints[field.name]))
-    return msgspec.defstruct(f"{record_type.__name__}Shape", shape, array_like=True)
-
-
-_CALL_FIELDS = [field.name for field in fields(Call)]
-_TIMELINE = _CALL_FIELDS.index("timeline")
-_call_values = attrgetter(*_CALL_FIELDS)
-_moment_values = attrgetter(*(field.name for field in fields(Moment)))
-_encoder = msgspec.msgpack.Encoder()
-_MomentShape: Any = _shape(Moment)
-_decoder = msgspec.msgpack.Decoder(_shape(Call, timeline=list[_MomentShape]))
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Call).decode
 
 _COLUMNS = [column.name for column in call_history.columns if column.name != "id"]
 
@@ -79,8 +58,6 @@ def encode_call(call: Call) -> CallRow:
     key = call.key
     if max(call.message_id, call.alink_id, call.received_ms) > INTEGER_MAX:
         raise OverflowError("a number is too large for its column")
-    values = list(_call_values(call))
-    values[_TIMELINE] = [_moment_values(moment) for moment in call.timeline]
     return (
         call.request_id,
         call.message_id or None,
@@ -91,7 +68,7 @@ def encode_call(call: Call) -> CallRow:
         call.verdict and call.verdict.value,
         call.diagnosis and call.diagnosis.value,
         call.received_ms,
-        _encoder.encode(values),
+        _encode(call),
         call.alink_id or None,
         call.target if call.action in SERVICE_ACTIONS and call.verdict is not Verdict.REJECTED else None,
     )
@@ -99,9 +76,7 @@ def encode_call(call: Call) -> CallRow:
 
 def decode_call(record: bytes) -> Call:
     """The call of a row's `record`. Raises msgspec.DecodeError."""
-    values = list(_call_values(_decoder.decode(record)))
-    values[_TIMELINE] = [Moment(*_moment_values(moment)) for moment in values[_TIMELINE]]
-    return Call(*values)
+    return _decode(record)
 
 
 def write_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
