@@ -60,8 +60,7 @@ class Behaviour:
         return switch in PROFILES[self.profile]
 
 
-@dataclass(slots=True)
-class ActionContext:
+class ActionContext(msgspec.Struct, kw_only=True, eq=False):
     """What an action may reach.
 
     `scope` is what the caller may see. `instance_id` is where new products go. `call` is the call's record for actions

@@ -6,8 +6,11 @@ authorisation, throttling, parameters, the action itself. Source: `cloud-api.md`
 
 import hmac
 import logging
+from copy import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
 
 from linkstead.action import ActionContext, Answer, AnyAction, Behaviour
 from linkstead.api import parameters as api_parameters
@@ -45,6 +48,7 @@ V3_PREFIX = "ACS3-"
 """How an Authorization header of signature version 3 begins, whatever its algorithm."""
 
 VERSION = "2018-01-20"
+NOBODY = AccessKey("", "", "", "", False, 0)
 TIMESTAMP_TOLERANCE_S = 900
 """Source: `cloud-api.md` 2.3."""
 
@@ -63,6 +67,8 @@ COMMON_PARAMETERS_V1 = (
 )
 """Required with signature version 1, in the order in which a missing one is named. Source: `cloud-api.md` 1.3."""
 
+_COMMON_PARAMETERS_V1 = frozenset(COMMON_PARAMETERS_V1)
+
 COMMON_HEADERS_V3 = {
     "x-acs-action": "Action",
     "x-acs-version": "Version",
@@ -72,8 +78,7 @@ COMMON_HEADERS_V3 = {
 """Required with ACS3, and the name a missing one goes by in the error. Source: `cloud-api.md` 1.4."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Signed:
+class _Signed(NamedTuple):
     """What both signature schemes say about a request."""
 
     action: str
@@ -125,17 +130,7 @@ class OpenApi:
         self._managing = {name for name in actions if is_managing(name)}
         self._audit = audit
         self._registry = registry
-        self._models = models
-        self._scripts = scripts
-        self._telemetry = telemetry
-        self._service_calls = service_calls
-        self._subscriptions = subscriptions
-        self._sessions = sessions
-        self._router = router
-        self._delivery = delivery
-        self._news = news
         self._journal = journal
-        self._history = history
         self._clock = clock
         self._ids = ids
         self._nonces = nonces
@@ -143,6 +138,28 @@ class OpenApi:
         self._behaviour = behaviour
         self._node = node
         self._strict = strict
+        # What is the same for all requests, which get a copy each.
+        self._context = ActionContext(
+            caller=NOBODY,
+            scope=Scope("", None),
+            request_id="",
+            registry=registry,
+            models=models,
+            scripts=scripts,
+            telemetry=telemetry,
+            service_calls=service_calls,
+            subscriptions=subscriptions,
+            sessions=sessions,
+            router=router,
+            delivery=delivery,
+            news=news,
+            journal=journal,
+            history=history,
+            clock=clock,
+            ids=ids,
+            behaviour=behaviour,
+            node=node,
+        )
 
     async def answer(self, request: HttpRequest) -> HttpReply:
         """Answer one request. Whatever goes wrong becomes an answer; nothing is raised.
@@ -248,49 +265,36 @@ class OpenApi:
         exchange.action = action
         if action.is_call:
             exchange.call = self._open_call(exchange, signed)
-        await authorize(self._registry, signed.caller, action.name, exchange.parameters)
+        if signed.caller.user_name:
+            await authorize(self._registry, signed.caller, action.name, exchange.parameters)
         if not self._quotas.take(signed.caller.account_id, action.name, self._clock.time_s()):
             raise ApiError(codes.THROTTLING_USER)
         return await self._run(exchange, action, signed.caller)
 
     async def _run(self, exchange: "_Exchange", action: AnyAction, caller: AccessKey) -> Answer:
         unknown = api_parameters.unknown_parameters(action.request, exchange.parameters, action.aliases)
-        shown = [name[: api_parameters.NAME_SHOWN_CHARS_MAX] for name in unknown[:UNKNOWN_PARAMETERS_KEPT_MAX]]
-        if shown and self._strict:
-            raise invalid_parameter(shown[0])
-        if exchange.call is not None:
-            exchange.call.unknown_parameters = shown
+        if unknown:
+            shown = [name[: api_parameters.NAME_SHOWN_CHARS_MAX] for name in unknown[:UNKNOWN_PARAMETERS_KEPT_MAX]]
+            if self._strict:
+                raise invalid_parameter(shown[0])
+            if exchange.call is not None:
+                exchange.call.unknown_parameters = shown
         bound = api_parameters.bind(action.request, exchange.parameters, action.aliases)
         scope, instance_id = await self._find_scope(caller, exchange.parameters.get("IotInstanceId", ""))
         if exchange.call is not None:
             exchange.call.instance_id = instance_id
-        exchange.context = ActionContext(
-            caller=caller,
-            scope=scope,
-            request_id=exchange.request_id,
-            registry=self._registry,
-            models=self._models,
-            scripts=self._scripts,
-            telemetry=self._telemetry,
-            service_calls=self._service_calls,
-            subscriptions=self._subscriptions,
-            sessions=self._sessions,
-            router=self._router,
-            delivery=self._delivery,
-            news=self._news,
-            journal=self._journal,
-            history=self._history,
-            node=self._node,
-            clock=self._clock,
-            ids=self._ids,
-            behaviour=self._behaviour,
-            instance_id=instance_id,
-            call=exchange.call,
-        )
-        answer: Answer = await action.function(exchange.context, bound)
+        context = exchange.context = copy(self._context)
+        context.caller = caller
+        context.scope = scope
+        context.request_id = exchange.request_id
+        context.instance_id = instance_id
+        context.call = exchange.call
+        answer: Answer = await action.function(context, bound)
         return answer
 
     async def _find_scope(self, caller: AccessKey, instance_id: str) -> tuple[Scope, str]:
+        if not instance_id and not self._behaviour.strict_instances:
+            return Scope(caller.account_id, None), PUBLIC_INSTANCE
         known = not instance_id or instance_id in await self._registry.find_instances(caller.account_id)
         if not self._behaviour.strict_instances:
             # A migrated application goes on sending the id of its old instance.
@@ -313,16 +317,17 @@ class OpenApi:
         return call
 
     async def _check_v1(self, request: HttpRequest, parameters: Mapping[str, str], claimed: "_Claimed") -> _Signed:
-        for name in COMMON_PARAMETERS_V1:
-            if name not in parameters:
-                raise missing_parameter(name)
+        if not parameters.keys() >= _COMMON_PARAMETERS_V1:
+            raise missing_parameter(next(name for name in COMMON_PARAMETERS_V1 if name not in parameters))
         key = await self._find_key(parameters["AccessKeyId"], claimed)
         if parameters["SignatureMethod"].upper() != signatures.V1_METHOD:
             raise ApiError(codes.INVALID_SIGNATURE_METHOD)
         if parameters["SignatureVersion"] != signatures.V1_VERSION:
             raise ApiError(codes.INVALID_SIGNATURE_VERSION)
         self._check_time(parameters["Timestamp"])
-        form = request.body if api_parameters.is_form(request.header("content-type") or "") else b""
+        form = request.body
+        if form and not api_parameters.is_form(request.header("content-type") or ""):
+            form = b""
         signing_key = signatures.signing_key(key.secret)
         wanted = signatures.check_v1(request.method, request.query, form, parameters, signing_key)
         if wanted is not None:
@@ -363,7 +368,7 @@ class OpenApi:
 
     async def _find_key(self, access_key_id: str, claimed: "_Claimed") -> AccessKey:
         claimed.access_key_id = access_key_id
-        key = await self._registry.find_access_key(access_key_id)
+        key = self._registry.recall_access_key(access_key_id) or await self._registry.find_access_key(access_key_id)
         if key is None:
             raise ApiError(codes.INVALID_ACCESS_KEY_ID_NOT_FOUND)
         claimed.key = key
@@ -409,8 +414,7 @@ class OpenApi:
         return self._refuse(exchange, error)
 
 
-@dataclass(slots=True)
-class _Claimed:
+class _Claimed(msgspec.Struct, eq=False):
     """The key that a request names, before it is known whether its signature is right."""
 
     access_key_id: str = ""
@@ -449,9 +453,11 @@ class _Exchange:
         self.context: ActionContext | None = None
 
     def read_parameters(self) -> None:
-        is_form = api_parameters.is_form(self.request.header("content-type") or "")
+        form = self.request.body
+        if form and not api_parameters.is_form(self.request.header("content-type") or ""):
+            form = b""
         try:
-            self.parameters = api_parameters.parse_parameters(self.request.query, self.request.body if is_form else b"")
+            self.parameters = api_parameters.parse_parameters(self.request.query, form)
         except api_parameters.UnreadableParameters as error:
             raise ApiError(codes.INVALID_PARAMETER_FORMAT, rule=str(error)) from None
         text = self.parameters.get("Format")

@@ -4,7 +4,7 @@ import base64
 import binascii
 import email.utils
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -69,10 +69,15 @@ class HttpFront:
         self._subscriptions = subscriptions
         self._is_ready = is_ready
 
-    async def answer(self, request: HttpRequest) -> HttpReply:
+    def answer(self, request: HttpRequest) -> Coroutine[None, None, HttpReply]:
         """Answer one request; nothing is raised."""
+        if request.path == "/" and not _is_browser(request):
+            return self._openapi.answer(request)
+        return self._answer(request)
+
+    async def _answer(self, request: HttpRequest) -> HttpReply:
         path = request.path
-        if path == "/" and _is_browser(request):
+        if path == "/":
             return HttpReply(HTTPStatus.OK, "text/html;charset=utf-8", PAGE.encode())
         if path == "/healthz":
             reply = _text(HTTPStatus.OK, "ok")

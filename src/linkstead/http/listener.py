@@ -7,7 +7,7 @@ pipelined ones wait, bounded. Nothing here knows what a request means.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import cast
 
@@ -15,6 +15,7 @@ import httptools
 
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.clock import Clock, Timer
+from linkstead.eager import EagerRunner
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ IDLE_WAIT_S = 120.0
 DRAIN_WAIT_S = 10.0
 """For a client to read what is written to it; one that reads nothing at all must not hold memory."""
 
-Answerer = Callable[[HttpRequest], Awaitable[HttpReply]]
+Answerer = Callable[[HttpRequest], Coroutine[None, None, HttpReply]]
 Finisher = Callable[[HttpReply, bool], None]
 
 
@@ -71,7 +72,7 @@ class HttpListener:
         self.finish = finish
         self.clock = clock
         self.connections: set[HttpConnection] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.answering = EagerRunner()
         self.is_draining = False
         self._all_closed = asyncio.Event()
 
@@ -90,8 +91,7 @@ class HttpListener:
         self.is_draining = True
         for connection in list(self.connections):
             connection.close_when_idle()
-        while self.tasks:
-            await asyncio.wait(self.tasks)
+        await self.answering.drain()
         for connection in list(self.connections):
             connection.close()
         if self.connections:
@@ -107,6 +107,7 @@ class HttpConnection(asyncio.Protocol):
         "_busy",
         "_client_is_done",
         "_deadline_s",
+        "_has_body",
         "_head_bytes",
         "_header_count",
         "_headers",
@@ -150,6 +151,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_slow = False
         self._body = bytearray()
         self._keep_alive = True
+        self._has_body = True
         self._peer = ""
         self._is_secured = False
         self._is_private = False
@@ -324,22 +326,19 @@ class HttpConnection(asyncio.Protocol):
         self._queued_bytes -= len(request.query) + len(request.body)
         self._busy = True
         self._keep_alive = keep_alive and not self._listener.is_draining
-        task = asyncio.get_running_loop().create_task(self._answer(request))
-        self._listener.tasks.add(task)
-        task.add_done_callback(self._listener.tasks.discard)
+        self._has_body = request.method != "HEAD"
+        self._listener.answering.start(self._listener.answer(request), self._reply, self._fail)
 
-    async def _answer(self, request: HttpRequest) -> None:
-        try:
-            reply = await self._listener.answer(request)
-        except Exception:
-            # A mistake of ours must not leave a client waiting for ever.
-            log.exception("a request was not answered", extra={"path": request.path})
-            self._abort()
-            return
+    def _fail(self, error: Exception) -> None:
+        # A mistake of ours must not leave a client waiting for ever.
+        log.error("a request was not answered", exc_info=error)
+        self._abort()
+
+    def _reply(self, reply: HttpReply) -> None:
         transport = self._transport
         is_open = transport is not None and not transport.is_closing()
         if transport is not None and is_open:
-            transport.write(encode_reply(reply, self._keep_alive, with_body=request.method != "HEAD"))
+            transport.write(encode_reply(reply, self._keep_alive, with_body=self._has_body))
         # Who said that no more will come may have gone: that nobody can tell, so it does not count as returned.
         self._listener.finish(reply, is_open and not self._client_is_done)
         self._busy = False

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from linkstead.alink.services import read_alink_id
 from linkstead.clock import Clock, Timer, milliseconds
+from linkstead.eager import Waiter
 from linkstead.invocation.call import (
     EVIDENCE_PAYLOAD_BYTES_MAX,
     EVIDENCE_TOPIC_CHARS_MAX,
@@ -59,8 +60,7 @@ class Message:
     is_acceptable: Callable[[bytes], bool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The verdict of a call; `payload` is the device's answer, empty unless SUCCESS or FAILED."""
 
     verdict: Verdict
@@ -89,7 +89,7 @@ class Router(Protocol):
         """
 
 
-class _Pending:
+class _Pending(Waiter[Outcome]):
     """A call waiting for its answer; also the receipt of its message."""
 
     __slots__ = (
@@ -97,7 +97,6 @@ class _Pending:
         "connections",
         "deadline_s",
         "ext_not_set",
-        "future",
         "key",
         "message",
         "router",
@@ -115,6 +114,7 @@ class _Pending:
         session: Session,
         ext_not_set: bool,
     ) -> None:
+        super().__init__()
         self.router = router
         self.call = call
         self.key = key
@@ -123,7 +123,6 @@ class _Pending:
         self.session = session
         self.connections = session.connections
         self.ext_not_set = ext_not_set
-        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.timer: Timer | None = None
 
     def written(self) -> None:
@@ -187,7 +186,7 @@ class LocalRouter:
         try:
             session.link.send(message.topic, message.payload, pending)
             pending.timer = clock.call_later(timeout_s, self._check_deadline, pending)
-            return await pending.future
+            return await pending
         except LinkBlocked:
             raise RouterOverloaded from None
         except LinkBroken:
@@ -232,8 +231,7 @@ class LocalRouter:
         self._end(pending.call, outcome)
         # The waiting caller runs a moment later; what comes in until then belongs to an ended call.
         self._detach(pending)
-        if not pending.future.done():
-            pending.future.set_result(outcome)
+        pending.set_result(outcome)
 
     def note_written(self, call: Call) -> None:
         """The message of a call was handed to the network in full."""

@@ -4,7 +4,7 @@ What belongs to somebody else is told apart in no way from what does not exist. 
 `cloud-api.md` 5.1, 6.3 and 9.1.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from linkstead.errors import ApiError, codes
 from linkstead.registry import names
@@ -13,8 +13,7 @@ from linkstead.registry.records import Device, DeviceKey, Product
 from linkstead.registry.registry import Registry
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """What a request may see: one account's records, of one instance, or of all when `instance_id` is None."""
 
     account_id: str
@@ -22,7 +21,9 @@ class Scope:
 
     def covers(self, record: Product | Device) -> bool:
         """True when the record is the account's, and of the instance where instances are told apart."""
-        return record.account_id == self.account_id and self.instance_id in (None, record.instance_id)
+        return record.account_id == self.account_id and (
+            self.instance_id is None or self.instance_id == record.instance_id
+        )
 
 
 async def find_product(registry: Registry, scope: Scope, product_key: str) -> Product:
@@ -64,6 +65,11 @@ async def find_device(
         ApiError(INVALID_IOT_ID, NOT_EXISTED_DEVICE): no such IotId.
         ApiError(NULL_PRODUCT_KEY, NULL_DEVICE_NAME, …): see `find_product`; one of the pair alone is refused.
     """
+    if not iot_id:
+        # A device at hand has a product, and a good name: nothing needs to be asked.
+        known = registry.recall_device(DeviceKey(product_key, device_name))
+        if known is not None and scope.covers(known):
+            return known
     if iot_id:
         if not names.is_iot_id(iot_id):
             raise ApiError(codes.INVALID_IOT_ID, IotId=iot_id, rule=names.IOT_ID_RULE)

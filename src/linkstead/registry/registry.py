@@ -34,17 +34,21 @@ Value = TypeVar("Value")
 class _Cache(Generic[Name, Value]):
     """A bounded table of records read lately; the one unused for longest goes first."""
 
-    __slots__ = ("_entries", "_size_max")
+    __slots__ = ("_entries", "_order_matters_from", "_size_max")
 
     def __init__(self, size_max: int) -> None:
         self._entries: OrderedDict[Name, tuple[float, Value]] = OrderedDict()
         self._size_max = size_max
+        self._order_matters_from = size_max // 2
 
     def get(self, name: Name, now_s: float) -> Value | None:
-        entry = self._entries.get(name)
+        entries = self._entries
+        entry = entries.get(name)
         if entry is None or now_s - entry[0] > CACHED_AGE_S_MAX:
             return None
-        self._entries.move_to_end(name)
+        # Which was used last matters only to a table that may soon be full.
+        if len(entries) > self._order_matters_from:
+            entries.move_to_end(name)
         return entry[1]
 
     def put(self, name: Name, value: Value, now_s: float) -> None:
@@ -106,6 +110,10 @@ class Registry:
         """The key pair, enabled or not, or None."""
         return await self._find(self._access_keys, access_key_id, self.store.find_access_key)
 
+    def recall_access_key(self, access_key_id: str) -> AccessKey | None:
+        """The key pair as far as it is at hand: None says nothing about the store."""
+        return self._access_keys.get(access_key_id, self._monotonic_s())
+
     async def find_product(self, product_key: str) -> Product | None:
         """The product, whosever it is, or None."""
         return await self._find(self._products, product_key, self.store.find_product)
@@ -113,6 +121,10 @@ class Registry:
     def recall_product(self, product_key: str) -> Product | None:
         """The product as far as it is at hand: None says nothing about the store."""
         return self._products.get(product_key, self._monotonic_s())
+
+    def recall_device(self, key: DeviceKey) -> Device | None:
+        """The device as far as it is at hand: None says nothing about the store."""
+        return self._devices.get(key, self._monotonic_s())
 
     async def find_device(self, key: DeviceKey) -> Device | None:
         """The device, whosever it is, or None."""

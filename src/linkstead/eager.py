@@ -1,0 +1,179 @@
+"""Running a coroutine at once, without a task of the event loop's for as long as it needs none.
+
+A task, a future and two turns of the loop cost a call about as much as its signature does. Here a coroutine runs right
+away up to where it waits; one that waits for a `Waiter` goes on from there when that is answered. Only what waits for
+something else, the store for example, becomes a task, and is one from then on.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any, Generic, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Waiter(Generic[Result]):
+    """A result that one coroutine waits for, in a task or started by `EagerRunner`.
+
+    It is as much of a future as a task asks for. Source: the asyncio manual, "Extending", Future lifetime.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_is_cancelled", "_result")
+
+    def __init__(self) -> None:
+        self._asyncio_future_blocking = False
+        self._callback: Callable[["Waiter[Result]"], object] | None = None
+        self._context: Context | None = None
+        self._is_cancelled = False
+        self._result: Result | None = None
+
+    def __await__(self) -> Generator["Waiter[Result]", None, Result]:
+        if self._result is None and not self._is_cancelled:
+            self._asyncio_future_blocking = True
+            yield self
+        return self.result()
+
+    def set_result(self, result: Result) -> None:
+        """Have the coroutine go on with this, in the loop's next turn; a second result is passed over."""
+        if self._result is None and not self._is_cancelled:
+            self._result = result
+            self._wake()
+
+    def result(self) -> Result:
+        """The result. Raises CancelledError, or InvalidStateError while there is none."""
+        if self._is_cancelled:
+            raise asyncio.CancelledError
+        if self._result is None:
+            raise asyncio.InvalidStateError("there is no result yet")
+        return self._result
+
+    def cancel(self, msg: object = None) -> bool:
+        """Raise CancelledError where this is waited for. False when there is a result already."""
+        if self._result is not None or self._is_cancelled:
+            return False
+        self._is_cancelled = True
+        self._wake()
+        return True
+
+    def add_done_callback(self, callback: Callable[["Waiter[Result]"], object], *, context: Context) -> None:
+        """Take what a task wants to be called with; there is one at most."""
+        self._callback, self._context = callback, context
+
+    def watch(self, callback: Callable[["Waiter[Result]"], object]) -> None:
+        """The same, for who needs no context."""
+        self._callback = callback
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that runs."""
+        return asyncio.get_running_loop()
+
+    def _wake(self) -> None:
+        if self._callback is not None:
+            # Never called from here: who sets a result is in the middle of something.
+            asyncio.get_running_loop().call_soon(self._callback, self, context=self._context)
+
+
+class EagerRunner:
+    """Runs coroutines, and knows when all have ended."""
+
+    def __init__(self) -> None:
+        self._under_way_count = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._all_ended = asyncio.Event()
+
+    def start(
+        self, coroutine: Coroutine[Any, Any, Result], end: Callable[[Result], None], fail: Callable[[Exception], None]
+    ) -> None:
+        """Run a coroutine up to where it waits, and the rest when it can go on.
+
+        Args:
+            end: called with the result, at once when there is nothing to wait for.
+            fail: called with what the coroutine raised.
+        """
+        self._under_way_count += 1
+        _Run(self, coroutine, end, fail).step(None)
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Hold a task until it ends, as the loop itself does not."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def count_down(self) -> None:
+        """One has ended."""
+        self._under_way_count -= 1
+        if not self._under_way_count:
+            self._all_ended.set()
+
+    async def drain(self) -> None:
+        """Return when nothing is under way."""
+        while self._under_way_count:
+            self._all_ended.clear()
+            await self._all_ended.wait()
+
+
+class _Run(Generic[Result]):
+    """One coroutine."""
+
+    __slots__ = ("_coroutine", "_end", "_fail", "_runner")
+
+    def __init__(
+        self,
+        runner: EagerRunner,
+        coroutine: Coroutine[Any, Any, Result],
+        end: Callable[[Result], None],
+        fail: Callable[[Exception], None],
+    ) -> None:
+        self._runner = runner
+        self._coroutine = coroutine
+        self._end = end
+        self._fail = fail
+
+    def step(self, _: object) -> None:
+        try:
+            awaited = self._coroutine.send(None)
+        except StopIteration as stop:
+            self._runner.count_down()
+            self._end(stop.value)
+        except Exception as error:
+            self._runner.count_down()
+            self._fail(error)
+        else:
+            if isinstance(awaited, Waiter):
+                awaited.watch(self.step)
+            else:
+                self._runner.keep(asyncio.get_running_loop().create_task(self._finish(awaited)))
+
+    async def _finish(self, awaited: object) -> None:
+        try:
+            result = await _Rest(self._coroutine, awaited)
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._end(result)
+        finally:
+            self._runner.count_down()
+
+
+class _Rest(Generic[Result]):
+    """What is left of a coroutine that waits for something, as an awaitable of the task that takes it over."""
+
+    __slots__ = ("_awaited", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Result], awaited: object) -> None:
+        self._coroutine = coroutine
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[object, None, Result]:
+        coroutine, awaited = self._coroutine, self._awaited
+        try:
+            while True:
+                try:
+                    sent = yield awaited
+                except BaseException as error:
+                    awaited = coroutine.throw(error)
+                else:
+                    awaited = coroutine.send(sent)
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
