@@ -23,7 +23,7 @@ class Waiter(Generic[Result]):
 
     def __init__(self) -> None:
         self._asyncio_future_blocking = False
-        self._callback: Callable[["Waiter[Result]"], object] | None = None
+        self._callback: Callable[[Waiter[Result]], object] | None = None
         self._context: Context | None = None
         self._is_cancelled = False
         self._result: Result | None = None
@@ -135,7 +135,7 @@ class _Run(Generic[Result]):
         except StopIteration as stop:
             self._runner.count_down()
             self._end(stop.value)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self._runner.count_down()
             self._fail(error)
         else:
@@ -147,7 +147,7 @@ class _Run(Generic[Result]):
     async def _finish(self, awaited: object) -> None:
         try:
             result = await _Rest(self._coroutine, awaited)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             self._fail(error)
         else:
             self._end(result)
@@ -170,7 +170,7 @@ class _Rest(Generic[Result]):
             while True:
                 try:
                     sent = yield awaited
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001
                     awaited = coroutine.throw(error)
                 else:
                     awaited = coroutine.send(sent)

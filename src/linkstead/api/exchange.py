@@ -1,13 +1,13 @@
 """A request and a reply of HTTP, as far as the OpenAPI looks at them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from linkstead.invocation import Call
 
 
-@dataclass(slots=True)
-class HttpRequest:
+class HttpRequest(msgspec.Struct, eq=False):
     """One request, read to its end.
 
     Args:
@@ -37,8 +37,7 @@ class HttpRequest:
         return values[0] if values else None
 
 
-@dataclass(slots=True)
-class HttpReply:
+class HttpReply(msgspec.Struct, eq=False):
     """One answer. `call` is the call it answers, to be closed once the answer is written."""
 
     status: int
@@ -46,4 +45,4 @@ class HttpReply:
     body: bytes
     request_id: str = ""
     call: Call | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = {}

@@ -6,8 +6,8 @@ authorisation, throttling, parameters, the action itself. Source: `cloud-api.md`
 
 import hmac
 import logging
-from copy import copy
 from collections.abc import Mapping
+from copy import copy
 from typing import NamedTuple
 
 import msgspec

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import signal
@@ -30,6 +31,9 @@ except ImportError:
     new_event_loop = asyncio.new_event_loop  # type: ignore[assignment]
 
 log = logging.getLogger(__name__)
+
+GARBAGE_THRESHOLDS = (10_000, 20, 100)
+"""Objects made since the last collection, and how many of the younger make one of the older."""
 
 SIMULATED_WAIT_S = 5.0
 """For the simulated devices of `dev` to come online before it says that it is ready."""
@@ -65,6 +69,7 @@ async def _serve(settings: Settings) -> None:
     stop = _stop_on_signals()
     server = Server(without_ready_file(settings), is_production=True, witness=make_witness(settings))
     endpoints = await server.start()
+    collect_garbage_rarely()
     try:
         with ready_file(settings, server, endpoints):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload_certificate)
@@ -144,6 +149,13 @@ def ready_file(settings: Settings, server: Server, endpoints: Endpoints) -> Iter
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def collect_garbage_rarely() -> None:
+    """Leave what is there for good out of every collection, and begin one less often: a tenth of a call's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 def _raise_file_limit() -> None:

@@ -5,6 +5,7 @@ pipelined ones wait, bounded. Nothing here knows what a request means.
 """
 
 import asyncio
+import functools
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -23,6 +24,7 @@ HEAD_BYTES_MAX = 512 * 1024
 """Target, header names and values. Some SDKs carry a whole Base64 payload of 256 KB in the query. `cloud-api.md` 5.1"""
 
 HEADERS_MAX = 100
+HEADER_NAMES_CACHED_MAX, HEADER_NAME_CACHED_BYTES_MAX = 256, 64
 BODY_BYTES_MAX = 1024 * 1024
 """Source: `architecture.md` 6."""
 
@@ -48,6 +50,11 @@ DRAIN_WAIT_S = 10.0
 
 Answerer = Callable[[HttpRequest], Coroutine[None, None, HttpReply]]
 Finisher = Callable[[HttpReply, bool], None]
+
+
+@functools.lru_cache(maxsize=HEADER_NAMES_CACHED_MAX)
+def _header_name(name: bytes) -> str:
+    return name.decode("latin-1").lower()
 
 
 class _Refused(Exception):
@@ -254,7 +261,8 @@ class HttpConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header. Those behind a chunked body are counted and dropped. [RFC 9110, 6.5.1]"""
         if self._in_head:
-            self._headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+            known = _header_name(name) if len(name) <= HEADER_NAME_CACHED_BYTES_MAX else name.decode("latin-1").lower()
+            self._headers.setdefault(known, []).append(value.decode("latin-1"))
         self._header_count += 1
         self._head_bytes += len(name) + len(value)
         if self._header_count > HEADERS_MAX or self._head_bytes > HEAD_BYTES_MAX:

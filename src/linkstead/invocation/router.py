@@ -7,8 +7,9 @@ product on one node.
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from linkstead.alink.services import read_alink_id
 from linkstead.clock import Clock, Timer, milliseconds
@@ -44,8 +45,7 @@ class RouterOverloaded(Exception):
     """The call was refused before anything was sent: `PENDING_CALLS_MAX`, or the device's send buffer, is full."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """What goes to the device, and the topic its answer has to come on.
 
     `ext_topic` takes the place of both for a device that connected with `ext` bit 0 set. `needs_ext`: other devices do
@@ -180,7 +180,7 @@ class LocalRouter:
         has_ext = bool(session.link.ext & 1)
         ext_not_set = message.needs_ext and not has_ext
         if message.ext_topic and has_ext:
-            message = replace(message, topic=message.ext_topic, answer_topic=message.ext_topic)
+            message = msgspec.structs.replace(message, topic=message.ext_topic, answer_topic=message.ext_topic)
         pending = _Pending(self, call, key, message, now_s + timeout_s, session, ext_not_set)
         self._attach(pending)
         try:
