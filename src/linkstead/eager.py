@@ -19,12 +19,13 @@ class Waiter(Generic[Result]):
     It is as much of a future as a task asks for. Source: the asyncio manual, "Extending", Future lifetime.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_is_cancelled", "_result")
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_is_cancelled", "_loop", "_result")
 
     def __init__(self) -> None:
         self._asyncio_future_blocking = False
         self._callback: Callable[[Waiter[Result]], object] | None = None
         self._context: Context | None = None
+        self._loop = asyncio.get_running_loop()
         self._is_cancelled = False
         self._result: Result | None = None
 
@@ -65,20 +66,20 @@ class Waiter(Generic[Result]):
         self._callback = callback
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that runs."""
-        return asyncio.get_running_loop()
+        """The loop that ran when this was made."""
+        return self._loop
 
     def _wake(self) -> None:
         if self._callback is not None:
             # Never called from here: who sets a result is in the middle of something.
-            asyncio.get_running_loop().call_soon(self._callback, self, context=self._context)
+            self._loop.call_soon(self._callback, self, context=self._context)
 
 
 class EagerRunner:
     """Runs coroutines, and knows when all have ended."""
 
     def __init__(self) -> None:
-        self._under_way_count = 0
+        self.under_way_count = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._all_ended = asyncio.Event()
 
@@ -91,7 +92,7 @@ class EagerRunner:
             end: called with the result, at once when there is nothing to wait for.
             fail: called with what the coroutine raised.
         """
-        self._under_way_count += 1
+        self.under_way_count += 1
         _Run(self, coroutine, end, fail).step(None)
 
     def keep(self, task: asyncio.Task[None]) -> None:
@@ -101,13 +102,13 @@ class EagerRunner:
 
     def count_down(self) -> None:
         """One has ended."""
-        self._under_way_count -= 1
-        if not self._under_way_count:
+        self.under_way_count -= 1
+        if not self.under_way_count:
             self._all_ended.set()
 
     async def drain(self) -> None:
         """Return when nothing is under way."""
-        while self._under_way_count:
+        while self.under_way_count:
             self._all_ended.clear()
             await self._all_ended.wait()
 

@@ -100,7 +100,7 @@ async def test_a_caller_that_goes_away_leaves_a_whole_record(rig: Rig, how: str,
         await device.answer(request, b"too late for the caller")
     else:
         rig.clock.advance(5.0)
-    await until(lambda: not rig.server.http.tasks)
+    await until(lambda: not rig.server.http.answering.under_way_count)
     record = await app.last_record()
     assert record["caller_gone"] is True
     assert record["verdict"] == ("SUCCESS" if answered else "TIMEOUT")

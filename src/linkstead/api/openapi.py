@@ -255,7 +255,8 @@ class OpenApi:
         if exchange.is_v3:
             signed = await self._check_v3(request, request.header("authorization") or "", exchange.claimed)
         else:
-            signed = await self._check_v1(request, exchange.parameters, exchange.claimed)
+            key = await self._find_key(_read_v1_key(exchange.parameters), exchange.claimed)
+            signed = self._check_v1(request, exchange.parameters, key)
         exchange.caller = signed.caller
         if signed.version != VERSION:
             raise ApiError(codes.INVALID_VERSION)
@@ -316,10 +317,7 @@ class OpenApi:
         self._journal.open(call)
         return call
 
-    async def _check_v1(self, request: HttpRequest, parameters: Mapping[str, str], claimed: "_Claimed") -> _Signed:
-        if not parameters.keys() >= _COMMON_PARAMETERS_V1:
-            raise missing_parameter(next(name for name in COMMON_PARAMETERS_V1 if name not in parameters))
-        key = await self._find_key(parameters["AccessKeyId"], claimed)
+    def _check_v1(self, request: HttpRequest, parameters: Mapping[str, str], key: AccessKey) -> _Signed:
         if parameters["SignatureMethod"].upper() != signatures.V1_METHOD:
             raise ApiError(codes.INVALID_SIGNATURE_METHOD)
         if parameters["SignatureVersion"] != signatures.V1_VERSION:
@@ -412,6 +410,13 @@ class OpenApi:
         if call is not None and not call.is_ended:
             call.end(Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR, error.code)
         return self._refuse(exchange, error)
+
+
+def _read_v1_key(parameters: Mapping[str, str]) -> str:
+    """The AccessKeyId of a request that has all a V1 signature needs."""
+    if not parameters.keys() >= _COMMON_PARAMETERS_V1:
+        raise missing_parameter(next(name for name in COMMON_PARAMETERS_V1 if name not in parameters))
+    return parameters["AccessKeyId"]
 
 
 class _Claimed(msgspec.Struct, eq=False):

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from linkstead.alink.services import read_alink_id
-from linkstead.clock import Clock, Timer, milliseconds
+from linkstead.clock import Clock, milliseconds
 from linkstead.eager import Waiter
 from linkstead.invocation.call import (
     EVIDENCE_PAYLOAD_BYTES_MAX,
@@ -24,6 +24,7 @@ from linkstead.invocation.call import (
     Stray,
     Verdict,
 )
+from linkstead.invocation.deadlines import Deadlines
 from linkstead.invocation.journal import CallJournal
 from linkstead.registry import DeviceKey, Origin
 from linkstead.sessions import LinkBlocked, LinkBroken, Reach, Session, SessionTable
@@ -101,7 +102,6 @@ class _Pending(Waiter[Outcome]):
         "message",
         "router",
         "session",
-        "timer",
     )
 
     def __init__(
@@ -123,7 +123,6 @@ class _Pending(Waiter[Outcome]):
         self.session = session
         self.connections = session.connections
         self.ext_not_set = ext_not_set
-        self.timer: Timer | None = None
 
     def written(self) -> None:
         self.router.note_written(self.call)
@@ -156,6 +155,7 @@ class LocalRouter:
         self._clock = clock
         self._pending: dict[int, _Pending] = {}
         self._by_device: dict[DeviceKey, dict[int, _Pending]] = {}
+        self._deadlines = Deadlines(clock, self._expire_due, self._pending.__contains__)
 
     @property
     def pending_count(self) -> int:
@@ -176,16 +176,16 @@ class LocalRouter:
             return self._end_unreachable(call, key, activated=activated, enabled=enabled)
         if len(self._pending) >= PENDING_CALLS_MAX:
             raise RouterOverloaded
-        timeout_s = call.timeout_ms / 1000
         has_ext = bool(session.link.ext & 1)
         ext_not_set = message.needs_ext and not has_ext
         if message.ext_topic and has_ext:
             message = msgspec.structs.replace(message, topic=message.ext_topic, answer_topic=message.ext_topic)
-        pending = _Pending(self, call, key, message, now_s + timeout_s, session, ext_not_set)
+        pending = _Pending(self, call, key, message, now_s + call.timeout_ms / 1000, session, ext_not_set)
         self._attach(pending)
         try:
             session.link.send(message.topic, message.payload, pending)
-            pending.timer = clock.call_later(timeout_s, self._check_deadline, pending)
+            if not call.is_ended:
+                self._deadlines.add(call.message_id, call.timeout_ms, pending.deadline_s)
             return await pending
         except LinkBlocked:
             raise RouterOverloaded from None
@@ -197,8 +197,6 @@ class LocalRouter:
                 self._end(call, Outcome(Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR))
             raise
         finally:
-            if pending.timer is not None:
-                pending.timer.cancel()
             self._detach(pending)
 
     def _end_unreachable(self, call: Call, key: DeviceKey, *, activated: bool, enabled: bool) -> Outcome:
@@ -221,6 +219,8 @@ class LocalRouter:
         del of_device[message_id]
         if not of_device:
             del self._by_device[pending.key]
+            if not self._pending:
+                self._deadlines.clear()
 
     @staticmethod
     def _end(call: Call, outcome: Outcome) -> Outcome:
@@ -243,13 +243,8 @@ class LocalRouter:
         if not pending.call.is_ended:
             self._complete(pending, Outcome(Verdict.HALFCONN, Diagnosis.WRITE_FAILED))
 
-    def _check_deadline(self, pending: _Pending) -> None:
-        left_s = pending.deadline_s - self._clock.monotonic_s()
-        if left_s > 0 and not pending.call.is_ended:
-            # An event loop may round its timers down: what comes within the last of the time is still an answer.
-            pending.timer = self._clock.call_later(left_s, self._check_deadline, pending)
-        else:
-            self._expire(pending)
+    def _expire_due(self, message_id: int) -> None:
+        self._expire(self._pending[message_id])
 
     def _expire(self, pending: _Pending) -> None:
         call = pending.call

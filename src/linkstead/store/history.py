@@ -56,7 +56,7 @@ def encode_call(call: Call) -> CallRow:
         ValueError, OverflowError: a text that is not UTF-8, a number past 64 bits; it cannot be kept.
     """
     key = call.key
-    if max(call.message_id, call.alink_id, call.received_ms) > INTEGER_MAX:
+    if call.message_id > INTEGER_MAX or call.alink_id > INTEGER_MAX or call.received_ms > INTEGER_MAX:
         raise OverflowError("a number is too large for its column")
     return (
         call.request_id,

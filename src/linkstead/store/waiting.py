@@ -113,6 +113,10 @@ class Queue(Waiting[Name, tuple[Item, int]]):
         """Have an item wait; it takes the place of one of the same name that waits."""
         self._bytes += size_bytes
         self._add(name, (item, size_bytes))
+        if self._bytes > self._bytes_max or len(self._waiting) + len(self._under_way) > self._items_max:
+            self._drop_beyond_bounds()
+
+    def _drop_beyond_bounds(self) -> None:
         while self._waiting and (len(self) > self._items_max or self._bytes > self._bytes_max):
             _, entry = self._waiting.popitem(last=False)
             self._let_go(entry)

@@ -76,7 +76,7 @@ async def rrpc(context: ActionContext, request: RRpcRequest) -> RRpcAnswer:
     device = await find_device(
         context.registry, context.scope, product_key=request.product_key, device_name=request.device_name
     )
-    call.key = device.key
+    key = call.key = device.key
     payload = decode_payload(request.request_base64_byte)
     if not TIMEOUT_MS_MIN <= request.timeout <= TIMEOUT_MS_MAX:
         rule = f"{TIMEOUT_MS_MIN}..{TIMEOUT_MS_MAX} ms"
@@ -93,8 +93,8 @@ async def rrpc(context: ActionContext, request: RRpcRequest) -> RRpcAnswer:
         message = Message(topic, topic, payload, needs_ext=True)
     else:
         message = Message(
-            topics.rrpc_request(device.key, call.message_id),
-            topics.rrpc_response(device.key, call.message_id),
+            topics.rrpc_request(key, call.message_id),
+            topics.rrpc_response(key, call.message_id),
             payload,
         )
     try:

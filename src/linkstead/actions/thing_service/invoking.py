@@ -1,7 +1,7 @@
 """Calling services: InvokeThingService and InvokeThingsService."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
@@ -182,7 +182,7 @@ async def _call(context: ActionContext, call: Call, target: Target, service: _Se
         text = f"the message of {len(message_payload)} B is larger than the device takes"
         raise refuse(call, codes.INVOKE_THING_SERVICE_FAILED, 0, text) from None
     if target.is_raw and outcome.verdict is Verdict.SUCCESS:
-        outcome = replace(outcome, payload=await _make_protocol(context, call, target, outcome.payload))
+        outcome = outcome._replace(payload=await _make_protocol(context, call, target, outcome.payload))
     return _read_result(context, call, target, service, outcome)
 
 

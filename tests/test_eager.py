@@ -1,0 +1,147 @@
+"""Coroutines that run at once: what they return and raise, what they wait for, and that all of them end."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from linkstead.eager import EagerRunner, Waiter
+
+pytestmark = pytest.mark.asyncio
+
+
+class Ends:
+    """How coroutines ended."""
+
+    def __init__(self) -> None:
+        self.runner = EagerRunner()
+        self.results: list[object] = []
+        self.errors: list[Exception] = []
+
+    def start(self, function: Callable[[], object]) -> None:
+        self.runner.start(function(), self.results.append, self.errors.append)  # type: ignore[arg-type]
+
+
+async def test_what_has_nothing_to_wait_for_ends_at_once() -> None:
+    ends = Ends()
+
+    async def add() -> int:
+        return 1 + 1
+
+    ends.start(add)
+    assert ends.results == [2]
+    await ends.runner.drain()
+
+
+async def test_what_waits_for_a_waiter_goes_on_without_a_task() -> None:
+    ends = Ends()
+    waiter: Waiter[str] = Waiter()
+    tasks: list[asyncio.Task[object] | None] = []
+
+    async def wait() -> str:
+        answer = await waiter
+        tasks.append(asyncio.current_task())
+        return answer + "!"
+
+    ends.start(wait)
+    assert not ends.results
+    waiter.set_result("yes")
+    # Who sets the result is not interrupted.
+    assert not ends.results
+    await ends.runner.drain()
+    assert ends.results == ["yes!"]
+    assert tasks == [None]
+
+
+async def test_what_waits_for_something_else_becomes_a_task() -> None:
+    ends = Ends()
+    waiter: Waiter[int] = Waiter()
+    tasks: list[asyncio.Task[object] | None] = []
+
+    async def wait() -> int:
+        await asyncio.sleep(0)
+        tasks.append(asyncio.current_task())
+        gate.set_result(None)
+        number = await waiter
+        await asyncio.sleep(0)
+        return number
+
+    gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    ends.start(wait)
+    await gate
+    assert isinstance(tasks[0], asyncio.Task)
+    waiter.set_result(7)
+    await ends.runner.drain()
+    assert ends.results == [7]
+
+
+async def test_what_was_waited_for_fails_where_it_was_waited_for() -> None:
+    ends = Ends()
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def wait() -> str:
+        try:
+            await future
+        except KeyError:
+            return "caught"
+        return "not caught"
+
+    ends.start(wait)
+    future.set_exception(KeyError("x"))
+    await ends.runner.drain()
+    assert ends.results == ["caught"]
+
+
+@pytest.mark.parametrize("turns", [0, 2])
+async def test_what_a_coroutine_raises_is_told(turns: int) -> None:
+    ends = Ends()
+
+    async def fail() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        raise ValueError("mistake")
+
+    ends.start(fail)
+    await ends.runner.drain()
+    (error,) = ends.errors
+    assert str(error) == "mistake"
+
+
+async def test_an_answer_that_is_there_already_is_not_waited_for() -> None:
+    ends = Ends()
+    waiter: Waiter[int] = Waiter()
+    waiter.set_result(3)
+    waiter.set_result(4)
+
+    async def wait() -> int:
+        return await waiter
+
+    ends.start(wait)
+    assert ends.results == [3]
+    assert not waiter.cancel()
+
+
+async def test_a_task_that_waits_for_a_waiter_goes_on_or_is_cancelled() -> None:
+    first: Waiter[int] = Waiter()
+    second: Waiter[int] = Waiter()
+
+    async def wait(waiter: Waiter[int]) -> int:
+        return await waiter
+
+    going_on, cancelled = asyncio.ensure_future(wait(first)), asyncio.ensure_future(wait(second))
+    await asyncio.sleep(0)
+    first.set_result(5)
+    cancelled.cancel()
+    assert await going_on == 5
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    second.set_result(6)
+    with pytest.raises(asyncio.CancelledError):
+        second.result()
+
+
+async def test_there_is_no_result_before_it_is_set() -> None:
+    waiter: Waiter[int] = Waiter()
+    assert waiter.get_loop() is asyncio.get_running_loop()
+    with pytest.raises(asyncio.InvalidStateError):
+        waiter.result()
