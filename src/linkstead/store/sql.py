@@ -55,6 +55,7 @@ from linkstead.store import (
 )
 from linkstead.store.batches import Batch, Batches, write_batch
 from linkstead.store.commits import Commits, Outcome, Wish, write_together
+from linkstead.store.device_reads import DeviceReads
 from linkstead.store.tables import INTEGER_MAX, call_history, letter
 from linkstead.subscription import BacklogStore, ConsumerGroup, GroupStore, Letter, Notice, SubscribeRelation
 from linkstead.subscription.webhooks import DeadLetter, Webhook, WebhookStore, destination_of
@@ -100,6 +101,7 @@ class SqlStore(
         self._vault: sealing.Vault | None = None
         self._batches = Batches(clock, self._write_batch)
         self._commits = Commits(self._write_together)
+        self._device_reads = DeviceReads(self.find_devices)
         self._letter_watchers: list[Callable[[Collection[str]], None]] = []
         self._letters_pruned = 0
 
@@ -748,8 +750,7 @@ class SqlStore(
         self._batches.record_presence(change)
 
     async def find_device(self, key: DeviceKey) -> Device | None:
-        await self._flush_presence([key])
-        return await self._read(statements.find_device, key)
+        return await self._device_reads.find(key)
 
     async def find_device_by_iot_id(self, iot_id: str) -> Device | None:
         device = await self._read(statements.find_device_by_iot_id, iot_id)

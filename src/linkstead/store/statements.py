@@ -5,6 +5,7 @@ Plain functions of a connection that is inside a transaction; each change raises
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from sys import intern
 from typing import Any
 
 import sqlalchemy as sa
@@ -211,12 +212,6 @@ def add_devices(connection: sa.Connection, new: Sequence[Device]) -> None:
         raise_version(connection)
 
 
-def find_device(connection: sa.Connection, key: DeviceKey) -> Device | None:
-    """See `Store.find_device`."""
-    row = connection.execute(SELECT_DEVICE.where(is_device(key))).first()
-    return Device(*row) if row else None
-
-
 def find_device_by_iot_id(connection: sa.Connection, iot_id: str) -> Device | None:
     """See `Store.find_device_by_iot_id`."""
     row = connection.execute(SELECT_DEVICE.where(device.c.iot_id == iot_id)).first()
@@ -233,8 +228,14 @@ def find_devices(connection: sa.Connection, keys: Sequence[DeviceKey]) -> list[D
         for start in range(0, len(names), NAMES_PER_STATEMENT_MAX):
             part = names[start : start + NAMES_PER_STATEMENT_MAX]
             statement = SELECT_DEVICE.where(device.c.product_key == product_key, device.c.device_name.in_(part))
-            found.extend(Device(*row) for row in connection.execute(statement))
+            found.extend(_make_device(row) for row in connection.execute(statement))
     return found
+
+
+def _make_device(row: Sequence[Any]) -> Device:
+    """A device as it is kept in memory for as long as it is in use: what many have in common, once."""
+    iot_id, product_key, device_name, account_id, *others = row
+    return Device(iot_id, intern(product_key), device_name, intern(account_id), *others)
 
 
 def list_online_devices(connection: sa.Connection) -> list[Device]:

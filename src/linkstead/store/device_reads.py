@@ -1,0 +1,47 @@
+"""Reads of single devices that are asked for all at once, as when they all connect again after a restart."""
+
+from asyncio import Future, Task, get_running_loop
+from collections.abc import Awaitable, Callable, Sequence
+
+from linkstead.registry import Device, DeviceKey
+
+
+class DeviceReads:
+    """Reads every device that is asked for while a read is under way together in the next one.
+
+    A read of one device is mostly the way to the store's thread and back: two thirds of what a connecting device costs.
+
+    Args:
+        find_devices: reads those of the devices that exist.
+    """
+
+    def __init__(self, find_devices: Callable[[Sequence[DeviceKey]], Awaitable[list[Device]]]) -> None:
+        self._find_devices = find_devices
+        self._asked: list[tuple[DeviceKey, Future[Device | None]]] = []
+        self._reading: Task[None] | None = None
+
+    async def find(self, key: DeviceKey) -> Device | None:
+        """The device as the store has it after this was called, or None. Raises what the store raises."""
+        loop = get_running_loop()
+        future: Future[Device | None] = loop.create_future()
+        self._asked.append((key, future))
+        if self._reading is None:
+            self._reading = loop.create_task(self._read())
+        return await future
+
+    async def _read(self) -> None:
+        while self._asked:
+            asked, self._asked = self._asked, []
+            waiting = [(key, future) for key, future in asked if not future.done()]
+            try:
+                found = {device.key: device for device in await self._find_devices([key for key, _ in waiting])}
+            except Exception as error:  # noqa: BLE001
+                # Whoever asked deals with it.
+                for _, future in waiting:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for key, future in waiting:
+                    if not future.done():
+                        future.set_result(found.get(key))
+        self._reading = None
