@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from linkstead.registry import Device, DeviceKey
 
+DEVICES_PER_READ_MAX = 500
+"""Devices read in one go; the others come with the next, so that nobody else waits long for the store."""
+
 
 class DeviceReads:
     """Reads every device that is asked for while a read is under way together in the next one.
@@ -30,18 +33,32 @@ class DeviceReads:
         return await future
 
     async def _read(self) -> None:
-        while self._asked:
-            asked, self._asked = self._asked, []
-            waiting = [(key, future) for key, future in asked if not future.done()]
-            try:
-                found = {device.key: device for device in await self._find_devices([key for key, _ in waiting])}
-            except Exception as error:  # noqa: BLE001
-                # Whoever asked deals with it.
-                for _, future in waiting:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for key, future in waiting:
-                    if not future.done():
-                        future.set_result(found.get(key))
-        self._reading = None
+        together: list[tuple[DeviceKey, Future[Device | None]]] = []
+        try:
+            while self._asked:
+                together = self._take()
+                if together:
+                    await self._answer(together)
+        finally:
+            # Where it was ended from outside nobody who waits may wait for ever.
+            for _, future in (*together, *self._asked):
+                future.cancel()
+            self._asked.clear()
+            self._reading = None
+
+    def _take(self) -> list[tuple[DeviceKey, Future[Device | None]]]:
+        together, self._asked = self._asked[:DEVICES_PER_READ_MAX], self._asked[DEVICES_PER_READ_MAX:]
+        return [(key, future) for key, future in together if not future.done()]
+
+    async def _answer(self, together: Sequence[tuple[DeviceKey, Future[Device | None]]]) -> None:
+        try:
+            found = {device.key: device for device in await self._find_devices([key for key, _ in together])}
+        except Exception as error:  # noqa: BLE001
+            # Whoever asked deals with it.
+            for _, future in together:
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            for key, future in together:
+                if not future.done():
+                    future.set_result(found.get(key))

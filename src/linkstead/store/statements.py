@@ -212,6 +212,11 @@ def add_devices(connection: sa.Connection, new: Sequence[Device]) -> None:
         raise_version(connection)
 
 
+def find_device(connection: sa.Connection, key: DeviceKey) -> Device | None:
+    """One of `find_devices`, or None."""
+    return next(iter(find_devices(connection, [key])), None)
+
+
 def find_device_by_iot_id(connection: sa.Connection, iot_id: str) -> Device | None:
     """See `Store.find_device_by_iot_id`."""
     row = connection.execute(SELECT_DEVICE.where(device.c.iot_id == iot_id)).first()
