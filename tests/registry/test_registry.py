@@ -119,15 +119,39 @@ async def test_an_iot_id_is_looked_up_in_the_store_every_time(bench: Bench) -> N
 
 @pytest.mark.asyncio
 @reads
-async def test_a_record_is_remembered_for_five_minutes(bench: Bench, read: Read) -> None:
+@pytest.mark.parametrize("asked_s", [(), (0.0,), (1.0, 149.0, 151.0, 299.0)])
+async def test_a_record_is_remembered_for_five_minutes_at_most(
+    bench: Bench, read: Read, asked_s: tuple[float, ...]
+) -> None:
+    for _ in range(2):
+        bench.store.reads.clear()
+        await read(bench)
+        passed_s = 0.0
+        for at_s in (*asked_s, CACHED_AGE_S_MAX - 0.001):
+            bench.clock.advance(at_s - passed_s)
+            passed_s = at_s
+            await read(bench)
+        assert bench.read_count == 1
+        bench.clock.advance(0.001)
+        await read(bench)
+        assert bench.read_count == 2
+        bench.clock.advance(CACHED_AGE_S_MAX)
+
+
+@pytest.mark.asyncio
+@reads
+async def test_a_record_is_remembered_for_half_of_that_at_least(bench: Bench, read: Read) -> None:
+    await bench.registry.find_access_key("nobody")
+    await bench.registry.find_product("nobody")
+    await bench.registry.find_device(DeviceKey("no", "body"))
+    await bench.registry.find_instances("nobody")
+    bench.clock.advance(CACHED_AGE_S_MAX / 2 - 0.001)
+    bench.store.reads.clear()
     await read(bench)
-    bench.clock.advance(CACHED_AGE_S_MAX)
+    bench.clock.advance(CACHED_AGE_S_MAX / 2)
     await read(bench)
     assert bench.read_count == 1
     bench.clock.advance(0.001)
-    await read(bench)
-    assert bench.read_count == 2
-    bench.clock.advance(CACHED_AGE_S_MAX)
     await read(bench)
     assert bench.read_count == 2
 
@@ -144,21 +168,28 @@ async def test_a_record_that_is_gone_elsewhere_is_gone_after_five_minutes(bench:
 
 @pytest.mark.asyncio
 async def test_only_so_many_records_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "DEVICES_CACHED_MAX", 3)
+    monkeypatch.setattr(registry, "DEVICES_CACHED_MAX", 4)
     bench = Bench()
-    keys = [DeviceKey(KEY.product_key, f"lamp-1{number}") for number in range(4)]
+    keys = [DeviceKey(KEY.product_key, f"lamp-1{number}") for number in range(5)]
     await bench.store.add_devices([make_device(key) for key in keys])
-    for key in keys[:3]:
-        await bench.find(key)
-    # The first is used again, so the second is the one unused for longest.
-    await bench.find(keys[0])
-    await bench.find(keys[3])
-    assert bench.read_count == 4
-    for key in (keys[0], keys[2], keys[3]):
+    for key in (*keys[:4], *keys[:4]):
         await bench.find(key)
     assert bench.read_count == 4
-    await bench.find(keys[1])
-    assert bench.read_count == 5
+    # The older half makes room.
+    await bench.find(keys[4])
+    assert [bench.registry.recall_device(key) is not None for key in keys] == [False, False, True, True, True]
+
+
+@pytest.mark.asyncio
+async def test_a_record_that_changes_is_not_remembered_for_longer(bench: Bench) -> None:
+    await bench.find()
+    for passed_s in (CACHED_AGE_S_MAX / 2 - 0.001, CACHED_AGE_S_MAX / 2):
+        bench.clock.advance(passed_s)
+        bench.registry.record_presence(PresenceChange(KEY, True, NOW_MS + 5))
+        assert (await bench.find()).online_ms == NOW_MS + 5
+    assert bench.read_count == 1
+    bench.clock.advance(0.002)
+    assert bench.registry.recall_device(KEY) is None
 
 
 # --- changes

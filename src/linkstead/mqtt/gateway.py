@@ -15,6 +15,7 @@ import msgspec
 
 from linkstead.alink import credentials, registration, topics
 from linkstead.clock import Clock, Timer, milliseconds
+from linkstead.eager import EagerRunner
 from linkstead.ids import LETTERS_AND_DIGITS, Ids
 from linkstead.mqtt import protocol
 from linkstead.mqtt.deadlines import Deadlines, Span
@@ -129,7 +130,7 @@ class DeviceGateway:
         self.strangers: set[DeviceConnection] = set()
         self.deadlines = Deadlines(clock)
         self.connections: dict[DeviceConnection, None] = {}  # a third of the size of a set
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.runner = EagerRunner()
         # Not waited for at the end: with the connection gone there is nobody to acknowledge anything to.
         self.settling: set[asyncio.Task[None]] = set()
         self.is_draining = False
@@ -155,8 +156,7 @@ class DeviceGateway:
         self.is_draining = True
         for connection in list(self.connections):
             connection.close(Ending.STOPPED)
-        while self.tasks:
-            await asyncio.wait(self.tasks)
+        await self.runner.drain()
         if self.connections:
             self._all_closed.clear()
             await self._all_closed.wait()
@@ -416,9 +416,11 @@ class DeviceConnection(asyncio.Protocol):
         self._start(self._authenticate(connect))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._gateway.tasks.add(task)
-        task.add_done_callback(self._gateway.tasks.discard)
+        self._gateway.runner.start(work, _end_quietly, self._fail)
+
+    def _fail(self, error: Exception) -> None:
+        log.error("a device's connection is cut by a fault of the server", exc_info=error, extra=self._fields())
+        self._abort()
 
     async def _authenticate(self, connect: Connect) -> None:
         if self._gateway.witness is not None:
@@ -552,7 +554,7 @@ class DeviceConnection(asyncio.Protocol):
             attachment.superseded.close(Ending.SUPERSEDED)
         if gateway.witness is not None and self._introduction is not None:
             gateway.witness.see_admission(self._introduction, self.key)
-        log.info("device connected", extra={**self._fields(), "ext": self._ext, "mqtt_level": connect.level})
+        log.info("device connected", extra=self._fields(ext=self._ext, mqtt_level=connect.level))
         events = self._machine.accept(
             attachment.session_present, now_s, assigned_client_id=self._assigned_client_id(connect)
         )
@@ -948,6 +950,10 @@ class DeviceConnection(asyncio.Protocol):
     def _fields(self, **others: object) -> dict[str, object]:
         device = str(self._origin.key) if self._origin is not None else ""
         return {"device": device, "peer": self._peer, **others}
+
+
+def _end_quietly(_: None) -> None:
+    """Nobody waits for what a connection has started."""
 
 
 def _find_subscriber(session: Session, topic_filter: str) -> Session:
