@@ -697,7 +697,8 @@ class DeviceConnection(asyncio.Protocol):
     def _acknowledge(self, topic: str, packet_id: int, reason: ReasonCode) -> None:
         """Acknowledge a publish once it is kept: its device may forget it then. In order. [MQTT-4.6.0-2]"""
         # A gateway publishes in the name of the devices behind it as well.
-        key = topics.find_owner(topic) or self.key
+        is_gateway = self._session is not None and self._session.carried
+        key = (topics.find_owner(topic) if is_gateway else None) or self.key
         if self._acknowledgements is not None:
             self._acknowledgements.append((packet_id, reason, key))
             if self._machine.unacknowledged >= protocol.RECEIVE_MAXIMUM:
@@ -784,6 +785,7 @@ class DeviceConnection(asyncio.Protocol):
         for position, subscription in enumerate(packet.subscriptions):
             name = subscription.topic_filter
             owner = _find_subscriber(session, name)
+            known = owner.subscriptions
             if not _is_topic_filter(name):
                 log.warning("malformed topic filter refused", extra=self._fields(topic=name))
                 granted.append(ReasonCode.TOPIC_FILTER_INVALID)
@@ -792,14 +794,13 @@ class DeviceConnection(asyncio.Protocol):
             ):
                 log.warning("subscription refused (403)", extra=self._fields(topic=name))
                 granted.append(ReasonCode.NOT_AUTHORIZED)
-            elif position >= FILTERS_OF_ONE_SUBSCRIBE_MAX or (
-                name not in owner.subscriptions and len(owner.subscriptions) >= SUBSCRIPTIONS_MAX
-            ):
+            elif position >= FILTERS_OF_ONE_SUBSCRIBE_MAX or (name not in known and len(known) >= SUBSCRIPTIONS_MAX):
                 log.warning("subscription over the limit refused", extra=self._fields(topic=name))
                 granted.append(ReasonCode.QUOTA_EXCEEDED)
             else:
-                owner.subscribe(name, min(subscription.qos, 1), now_ms)
-                granted.append(owner.subscriptions[name])
+                qos = min(subscription.qos, 1)
+                owner.subscribe(name, qos, now_ms)
+                granted.append(qos)
                 changed[owner.key] = owner
         self._machine.suback(packet, granted)
         for owner in changed.values():

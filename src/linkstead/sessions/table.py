@@ -109,11 +109,14 @@ class SessionObserver(Protocol):
 class Session:
     """What is known of one device's connections to this node.
 
-    `subscriptions` has the QoS by topic filter, for reading. `carried` are the sessions that travel on its connection.
+    `subscriptions` has the QoS by topic filter, made anew each time: most devices have one or two, and are idle, so
+    they are kept as tuples in the same order, a third of the size of a dict. `carried` are the sessions that travel on its connection.
     """
 
     __slots__ = (
         "_carried",
+        "_filters",
+        "_qos",
         "_since_ms",
         "broken_s",
         "carrier",
@@ -126,7 +129,6 @@ class Session:
         "link",
         "queue",
         "reserved",
-        "subscriptions",
     )
 
     def __init__(self, key: DeviceKey) -> None:
@@ -138,8 +140,9 @@ class Session:
         self.detached_s = 0.0
         self.broken_s: float | None = None
         self.connections = 0
-        self.subscriptions: dict[str, int] = {}
-        self._since_ms: tuple[int, ...] = ()  # of each subscription in its order, 0 where it is not known
+        self._filters: tuple[str, ...] = ()
+        self._qos = b""
+        self._since_ms: tuple[int, ...] = ()  # 0 where it is not known
         self.queue: deque[QueuedMessage] | None = None
         self.reserved = 0
         self.carrier: Session | None = None
@@ -168,33 +171,42 @@ class Session:
 
     def subscribe(self, topic_filter: str, qos: int, now_ms: int) -> None:
         """Add a subscription, or give one that is there another QoS. `now_ms` is 0 where the moment is not known."""
-        if topic_filter not in self.subscriptions:
+        if topic_filter in self._filters:
+            place = self._filters.index(topic_filter)
+            self._qos = self._qos[:place] + bytes((qos,)) + self._qos[place + 1 :]
+        else:
+            self._filters += (topic_filter,)
+            self._qos += bytes((qos,))
             self._since_ms += (now_ms,)
-        self.subscriptions[topic_filter] = qos
 
     def unsubscribe(self, topic_filter: str) -> bool:
         """End a subscription. False when there is none."""
-        if topic_filter not in self.subscriptions:
+        if topic_filter not in self._filters:
             return False
-        place = list(self.subscriptions).index(topic_filter)
+        place = self._filters.index(topic_filter)
+        self._filters = self._filters[:place] + self._filters[place + 1 :]
+        self._qos = self._qos[:place] + self._qos[place + 1 :]
         self._since_ms = self._since_ms[:place] + self._since_ms[place + 1 :]
-        del self.subscriptions[topic_filter]
         return True
 
     def unsubscribe_all(self) -> None:
         """End every subscription."""
-        self.subscriptions.clear()
-        self._since_ms = ()
+        self._filters, self._qos, self._since_ms = (), b"", ()
 
     def restore_subscriptions(self, subscriptions: Mapping[str, int], subscribed_ms: Mapping[str, int]) -> None:
         """Take subscriptions as they were kept, and since when each is there as far as that is known."""
-        self.subscriptions = dict(subscriptions)
+        self._filters, self._qos = tuple(subscriptions), bytes(subscriptions.values())
         self._since_ms = tuple(subscribed_ms.get(topic_filter, 0) for topic_filter in subscriptions)
+
+    @property
+    def subscriptions(self) -> dict[str, int]:
+        """The QoS by topic filter, in the order they came."""
+        return dict(zip(self._filters, self._qos, strict=True))
 
     @property
     def subscribed_ms(self) -> dict[str, int]:
         """Since when each subscription is there, as far as that is known."""
-        return {name: at_ms for name, at_ms in zip(self.subscriptions, self._since_ms, strict=True) if at_ms}
+        return {name: at_ms for name, at_ms in zip(self._filters, self._since_ms, strict=True) if at_ms}
 
     @property
     def carried(self) -> Mapping[DeviceKey, "Session"]:

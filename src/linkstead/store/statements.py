@@ -233,13 +233,14 @@ def find_devices(connection: sa.Connection, keys: Sequence[DeviceKey]) -> list[D
         for start in range(0, len(names), NAMES_PER_STATEMENT_MAX):
             part = names[start : start + NAMES_PER_STATEMENT_MAX]
             statement = SELECT_DEVICE.where(device.c.product_key == product_key, device.c.device_name.in_(part))
-            found.extend(_make_device(row) for row in connection.execute(statement))
+            asked = {name: name for name in part}
+            found.extend(_make_device(row, asked[row[2]]) for row in connection.execute(statement))
     return found
 
 
-def _make_device(row: Sequence[Any]) -> Device:
-    """A device as it is kept in memory for as long as it is in use: what many have in common, once."""
-    iot_id, product_key, device_name, account_id, *others = row
+def _make_device(row: Sequence[Any], device_name: str) -> Device:
+    """A device as it is kept in memory for as long as it is in use: what is there already, or many have, once."""
+    iot_id, product_key, _, account_id, *others = row
     return Device(iot_id, intern(product_key), device_name, intern(account_id), *others)
 
 
