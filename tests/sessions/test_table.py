@@ -13,6 +13,7 @@ from linkstead.sessions import (
     QueuedMessage,
     QueueFull,
     Reach,
+    Session,
     SessionTable,
     StatusChange,
 )
@@ -661,3 +662,53 @@ def test_the_session_of_a_sub_device_may_outlive_its_gateways() -> None:
     table.lose(gateway, Ending.DELETED)
     assert table.find(KEY) is None
     assert table.deliver(SUB_KEY, message())
+
+
+# --- subscriptions
+
+
+def test_subscriptions_come_back_as_they_were_made_in_their_order() -> None:
+    key = DeviceKey("a1pk", "lamp")
+    filters = [
+        "/sys/a1pk/lamp/rrpc/request/+",
+        "/a1pk/lamp/user/get",
+        "/ext/ntp/a1pk/lamp/response",
+        "/sys/a1pk/lamp/a1pk/lamp",
+        "/sys/a1pk/lamp2/thing/#",
+        "/broadcast/a1pk/all",
+        "#",
+        "",
+    ]
+    session = Session(key)
+    for place, topic_filter in enumerate(filters):
+        session.subscribe(topic_filter, place % 2, NOW_MS + place)
+    assert list(session.subscriptions.items()) == [(name, place % 2) for place, name in enumerate(filters)]
+    assert list(session.subscribed_ms.items()) == [(name, NOW_MS + place) for place, name in enumerate(filters)]
+    restored = Session(key)
+    restored.restore_subscriptions(session.subscriptions, session.subscribed_ms)
+    assert (restored.subscriptions, restored.subscribed_ms) == (session.subscriptions, session.subscribed_ms)
+    for topic_filter in filters:
+        assert session.unsubscribe(topic_filter)
+        assert not session.unsubscribe(topic_filter)
+        assert topic_filter not in session.subscriptions
+    assert session.subscriptions == session.subscribed_ms == {}
+
+
+def test_a_subscription_made_again_has_the_new_qos_in_its_old_place() -> None:
+    session = Session(DeviceKey("a1pk", "lamp"))
+    for qos in (0, 1):
+        for name in ("/a1pk/lamp/user/a", "/a1pk/lamp/user/b", "/a1pk/lamp/user/c"):
+            session.subscribe(name, 0, NOW_MS + qos)
+    session.subscribe("/a1pk/lamp/user/b", 1, NOW_MS + 9)
+    assert list(session.subscriptions.values()) == [0, 1, 0]
+    assert list(session.subscribed_ms.values()) == [NOW_MS] * 3
+
+
+def test_devices_share_the_filters_of_what_they_have_in_common() -> None:
+    kept = []
+    for name in ("lamp", "pump"):
+        session = Session(DeviceKey("a1pk", name))
+        session.subscribe(f"/sys/a1pk/{name}/rrpc/request/+", 0, 0)
+        kept.append(session)
+    assert kept[0].subscriptions != kept[1].subscriptions
+    assert kept[0]._filters[0] is kept[1]._filters[0]

@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE_S_MIN, KEEP_ALIVE_S_MAX = 30, 1_200
 """Source: `device-protocol.md` 1.5."""
 
+_KEEP_ALIVES_S = tuple(range(KEEP_ALIVE_S_MAX + 1))
+"""One number for all devices that have the same keep-alive."""
+
 FILTERS_OF_ONE_SUBSCRIBE_MAX = 8
 """Source: `device-protocol.md` 2."""
 
@@ -542,7 +545,7 @@ class DeviceConnection(asyncio.Protocol):
             self,
             clean_start=connect.clean_start,
             kept_s=_session_kept_s(connect),
-            keep_alive_s=connect.keep_alive_s,
+            keep_alive_s=_KEEP_ALIVES_S[connect.keep_alive_s],
             now_s=now_s,
             now_ms=now_ms,
             ip_address=self._peer,

@@ -7,6 +7,7 @@ The gateway does the I/O: it hands in what it read with `receive_data`, answers 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from linkstead.mqtt.packets import (
@@ -55,6 +56,12 @@ MESSAGE_BYTES_USUAL: Final = 16_386  # a packet with a Remaining Length of up to
 _USUAL_HEADS: Final = (0x30, 0x32)  # PUBLISH at QoS 0 and 1
 _CONNACKS: Final = tuple(encode(ConnAck(is_present, 0), MQTT_3_1_1) for is_present in (False, True))  # before 5.0
 _PINGRESP: Final = encode(PingResp(), MQTT_5)
+
+
+@lru_cache(maxsize=1_024)
+def _silence_max_s(keep_alive_s: int) -> float:
+    """How long a client may be silent: one number for all that have the same keep-alive."""
+    return keep_alive_s * KEEP_ALIVE_FACTOR
 
 
 class LocalError(RuntimeError):
@@ -527,7 +534,7 @@ class ServerConnection:
         properties = connect.properties
         self.level = connect.level
         self._state = _DECIDING
-        self._silence_max_s = connect.keep_alive_s * KEEP_ALIVE_FACTOR
+        self._silence_max_s = _silence_max_s(connect.keep_alive_s)
         self._clean_start = connect.clean_start
         self._session_kept = properties.get("session_expiry_interval", 0) > 0
         self._client_packet_bytes_max = properties.get("maximum_packet_size", 0)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from sys import intern
 from typing import Protocol
 
 from linkstead.registry import Device, DeviceKey, DeviceStatus, Origin, PresenceChange
@@ -26,6 +27,9 @@ QUEUED_MESSAGES_MAX = 1_000
 QUEUED_AGE_S_MAX = 7 * 24 * 3600.0
 """How long a QoS 1 message, and a persistent session without a connection, is kept. `device-protocol.md` 2."""
 
+
+OWN_NAMES = "\0"
+"""Stands for a device's own names in a filter that is kept. No topic or filter has this character. [MQTT-4.7.3-2]"""
 
 QUEUED_BYTES_MAX = 256 * 1024 * 1024
 """Payload bytes of all waiting messages on one node; at the bound the new one is refused."""
@@ -109,8 +113,9 @@ class SessionObserver(Protocol):
 class Session:
     """What is known of one device's connections to this node.
 
-    `subscriptions` has the QoS by topic filter, made anew each time: most devices have one or two, and are idle, so
-    they are kept as tuples in the same order, a third of the size of a dict. `carried` are the sessions that travel on its connection.
+    `subscriptions` has the QoS by topic filter. It is made anew each time: most devices have one or two, and are idle,
+    so they are kept as tuples in the same order, a third of the size of a dict. `carried` are the sessions that travel
+    on its connection.
     """
 
     __slots__ = (
@@ -171,19 +176,21 @@ class Session:
 
     def subscribe(self, topic_filter: str, qos: int, now_ms: int) -> None:
         """Add a subscription, or give one that is there another QoS. `now_ms` is 0 where the moment is not known."""
-        if topic_filter in self._filters:
-            place = self._filters.index(topic_filter)
+        kept = self._shorten(topic_filter)
+        if kept in self._filters:
+            place = self._filters.index(kept)
             self._qos = self._qos[:place] + bytes((qos,)) + self._qos[place + 1 :]
         else:
-            self._filters += (topic_filter,)
+            self._filters += (kept,)
             self._qos += bytes((qos,))
             self._since_ms += (now_ms,)
 
     def unsubscribe(self, topic_filter: str) -> bool:
         """End a subscription. False when there is none."""
-        if topic_filter not in self._filters:
+        kept = self._shorten(topic_filter)
+        if kept not in self._filters:
             return False
-        place = self._filters.index(topic_filter)
+        place = self._filters.index(kept)
         self._filters = self._filters[:place] + self._filters[place + 1 :]
         self._qos = self._qos[:place] + self._qos[place + 1 :]
         self._since_ms = self._since_ms[:place] + self._since_ms[place + 1 :]
@@ -195,18 +202,27 @@ class Session:
 
     def restore_subscriptions(self, subscriptions: Mapping[str, int], subscribed_ms: Mapping[str, int]) -> None:
         """Take subscriptions as they were kept, and since when each is there as far as that is known."""
-        self._filters, self._qos = tuple(subscriptions), bytes(subscriptions.values())
+        self._filters = tuple(self._shorten(topic_filter) for topic_filter in subscriptions)
+        self._qos = bytes(subscriptions.values())
         self._since_ms = tuple(subscribed_ms.get(topic_filter, 0) for topic_filter in subscriptions)
 
     @property
     def subscriptions(self) -> dict[str, int]:
         """The QoS by topic filter, in the order they came."""
-        return dict(zip(self._filters, self._qos, strict=True))
+        return dict(zip(self._whole_filters(), self._qos, strict=True))
 
     @property
     def subscribed_ms(self) -> dict[str, int]:
         """Since when each subscription is there, as far as that is known."""
-        return {name: at_ms for name, at_ms in zip(self._filters, self._since_ms, strict=True) if at_ms}
+        return {name: at_ms for name, at_ms in zip(self._whole_filters(), self._since_ms, strict=True) if at_ms}
+
+    def _shorten(self, topic_filter: str) -> str:
+        """A filter without the device's own names: all devices with the same function share it then."""
+        return intern(topic_filter.replace(str(self.key), OWN_NAMES, 1))
+
+    def _whole_filters(self) -> list[str]:
+        names = str(self.key)
+        return [topic_filter.replace(OWN_NAMES, names, 1) for topic_filter in self._filters]
 
     @property
     def carried(self) -> Mapping[DeviceKey, "Session"]:

@@ -240,8 +240,22 @@ def find_devices(connection: sa.Connection, keys: Sequence[DeviceKey]) -> list[D
 
 def _make_device(row: Sequence[Any], device_name: str) -> Device:
     """A device as it is kept in memory for as long as it is in use: what is there already, or many have, once."""
-    iot_id, product_key, _, account_id, *others = row
-    return Device(iot_id, intern(product_key), device_name, intern(account_id), *others)
+    iot_id, product_key, _, account_id, instance_id, secret, nickname, enabled, created_ms, modified_ms, *others = row
+    if modified_ms == created_ms:
+        modified_ms = created_ms
+    return Device(
+        iot_id,
+        intern(product_key),
+        device_name,
+        intern(account_id),
+        intern(instance_id),
+        secret,
+        nickname,
+        enabled,
+        created_ms,
+        modified_ms,
+        *others,
+    )
 
 
 def list_online_devices(connection: sa.Connection) -> list[Device]:
