@@ -28,6 +28,7 @@ from linkstead.mqtt.packets import (
 )
 from linkstead.mqtt.protocol import CONNECT_WAIT_S, PENDING_BYTES_MAX
 from linkstead.registry import DeviceKey
+from linkstead.sessions import StatusChange
 from tests.rig import DISABLED_LAMP, LAMP, PRODUCT_KEY, Rig, device_secret
 from tests.wire import DeviceClient, message_id, until
 
@@ -303,6 +304,50 @@ async def test_a_device_that_leaves_while_its_password_is_checked_leaves_nothing
     device.reset()
     await until(lambda: not rig.server.gateway.connections)
     assert not rig.is_online
+
+
+class Wire(asyncio.Transport):
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+
+async def test_a_device_whose_records_are_at_hand_comes_in_at_once(rig: Rig) -> None:
+    device = rig.device()
+    await device.connect()
+    await device.close()
+    wire, tasks = Wire(), asyncio.all_tasks()
+    connection = rig.server.gateway.make_protocol()
+    connection.connection_made(wire)
+    connection.data_received(encode(device.connect_packet(), MQTT_3_1_1))
+    assert wire.written == encode(ConnAck(False, 0), MQTT_3_1_1)
+    assert asyncio.all_tasks() <= tasks
+    connection.connection_lost(None)
+
+
+async def test_a_fault_of_the_server_cuts_the_connection_and_is_logged(rig: Rig) -> None:
+    class Broken:
+        def status_changed(self, change: StatusChange) -> None:
+            raise RuntimeError("broken")
+
+    rig.server.sessions.observe_status(Broken())
+    device = rig.device()
+    await device.open()
+    device.send(device.connect_packet())
+    await until(lambda: rig.watch.errors and not rig.server.gateway.connections)
+    (error,) = rig.watch.take()
+    assert "RuntimeError: broken" in error
 
 
 # --- keep-alive ---
