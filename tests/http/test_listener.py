@@ -50,6 +50,8 @@ class Front:
         return HttpReply(200, "text/plain", body)
 
     def finish(self, reply: HttpReply, delivered: bool) -> None:
+        if reply.body == b"/unrecorded":
+            raise ValueError("a mistake behind the listener")
         self.finished.append(delivered)
 
 
@@ -494,9 +496,21 @@ async def test_a_mistake_behind_the_listener_closes_the_connection_and_is_logged
         client.send(encode_request("GET", "/broken"))
         await client.expect_closed()
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert record.getMessage() == "a request was not answered"
+    assert record.getMessage() == "a request was not answered, or its answer not recorded"
     async with bench.open() as client:
         assert (await client.request("GET", "/")).status == 200
+
+
+async def test_a_mistake_behind_a_written_answer_closes_the_connection_and_is_logged(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench.open() as client:
+        client.send(encode_request("GET", "/unrecorded"))
+        with contextlib.suppress(ConnectionError):
+            assert b"200 OK" in await client.receive_end()
+    await until(lambda: not bench.listener.connections)
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.getMessage() == "a request was not answered, or its answer not recorded"
 
 
 async def test_draining_finishes_the_request_under_way_and_closes_the_rest(bench: Bench) -> None:

@@ -323,11 +323,8 @@ class OpenApi:
         if parameters["SignatureVersion"] != signatures.V1_VERSION:
             raise ApiError(codes.INVALID_SIGNATURE_VERSION)
         self._check_time(parameters["Timestamp"])
-        form = request.body
-        if form and not api_parameters.is_form(request.header("content-type") or ""):
-            form = b""
         signing_key = signatures.signing_key(key.secret)
-        wanted = signatures.check_v1(request.method, request.query, form, parameters, signing_key)
+        wanted = signatures.check_v1(request.method, request.query, _find_form(request), parameters, signing_key)
         if wanted is not None:
             raise ApiError(codes.SIGNATURE_DOES_NOT_MATCH, fills={"StringToSign": wanted})
         self._check_token(key, parameters.get("SecurityToken"))
@@ -412,6 +409,12 @@ class OpenApi:
         return self._refuse(exchange, error)
 
 
+def _find_form(request: HttpRequest) -> bytes:
+    """The body where it holds parameters, else nothing."""
+    body = request.body
+    return body if body and api_parameters.is_form(request.header("content-type") or "") else b""
+
+
 def _read_v1_key(parameters: Mapping[str, str]) -> str:
     """The AccessKeyId of a request that has all a V1 signature needs."""
     if not parameters.keys() >= _COMMON_PARAMETERS_V1:
@@ -458,11 +461,8 @@ class _Exchange:
         self.context: ActionContext | None = None
 
     def read_parameters(self) -> None:
-        form = self.request.body
-        if form and not api_parameters.is_form(self.request.header("content-type") or ""):
-            form = b""
         try:
-            self.parameters = api_parameters.parse_parameters(self.request.query, form)
+            self.parameters = api_parameters.parse_parameters(self.request.query, _find_form(self.request))
         except api_parameters.UnreadableParameters as error:
             raise ApiError(codes.INVALID_PARAMETER_FORMAT, rule=str(error)) from None
         text = self.parameters.get("Format")

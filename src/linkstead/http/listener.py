@@ -339,17 +339,15 @@ class HttpConnection(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         # A mistake of ours must not leave a client waiting for ever.
-        log.error("a request was not answered", exc_info=error)
+        log.error("a request was not answered, or its answer not recorded", exc_info=error)
         self._abort()
 
     def _reply(self, reply: HttpReply) -> None:
-        transport = self._transport
-        is_open = transport is not None and not transport.is_closing()
-        if transport is not None and is_open:
-            transport.write(encode_reply(reply, self._keep_alive, with_body=self._has_body))
-        # Who said that no more will come may have gone: that nobody can tell, so it does not count as returned.
-        self._listener.finish(reply, is_open and not self._client_is_done)
-        self._busy = False
+        try:
+            self._write_reply(reply)
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+            return
         if self._is_refused:
             self._close_after_reading()
         elif not self._keep_alive:
@@ -359,6 +357,15 @@ class HttpConnection(asyncio.Protocol):
                 self._deadline_s = self._listener.clock.monotonic_s() + IDLE_WAIT_S
             self._arm()
             self._next()
+
+    def _write_reply(self, reply: HttpReply) -> None:
+        transport = self._transport
+        is_open = transport is not None and not transport.is_closing()
+        if transport is not None and is_open:
+            transport.write(encode_reply(reply, self._keep_alive, with_body=self._has_body))
+        # Who said that no more will come may have gone: that nobody can tell, so it does not count as returned.
+        self._listener.finish(reply, is_open and not self._client_is_done)
+        self._busy = False
 
     def _continue(self) -> None:
         if self._transport is not None and not self._busy:
