@@ -1,7 +1,7 @@
 import base64
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from linkstead.actions.device.addressing import DeviceRequest
@@ -579,7 +579,7 @@ async def test_a_record_of_a_batch_keeps_the_beginning_of_a_long_message(world: 
 async def test_a_batch_that_breaks_leaves_no_record_without_a_verdict(world: World) -> None:
     keys = await add_lamps(world, "lamp-01", "lamp-02")
     broken = BrokenDelivery(world.sessions, world.journal, world.store, world.clock)
-    context = replace(world.context(), delivery=broken)
+    context = msgspec.structs.replace(world.context(), delivery=broken)
     with pytest.raises(OSError, match="disk"):
         await batch_pub(context, batch_request(keys))
     assert [ending(call) for call in await records(world)] == [(Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR)] * 2

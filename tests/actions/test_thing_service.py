@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from linkstead.actions import thing_service
@@ -76,7 +77,9 @@ async def refused(world: World, key: DeviceKey, identifier: str, args: str, **fi
 async def invoke_ended(world: World, key: DeviceKey, end: Outcome | Exception, **switches: Any) -> tuple[Call, str]:
     """A synchronous call that ends so: its record, and the result."""
     context, call = world.call_context("InvokeThingService")
-    context = replace(context, router=ScriptedRouter(end, []), behaviour=replace(context.behaviour, **switches))
+    context = msgspec.structs.replace(
+        context, router=ScriptedRouter(end, []), behaviour=replace(context.behaviour, **switches)
+    )
     answer = await invoke_thing_service(context, request(key, "Blink", BLINK))
     assert answer.data
     assert isinstance(answer.data.result, str)
@@ -110,7 +113,7 @@ async def test_each_verdict_has_its_code_and_its_number(
 ) -> None:
     key, _ = await online_lamp(world)
     context, call = world.call_context("InvokeThingService")
-    context = replace(context, router=ScriptedRouter(Outcome(verdict, Diagnosis.NOT_CONNECTED), []))
+    context = msgspec.structs.replace(context, router=ScriptedRouter(Outcome(verdict, Diagnosis.NOT_CONNECTED), []))
     await check_refusal(invoke_thing_service(context, request(key, "Blink", BLINK)), row)
     assert (call.verdict, call.code, call.result_code) == (verdict, row.code, number)
 
@@ -122,7 +125,7 @@ async def test_each_verdict_has_its_code_and_its_number(
 async def test_a_call_that_cannot_be_sent_is_refused(world: World, failure: Exception, row: ErrorRow) -> None:
     key, _ = await online_lamp(world)
     context, call = world.call_context("InvokeThingService")
-    context = replace(context, router=ScriptedRouter(failure, []))
+    context = msgspec.structs.replace(context, router=ScriptedRouter(failure, []))
     await check_refusal(invoke_thing_service(context, request(key, "Blink", BLINK)), row)
     assert not call.is_ended
 
@@ -164,7 +167,7 @@ async def test_args_are_read_as_programs_write_them_and_sent_as_json(world: Worl
     key, _ = await online_lamp(world)
     router = ScriptedRouter(Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, b'{"code":200}'), [])
     context, _ = world.call_context("InvokeThingService")
-    await invoke_thing_service(replace(context, router=router), request(key, "Blink", args))
+    await invoke_thing_service(msgspec.structs.replace(context, router=router), request(key, "Blink", args))
     (message,) = router.messages
     assert message.payload.endswith(b'"params":' + BLINK.encode() + b"}")
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
+import msgspec
+
 from linkstead.clock import Clock
 from linkstead.invocation import Call
 from linkstead.models.store import ThingModelStore
@@ -28,7 +30,7 @@ NOTE_S_MAX = 1.0
 
 def copy_call(call: Call) -> Call:
     """The record as it is now."""
-    return replace(call, timeline=list(call.timeline), evidence=list(call.evidence))
+    return msgspec.structs.replace(call, timeline=list(call.timeline), evidence=list(call.evidence))
 
 
 @dataclass(slots=True)
