@@ -497,6 +497,7 @@ async def test_a_mistake_behind_the_listener_closes_the_connection_and_is_logged
         await client.expect_closed()
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.getMessage() == "a request was not answered, or its answer not recorded"
+    assert vars(record)["path"] == "/broken"
     async with bench.open() as client:
         assert (await client.request("GET", "/")).status == 200
 

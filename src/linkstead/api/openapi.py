@@ -266,8 +266,7 @@ class OpenApi:
         exchange.action = action
         if action.is_call:
             exchange.call = self._open_call(exchange, signed)
-        if signed.caller.user_name:
-            await authorize(self._registry, signed.caller, action.name, exchange.parameters)
+        await authorize(self._registry, signed.caller, action.name, exchange.parameters)
         if not self._quotas.take(signed.caller.account_id, action.name, self._clock.time_s()):
             raise ApiError(codes.THROTTLING_USER)
         return await self._run(exchange, action, signed.caller)

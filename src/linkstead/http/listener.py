@@ -114,7 +114,6 @@ class HttpConnection(asyncio.Protocol):
         "_busy",
         "_client_is_done",
         "_deadline_s",
-        "_has_body",
         "_head_bytes",
         "_header_count",
         "_headers",
@@ -132,6 +131,7 @@ class HttpConnection(asyncio.Protocol):
         "_queue",
         "_queued_bytes",
         "_received_bytes",
+        "_request",
         "_timer",
         "_timer_due_s",
         "_transport",
@@ -158,7 +158,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_slow = False
         self._body = bytearray()
         self._keep_alive = True
-        self._has_body = True
+        self._request: HttpRequest | None = None
         self._peer = ""
         self._is_secured = False
         self._is_private = False
@@ -334,12 +334,13 @@ class HttpConnection(asyncio.Protocol):
         self._queued_bytes -= len(request.query) + len(request.body)
         self._busy = True
         self._keep_alive = keep_alive and not self._listener.is_draining
-        self._has_body = request.method != "HEAD"
+        self._request = request
         self._listener.answering.start(self._listener.answer(request), self._reply, self._fail)
 
     def _fail(self, error: Exception) -> None:
         # A mistake of ours must not leave a client waiting for ever.
-        log.error("a request was not answered, or its answer not recorded", exc_info=error)
+        path = self._request.path if self._request is not None else ""
+        log.error("a request was not answered, or its answer not recorded", exc_info=error, extra={"path": path})
         self._abort()
 
     def _reply(self, reply: HttpReply) -> None:
@@ -362,9 +363,11 @@ class HttpConnection(asyncio.Protocol):
         transport = self._transport
         is_open = transport is not None and not transport.is_closing()
         if transport is not None and is_open:
-            transport.write(encode_reply(reply, self._keep_alive, with_body=self._has_body))
+            has_body = self._request is None or self._request.method != "HEAD"
+            transport.write(encode_reply(reply, self._keep_alive, with_body=has_body))
         # Who said that no more will come may have gone: that nobody can tell, so it does not count as returned.
         self._listener.finish(reply, is_open and not self._client_is_done)
+        self._request = None
         self._busy = False
 
     def _continue(self) -> None:

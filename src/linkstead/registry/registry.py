@@ -88,9 +88,9 @@ class Registry:
     """Cached reads of keys, products and devices, and the writes that make the cache forget.
 
     A record that was found is remembered for `CACHED_AGE_S_MAX` at most, and half of it at least unless there are too
-    many; one that was not found never is: what another process
-    registers can be called at once. `forget_all` is for changes made elsewhere. `has_applications` is True when there
-    may be some to work off: at first, and whenever one was made or moved on.
+    many; one that was not found never is: what another process registers can be called at once. `forget_all` is for
+    changes made elsewhere. `has_applications` is True when there may be some to work off: at first, and whenever one
+    was made or moved on.
 
     Args:
         store: where the records are.
