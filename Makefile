@@ -30,12 +30,23 @@ RUN_TESTS := LINKSTEAD_DEMO_PYTHON="$(CURDIR)/$(DEMO)/bin/python" PATH="$(CURDIR
 	$(VENV)/bin/python -m pytest
 
 .PHONY: test
-test: system check $(TESTS_READY)  ## check, then every test but the long ones
+test: system check $(TESTS_READY) test-compiled  ## check, then every test but the long ones
 	@$(RUN_TESTS)
 
 .PHONY: test-long
 test-long: system $(TESTS_READY)  ## the long tests: soak, fuzz, real waits
 	@$(RUN_TESTS) -m long
+
+COMPILED := build/compiled/src
+# The rooms with modules that are compiled, and whole calls through all of them.
+TESTS_OF_COMPILED := tests/api tests/http tests/invocation tests/mqtt tests/registry tests/uplink tests/test_compiled.py tests/test_eager.py \
+	tests/test_rrpc.py tests/test_rrpc_strays.py tests/test_rrpc_verdicts.py tests/test_services.py tests/test_publishing.py
+.PHONY: test-compiled
+test-compiled: $(TESTS_READY) $(COMPILED)/.ready  ## the tests of the modules that can be compiled, on the compiled ones
+	@PYTHONPATH="$(CURDIR)/$(COMPILED)" LINKSTEAD_COMPILED=1 $(RUN_TESTS) -p no:cacheprovider $(TESTS_OF_COMPILED)
+
+.PHONY: compiled
+compiled: $(COMPILED)/.ready  ## the package with the modules of a call compiled, in build/compiled/src
 
 .PHONY: check
 check: $(VENV)/.ready  ## format, lint, types, import contracts
@@ -50,12 +61,12 @@ format: $(VENV)/.ready  ## mend what check finds and a program can mend
 	@$(VENV)/bin/ruff format
 
 .PHONY: bench
-bench: $(VENV)/.ready  ## Linkstead against the floor and the peers, a few minutes (BENCH="--only rrpc --rounds 1")
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh --install $(BENCH)
+bench: $(VENV)/.ready $(COMPILED)/.ready  ## Linkstead against the floor and the peers, a few minutes (BENCH="--only rrpc --rounds 1")
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh --install --compiled build/compiled $(BENCH)
 
 .PHONY: bench-full
-bench-full: $(VENV)/.ready  ## every load of the benchmark, about an hour; in parts with BENCH="--only services"
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh --install --full --rounds 5 $(BENCH)
+bench-full: $(VENV)/.ready $(COMPILED)/.ready  ## every load of the benchmark, about an hour; in parts with BENCH="--only services"
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh --install --compiled build/compiled --full --rounds 5 $(BENCH)
 
 .PHONY: bench-report
 bench-report:  ## write docs/performance.md from the results of the benchmark
@@ -99,6 +110,10 @@ $(VENV)/.ready: requirements/build.txt requirements/dev.txt pyproject.toml tools
 
 $(DEMO)/.ready: requirements/build.txt requirements/demo.txt pyproject.toml tools/environment
 	@tools/environment --editable $(DEMO) requirements/build.txt requirements/demo.txt
+	@touch $@
+
+$(COMPILED)/.ready: $(shell find src -name '*.py') pyproject.toml tools/compile $(VENV)/.ready
+	@$(VENV)/bin/python tools/compile $(COMPILED)
 	@touch $@
 
 $(LOCK)/.ready: requirements/lock.txt tools/environment

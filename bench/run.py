@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.machine import (
     BUILD,
@@ -42,6 +43,14 @@ HEAD = (
 )
 
 
+class Form(NamedTuple):
+    """A way to run Linkstead: which interpreter, on which tree's `src/linkstead`."""
+
+    label: str
+    python: str
+    source: Path
+
+
 class Bench:
     """One run: what it measures with, and where it writes."""
 
@@ -49,7 +58,7 @@ class Bench:
         self._arguments = arguments
         self._folder = folder
         self._run = time.strftime("%Y%m%dT%H%M%S")
-        self._pythons: list[str] = arguments.python or [sys.executable]
+        self._forms = list_forms(arguments)
         self._data: Path | None = None
         self._certificate: tuple[Path, Path] | None = None
         self.results: list[Result] = []
@@ -61,16 +70,17 @@ class Bench:
             CannotMeasure: it does not.
         """
         devices = max(each.devices for suite in suites for each in suite.loads)
-        self._data = seed(self._pythons[0], self._arguments.source, self._folder, devices + DEVICES_SPARE)
+        plain = self._forms[0]
+        self._data = seed(plain.python, plain.source, self._folder, devices + DEVICES_SPARE)
         if any(each.tls for suite in suites for each in suite.loads):
-            self._certificate = make_certificate(self._pythons[0], self._arguments.source, self._folder)
+            self._certificate = make_certificate(plain.python, plain.source, self._folder)
         if not any("linkstead" in each.contenders for suite in suites for each in suite.loads):
             return
-        for python in self._pythons:
-            with self._stack("linkstead", python) as stack:
+        for form in self._forms:
+            with self._stack("linkstead", form) as stack:
                 command = [sys.executable, str(SOURCES / "check_semantics.py"), str(stack.ground.http)]
                 done = subprocess.run([*command, str(stack.ground.mqtt)], capture_output=True, text=True, check=False)
-            print(f"check_semantics.py on {ask_version([python, '--version'])}: {done.stdout.splitlines()[-1]}")
+            print(f"check_semantics.py on {form.label}: {done.stdout.splitlines()[-1]}")
             if done.returncode:
                 raise CannotMeasure(done.stdout + done.stderr)
 
@@ -78,13 +88,14 @@ class Bench:
         """Every suite in every round, server by server."""
         for turn in range(1, self._arguments.rounds + 1):
             for suite in suites:
-                for contender, python in self._line_up(suite):
+                for contender, form in self._line_up(suite):
                     loads = [each for each in suite.loads if contender in each.contenders]
-                    with self._stack(contender, python, with_tls=any(each.tls for each in loads)) as stack:
+                    with self._stack(contender, form, with_tls=any(each.tls for each in loads)) as stack:
                         for each in loads:
                             result = self._try(each, contender, stack)
                             result |= {"suite": suite.name, "load": each.name, "round": turn, "run": self._run}
-                            result |= {"contender": self._label(contender, python), "at": round(time.time())}
+                            label = form.label if contender == "linkstead" else contender
+                            result |= {"contender": label, "at": round(time.time())}
                             append(self._arguments.results, result)
                             self.results.append(result)
                             yield result
@@ -96,26 +107,17 @@ class Bench:
         versions = {"commit": commit, "Node.js": ask_version(["node", "--version"])}
         versions["broker"] = ask_version([find_mosquitto() or "mosquitto", "-h"])
         versions["C compiler"] = ask_version([os.environ.get("CC", "cc"), "--version"])
-        for python in self._pythons:
-            versions[self._label("linkstead", python)] = ask_version([python, "--version"])
+        for form in self._forms:
+            versions[form.label] = ask_version([form.python, "--version"])
         return {**described, "versions": versions, "secs": self._arguments.secs}
 
-    def _line_up(self, suite: Suite) -> list[tuple[str, str]]:
+    def _line_up(self, suite: Suite) -> list[tuple[str, Form]]:
         names = dict.fromkeys(name for each in suite.loads for name in each.contenders)
-        return [
-            (name, python) for name in names for python in (self._pythons if name == "linkstead" else self._pythons[:1])
-        ]
+        return [(name, form) for name in names for form in (self._forms if name == "linkstead" else self._forms[:1])]
 
-    def _label(self, contender: str, python: str) -> str:
-        """The first interpreter's Linkstead is `linkstead`; the others bear their version and place in the line."""
-        place = self._pythons.index(python)
-        if contender != "linkstead" or place == 0:
-            return contender
-        return f"linkstead@{ask_version([python, '--version'])} ({place + 1})"
-
-    def _stack(self, contender: str, python: str, *, with_tls: bool = False) -> Stack:
+    def _stack(self, contender: str, form: Form, *, with_tls: bool = False) -> Stack:
         tls = self._certificate if with_tls else None
-        return Stack(contender, tls=tls, python=python, source=self._arguments.source, data=self._data)
+        return Stack(contender, tls=tls, python=form.python, source=form.source, data=self._data)
 
     def _try(self, each: Load, contender: str, stack: Stack) -> Result:
         """The quietest of a few tries: other programs on these two cores spoil a measurement."""
@@ -128,6 +130,20 @@ class Bench:
                 break
         assert best is not None, "there is at least one try"
         return best
+
+
+def list_forms(arguments: argparse.Namespace) -> list[Form]:
+    """What is measured as Linkstead: `linkstead` is the first interpreter on the sources as they are.
+
+    The other interpreters bear their version and place in the line; the first with compiled modules is called so.
+    """
+    pythons = arguments.python or [sys.executable]
+    forms = [Form("linkstead", pythons[0], arguments.source)]
+    for place, python in enumerate(pythons[1:], start=2):
+        forms.append(Form(f"linkstead@{ask_version([python, '--version'])} ({place})", python, arguments.source))
+    if arguments.compiled is not None:
+        forms.append(Form("linkstead@compiled", pythons[0], arguments.compiled))
+    return forms
 
 
 def run_rig(each: Load, contender: str, stack: Stack, secs: float, warm_up_s: float = WARM_UP_S) -> Result:
@@ -247,6 +263,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--full", action="store_true", help="every load, not only those of the short run")
     add("--install", action="store_true", help="install what peers need and is missing")
     add("--python", action="append", help="an interpreter that has Linkstead's packages; may be given several times")
+    add("--compiled", type=Path, help="a tree made by tools/compile, to be measured as well: the one above its src")
     add("--source", type=Path, default=ROOT, help="the tree whose src/linkstead is measured")
     add("--results", type=Path, default=BUILD / "results.jsonl", help="the file to append to")
     return parser.parse_args()

@@ -7,9 +7,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import uvloop
+from hypothesis import settings
 
 from linkstead.server import DATABASE_FILE
 from tests.rig import Certificate, ErrorWatch, Rig, RigStarter, fill, make_certificate, running
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 

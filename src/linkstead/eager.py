@@ -170,7 +170,7 @@ class _Rest(Generic[Result]):
         try:
             while True:
                 try:
-                    sent = yield awaited
+                    sent: Any = yield awaited
                 except BaseException as error:  # noqa: BLE001
                     awaited = coroutine.throw(error)
                 else:

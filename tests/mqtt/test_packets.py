@@ -9,13 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkstead.mqtt import packets
-from linkstead.mqtt.packets import (
+from linkstead.mqtt.codes import (
     AUTH,
     CONNACK,
     CONNECT,
     DISCONNECT,
-    PACKET_BYTES_MAX,
-    PROPERTIES,
     PUBACK,
     PUBCOMP,
     PUBLISH,
@@ -23,10 +21,16 @@ from linkstead.mqtt.packets import (
     PUBREL,
     SUBACK,
     SUBSCRIBE,
-    TEXT_BYTES_MAX,
     UNSUBACK,
     UNSUBSCRIBE,
     WILL,
+    PacketType,
+    ReasonCode,
+)
+from linkstead.mqtt.packets import (
+    PACKET_BYTES_MAX,
+    PROPERTIES,
+    TEXT_BYTES_MAX,
     Auth,
     ConnAck,
     Connect,
@@ -34,7 +38,6 @@ from linkstead.mqtt.packets import (
     Frame,
     Malformed,
     Packet,
-    PacketType,
     PingReq,
     PingResp,
     Properties,
@@ -43,7 +46,6 @@ from linkstead.mqtt.packets import (
     Publish,
     PubRec,
     PubRel,
-    ReasonCode,
     Splitter,
     SubAck,
     Subscribe,

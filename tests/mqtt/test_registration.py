@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from linkstead.alink.registration import FIELD_CHARS_MAX, sign_request
+from linkstead.mqtt.codes import ReasonCode
 from linkstead.mqtt.gateway import ASSIGNED_CLIENT_ID_CHARS, REGISTRATION_WAIT_S
 from linkstead.mqtt.packets import (
     MQTT_3_1,
@@ -21,7 +22,6 @@ from linkstead.mqtt.packets import (
     Disconnect,
     PubAck,
     Publish,
-    ReasonCode,
     SubAck,
     Subscribe,
     Subscription,

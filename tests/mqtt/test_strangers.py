@@ -5,6 +5,7 @@ import pytest_asyncio
 
 from linkstead.cli.capture import MESSAGES_OF_TOPIC_MAX, Capture
 from linkstead.mqtt import gateway
+from linkstead.mqtt.codes import ReasonCode
 from linkstead.mqtt.gateway import STRANGER_STAY_S
 from linkstead.mqtt.packets import (
     MQTT_3_1,
@@ -14,7 +15,6 @@ from linkstead.mqtt.packets import (
     PingReq,
     PubAck,
     Publish,
-    ReasonCode,
     SubAck,
     Subscribe,
     Subscription,

@@ -6,6 +6,7 @@ are documented to send. The bytes are put together here by hand, not by the code
 
 from dataclasses import dataclass
 
+from linkstead.mqtt.codes import ReasonCode
 from linkstead.mqtt.packets import (
     Auth,
     ConnAck,
@@ -19,7 +20,6 @@ from linkstead.mqtt.packets import (
     Publish,
     PubRec,
     PubRel,
-    ReasonCode,
     SubAck,
     Subscribe,
     Subscription,

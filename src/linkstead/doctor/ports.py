@@ -12,7 +12,8 @@ from typing import NamedTuple
 from linkstead.amqp.frames import SASL_HEADER
 from linkstead.doctor.faults import Fault
 from linkstead.doctor.findings import FaultFound
-from linkstead.mqtt.packets import CONNACK, MQTT_3_1_1, Connect, encode
+from linkstead.mqtt.codes import CONNACK
+from linkstead.mqtt.packets import MQTT_3_1_1, Connect, encode
 
 READ_BYTES_MAX = 65_536
 """Of what a peer says to a probe; more is not looked at."""

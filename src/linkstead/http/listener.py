@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 import httptools
 
@@ -292,7 +292,8 @@ class HttpConnection(asyncio.Protocol):
         url = self._url
         if not url.startswith(b"/") and b"://" in url:
             # As to a proxy; every server has to take it. [RFC 9112, 3.2.2]
-            parsed = httptools.parse_url(url)
+            # What its types do not say: a part that is not there is None.
+            parsed = cast(Any, httptools.parse_url(url))
             raw_path, query = parsed.path or b"/", parsed.query or b""
         else:
             raw_path, _, query = url.partition(b"?")

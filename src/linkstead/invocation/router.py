@@ -42,6 +42,10 @@ STRAY_DIAGNOSES = {
 """What a timeout is put down to when the device did send something: the first that applies."""
 
 
+IsAcceptable = Callable[[bytes], bool]
+"""Judges an answer by its form."""
+
+
 class RouterOverloaded(Exception):
     """The call was refused before anything was sent: `PENDING_CALLS_MAX`, or the device's send buffer, is full."""
 
@@ -58,7 +62,7 @@ class Message(msgspec.Struct, frozen=True):
     payload: bytes
     needs_ext: bool = False
     ext_topic: str = ""
-    is_acceptable: Callable[[bytes], bool] | None = None
+    is_acceptable: IsAcceptable | None = None
 
 
 class Outcome(NamedTuple):

@@ -18,9 +18,10 @@ from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.eager import EagerRunner
 from linkstead.ids import LETTERS_AND_DIGITS, Ids
 from linkstead.mqtt import protocol
+from linkstead.mqtt.codes import ReasonCode, Refusal
 from linkstead.mqtt.deadlines import Deadlines, Span
-from linkstead.mqtt.packets import Connect, Malformed, ReasonCode, Subscribe, Unsubscribe, check_topic_filter
-from linkstead.mqtt.protocol import Refusal, ServerConnection
+from linkstead.mqtt.packets import Connect, Malformed, Subscribe, Unsubscribe, check_topic_filter
+from linkstead.mqtt.protocol import ServerConnection
 from linkstead.mqtt.websocket import HandshakeRefused, WebSocket
 from linkstead.mqtt.witness import PAYLOAD_HEAD_BYTES_MAX, Introduction, Use, Witness, introduce
 from linkstead.registry import DeviceCertificate, DeviceKey, Origin, Registry, TopicClasses, creation

@@ -6,17 +6,15 @@ The gateway does the I/O: it hands in what it read with `receive_data`, answers 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import lru_cache
 from typing import Final
 
+from linkstead.mqtt.codes import CONNECT, PUBLISH, ReasonCode, Refusal
 from linkstead.mqtt.packets import (
-    CONNECT,
     MQTT_3_1,
     MQTT_3_1_1,
     MQTT_5,
     PACKET_BYTES_MAX,
-    PUBLISH,
     ConnAck,
     Connect,
     Disconnect,
@@ -30,7 +28,6 @@ from linkstead.mqtt.packets import (
     PubComp,
     PubRec,
     PubRel,
-    ReasonCode,
     Splitter,
     SubAck,
     Subscribe,
@@ -64,7 +61,7 @@ def _silence_max_s(keep_alive_s: int) -> float:
     return keep_alive_s * KEEP_ALIVE_FACTOR
 
 
-class LocalError(RuntimeError):
+class LocalError(Exception):
     """The gateway's mistake: a call that the connection's state does not allow."""
 
 
@@ -78,25 +75,6 @@ class WindowFull(Exception):
 
 class PacketTooLarge(Exception):
     """The packet is over the Maximum Packet Size of a 5.0 client; nothing was sent. [MQTT-3.1.2-24]"""
-
-
-class Refusal(Enum):
-    """Why a CONNECT is refused: the return code before 5.0, and the reason code of 5.0.
-
-    Source: device protocol 1.4; the codes before 5.0 are the platform's.
-    """
-
-    UNSUPPORTED_PROTOCOL_LEVEL = (1, ReasonCode.UNSUPPORTED_PROTOCOL_VERSION)
-    CLIENT_ID_REJECTED = (2, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID)
-    KEEP_ALIVE_OUT_OF_RANGE = (3, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
-    UNAVAILABLE = (3, ReasonCode.SERVER_UNAVAILABLE)
-    RATE_EXCEEDED = (3, ReasonCode.CONNECTION_RATE_EXCEEDED)
-    BAD_USER_NAME_OR_PASSWORD = (4, ReasonCode.BAD_USER_NAME_OR_PASSWORD)
-    NOT_AUTHORIZED = (5, ReasonCode.NOT_AUTHORIZED)
-
-    def __init__(self, return_code: int, reason_code: ReasonCode) -> None:
-        self.return_code = return_code
-        self.reason_code = reason_code
 
 
 # --- events ---

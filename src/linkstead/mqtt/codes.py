@@ -1,0 +1,126 @@
+"""The numbers of MQTT: packets by type, reason codes, and what a CONNECT is refused with."""
+
+from enum import Enum, IntEnum
+from typing import Final
+
+
+class PacketType(IntEnum):
+    """The packets by their number in the fixed header.
+
+    Source: MQTT 5.0 table 2-1.
+    """
+
+    WILL = 0  # not a packet (0 is forbidden on the wire): the will inside CONNECT has properties of its own
+    CONNECT = 1
+    CONNACK = 2
+    PUBLISH = 3
+    PUBACK = 4
+    PUBREC = 5
+    PUBREL = 6
+    PUBCOMP = 7
+    SUBSCRIBE = 8
+    SUBACK = 9
+    UNSUBSCRIBE = 10
+    UNSUBACK = 11
+    PINGREQ = 12
+    PINGRESP = 13
+    DISCONNECT = 14
+    AUTH = 15
+
+
+WILL: Final = PacketType.WILL
+CONNECT: Final = PacketType.CONNECT
+CONNACK: Final = PacketType.CONNACK
+PUBLISH: Final = PacketType.PUBLISH
+PUBACK: Final = PacketType.PUBACK
+PUBREC: Final = PacketType.PUBREC
+PUBREL: Final = PacketType.PUBREL
+PUBCOMP: Final = PacketType.PUBCOMP
+SUBSCRIBE: Final = PacketType.SUBSCRIBE
+SUBACK: Final = PacketType.SUBACK
+UNSUBSCRIBE: Final = PacketType.UNSUBSCRIBE
+UNSUBACK: Final = PacketType.UNSUBACK
+PINGREQ: Final = PacketType.PINGREQ
+PINGRESP: Final = PacketType.PINGRESP
+DISCONNECT: Final = PacketType.DISCONNECT
+AUTH: Final = PacketType.AUTH
+
+
+class ReasonCode(IntEnum):
+    """MQTT 5.0 reason codes, each with the packets that may carry it.
+
+    0x00 is also Normal disconnection and Granted QoS 0.
+
+    Source: MQTT 5.0 table 2-6.
+    """
+
+    packets: frozenset[PacketType]
+
+    def __new__(cls, code: int, *packets: PacketType) -> "ReasonCode":
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.packets = frozenset(packets)
+        return member
+
+    SUCCESS = 0x00, CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK, DISCONNECT, AUTH
+    GRANTED_QOS_1 = 0x01, SUBACK
+    GRANTED_QOS_2 = 0x02, SUBACK
+    DISCONNECT_WITH_WILL = 0x04, DISCONNECT
+    NO_MATCHING_SUBSCRIBERS = 0x10, PUBACK, PUBREC
+    NO_SUBSCRIPTION_EXISTED = 0x11, UNSUBACK
+    CONTINUE_AUTHENTICATION = 0x18, AUTH
+    RE_AUTHENTICATE = 0x19, AUTH
+    UNSPECIFIED_ERROR = 0x80, CONNACK, PUBACK, PUBREC, SUBACK, UNSUBACK, DISCONNECT
+    MALFORMED_PACKET = 0x81, CONNACK, DISCONNECT
+    PROTOCOL_ERROR = 0x82, CONNACK, DISCONNECT
+    IMPLEMENTATION_SPECIFIC_ERROR = 0x83, CONNACK, PUBACK, PUBREC, SUBACK, UNSUBACK, DISCONNECT
+    UNSUPPORTED_PROTOCOL_VERSION = 0x84, CONNACK
+    CLIENT_IDENTIFIER_NOT_VALID = 0x85, CONNACK
+    BAD_USER_NAME_OR_PASSWORD = 0x86, CONNACK
+    NOT_AUTHORIZED = 0x87, CONNACK, PUBACK, PUBREC, SUBACK, UNSUBACK, DISCONNECT
+    SERVER_UNAVAILABLE = 0x88, CONNACK
+    SERVER_BUSY = 0x89, CONNACK, DISCONNECT
+    BANNED = 0x8A, CONNACK
+    SERVER_SHUTTING_DOWN = 0x8B, DISCONNECT
+    BAD_AUTHENTICATION_METHOD = 0x8C, CONNACK, DISCONNECT
+    KEEP_ALIVE_TIMEOUT = 0x8D, DISCONNECT
+    SESSION_TAKEN_OVER = 0x8E, DISCONNECT
+    TOPIC_FILTER_INVALID = 0x8F, SUBACK, UNSUBACK, DISCONNECT
+    TOPIC_NAME_INVALID = 0x90, CONNACK, PUBACK, PUBREC, DISCONNECT
+    PACKET_IDENTIFIER_IN_USE = 0x91, PUBACK, PUBREC, SUBACK, UNSUBACK
+    PACKET_IDENTIFIER_NOT_FOUND = 0x92, PUBREL, PUBCOMP
+    RECEIVE_MAXIMUM_EXCEEDED = 0x93, DISCONNECT
+    TOPIC_ALIAS_INVALID = 0x94, DISCONNECT
+    PACKET_TOO_LARGE = 0x95, CONNACK, DISCONNECT
+    MESSAGE_RATE_TOO_HIGH = 0x96, DISCONNECT
+    QUOTA_EXCEEDED = 0x97, CONNACK, PUBACK, PUBREC, SUBACK, DISCONNECT
+    ADMINISTRATIVE_ACTION = 0x98, DISCONNECT
+    PAYLOAD_FORMAT_INVALID = 0x99, CONNACK, PUBACK, PUBREC, DISCONNECT
+    RETAIN_NOT_SUPPORTED = 0x9A, CONNACK, DISCONNECT
+    QOS_NOT_SUPPORTED = 0x9B, CONNACK, DISCONNECT
+    USE_ANOTHER_SERVER = 0x9C, CONNACK, DISCONNECT
+    SERVER_MOVED = 0x9D, CONNACK, DISCONNECT
+    SHARED_SUBSCRIPTIONS_NOT_SUPPORTED = 0x9E, SUBACK, DISCONNECT
+    CONNECTION_RATE_EXCEEDED = 0x9F, CONNACK, DISCONNECT
+    MAXIMUM_CONNECT_TIME = 0xA0, DISCONNECT
+    SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED = 0xA1, SUBACK, DISCONNECT
+    WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED = 0xA2, SUBACK, DISCONNECT
+
+
+class Refusal(Enum):
+    """Why a CONNECT is refused: the return code before 5.0, and the reason code of 5.0.
+
+    Source: device protocol 1.4; the codes before 5.0 are the platform's.
+    """
+
+    UNSUPPORTED_PROTOCOL_LEVEL = (1, ReasonCode.UNSUPPORTED_PROTOCOL_VERSION)
+    CLIENT_ID_REJECTED = (2, ReasonCode.CLIENT_IDENTIFIER_NOT_VALID)
+    KEEP_ALIVE_OUT_OF_RANGE = (3, ReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
+    UNAVAILABLE = (3, ReasonCode.SERVER_UNAVAILABLE)
+    RATE_EXCEEDED = (3, ReasonCode.CONNECTION_RATE_EXCEEDED)
+    BAD_USER_NAME_OR_PASSWORD = (4, ReasonCode.BAD_USER_NAME_OR_PASSWORD)
+    NOT_AUTHORIZED = (5, ReasonCode.NOT_AUTHORIZED)
+
+    def __init__(self, return_code: int, reason_code: ReasonCode) -> None:
+        self.return_code = return_code
+        self.reason_code = reason_code
