@@ -72,6 +72,11 @@ bench-full: $(VENV)/.ready $(COMPILED)/.ready  ## every load of the benchmark, a
 bench-report:  ## write docs/performance.md from the results of the benchmark
 	@.venv-bench/bin/python -m bench.report $(RESULTS)
 
+.PHONY: bench-profile
+bench-profile: $(VENV)/.ready  ## write docs/profile.md: where the time of a call goes, line by line
+	@test -x .venv-bench/bin/py-spy || tools/environment .venv-bench bench/peers/requirements.txt
+	@$(VENV)/bin/python -m bench.profile
+
 .PHONY: bench-guard
 bench-guard: $(VENV)/.ready  ## fail where a call became 10 % dearer than in the last release (AGAINST=COMMIT)
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/guard $(if $(AGAINST),--against $(AGAINST))
