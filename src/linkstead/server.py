@@ -11,7 +11,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgspec
@@ -27,6 +27,7 @@ from linkstead.api.nonces import NonceWindow
 from linkstead.api.openapi import OpenApi
 from linkstead.clock import Clock, Timer
 from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings
+from linkstead.console import Console, Desk, Place
 from linkstead.http.front import HttpFront
 from linkstead.http.listener import HttpListener
 from linkstead.ids import Ids
@@ -253,6 +254,18 @@ class Server:
             node=socket.gethostname(),
             strict=settings.strict,
         )
+        desk = Desk(
+            openapi=self.openapi,
+            registry=self.registry,
+            models=self.models,
+            sessions=self.sessions,
+            journal=self.journal,
+            history=self.store,
+            subscriptions=subscriptions,
+            clock=self.clock,
+            ids=self.ids,
+            place=self._describe_place,
+        )
         self.front = HttpFront(
             openapi=self.openapi,
             registry=self.registry,
@@ -260,6 +273,7 @@ class Server:
             journal=self.journal,
             history=self.store,
             subscriptions=subscriptions,
+            show_console=Console(desk).answer,
             is_ready=lambda: self._is_ready,
         )
         self.http = HttpListener(self.front.answer, self.front.finish, self.clock)
@@ -461,6 +475,10 @@ class Server:
         self._listeners.append(acceptor)
         host, port = listening.getsockname()[:2]
         return Address(host, port)
+
+    def _describe_place(self) -> Place:
+        found = asdict(self.endpoints) if self.endpoints is not None else {}
+        return Place({name: str(address) for name, address in found.items() if address is not None}, __version__)
 
     def _make_post(self) -> Post:
         # The HTTP client takes a tenth of a second to import, and most servers have no webhook.

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkstead.cli.explanation import EXPLANATIONS
+from linkstead.api.call_view import view_call
 from linkstead.cli.timeline import SHOWN_CHARS_MAX, WIDTH, draw_call, draw_list, format_time
-from linkstead.http.call_view import view_call
 from linkstead.invocation import Call, Diagnosis, Evidence, Stage, Stray, Verdict
+from linkstead.invocation.explanation import EXPLANATIONS
 from linkstead.registry import DeviceKey
 
 START_S = 1_700_000_000.0
@@ -124,6 +124,8 @@ def test_every_diagnosis_is_explained_in_both_languages(diagnosis: Diagnosis) ->
     explanation = EXPLANATIONS[diagnosis]
     assert explanation.meaning_en.endswith(".")
     assert explanation.meaning_zh.endswith("。")
+    assert explanation.meaning_ja.endswith("。")
+    assert bool(explanation.advice_ja) == bool(explanation.advice_en)
     assert (
         bool(explanation.advice_en)
         == bool(explanation.advice_zh)

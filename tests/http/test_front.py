@@ -69,10 +69,11 @@ async def test_a_server_that_has_not_started_or_is_stopping_is_not_ready(rig: Ri
     await stopping
 
 
-async def test_a_browser_is_shown_a_page(rig: Rig) -> None:
+async def test_a_browser_is_led_to_the_console(rig: Rig) -> None:
     response = await _get(rig, "/", {"Accept": "text/html,application/xhtml+xml"})
+    assert (response.status, response.headers["Location"]) == (302, "/console/")
+    response = await _get(rig, "/console/login", {})
     assert (response.status, response.headers["Content-Type"]) == (200, "text/html;charset=utf-8")
-    assert b"<h1>Linkstead</h1>" in response.body
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A request and a reply of HTTP, as far as the OpenAPI looks at them."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
@@ -38,7 +38,11 @@ class HttpRequest(msgspec.Struct, eq=False):
 
 
 class HttpReply(msgspec.Struct, eq=False):
-    """One answer. `call` is the call it answers, to be closed once the answer is written."""
+    """One answer. `call` is the call it answers, to be closed once the answer is written.
+
+    `stream`: more of the body, part by part as it comes to be; the connection ends with it. The next part is
+    asked for when the client has read those before; it is closed when the client is gone or the server stops.
+    """
 
     status: int
     content_type: str
@@ -46,3 +50,4 @@ class HttpReply(msgspec.Struct, eq=False):
     request_id: str = ""
     call: Call | None = None
     headers: dict[str, str] = {}
+    stream: AsyncIterator[bytes] | None = None

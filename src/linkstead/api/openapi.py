@@ -6,7 +6,7 @@ authorisation, throttling, parameters, the action itself. Source: `cloud-api.md`
 
 import hmac
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from copy import copy
 from typing import NamedTuple
 
@@ -161,15 +161,43 @@ class OpenApi:
             node=node,
         )
 
-    async def answer(self, request: HttpRequest) -> HttpReply:
+    def answer(self, request: HttpRequest) -> Coroutine[None, None, HttpReply]:
         """Answer one request. Whatever goes wrong becomes an answer; nothing is raised.
 
         A reply with a `call` has to be given back to `finish` once it is written, or could not be.
         """
-        request_id = self._ids.request_id()
-        exchange = _Exchange(request, request_id)
+        exchange = _Exchange(request, self._ids.request_id())
+        return self._answer(exchange, self._serve(exchange))
+
+    def answer_for(
+        self,
+        caller: AccessKey,
+        request: HttpRequest,
+        action: str,
+        parameters: Mapping[str, str],
+        *,
+        as_xml: bool = False,
+    ) -> Coroutine[None, None, HttpReply]:
+        """Answer a request of somebody who has logged in: all but the signature is as with a signed one.
+
+        Rights, quotas, the audit log and the record of a call are the same, and so is what is said of `finish`.
+
+        Args:
+            caller: who has logged in.
+            request: what came in, for its time and the client's address.
+            action: as on the wire.
+            parameters: of the action, as on the wire; none of the common ones.
+        """
+        exchange = _Exchange(request, self._ids.request_id())
+        exchange.is_v3, exchange.as_xml = True, as_xml
+        exchange.parameters = parameters
+        exchange.caller = caller
+        exchange.action_name = action if action in self._actions else ""
+        return self._answer(exchange, self._serve_signed(exchange, _Signed(action, VERSION, caller)))
+
+    async def _answer(self, exchange: "_Exchange", serving: Coroutine[None, None, Answer]) -> HttpReply:
         try:
-            answer = await self._serve(exchange)
+            answer = await serving
             if exchange.action_name in self._managing:
                 self._record(exchange, answer.code or "", getattr(answer, "product_key", None))
             return exchange.reply(answer)
@@ -178,7 +206,7 @@ class OpenApi:
             return self._refuse(exchange, error)
         except Exception:
             # The edge of the core: a bug or a broken disk must not reach the caller as a traceback.
-            log.exception("request failed", extra={"request_id": request_id, "action": exchange.action_name})
+            log.exception("request failed", extra={"request_id": exchange.request_id, "action": exchange.action_name})
             self._record(exchange, codes.SYSTEM_EXCEPTION.code)
             return self._fail(exchange)
 
@@ -258,6 +286,9 @@ class OpenApi:
             key = await self._find_key(_read_v1_key(exchange.parameters), exchange.claimed)
             signed = self._check_v1(request, exchange.parameters, key)
         exchange.caller = signed.caller
+        return await self._serve_signed(exchange, signed)
+
+    async def _serve_signed(self, exchange: "_Exchange", signed: _Signed) -> Answer:
         if signed.version != VERSION:
             raise ApiError(codes.INVALID_VERSION)
         action = self._actions.get(signed.action)
@@ -269,9 +300,6 @@ class OpenApi:
         await authorize(self._registry, signed.caller, action.name, exchange.parameters)
         if not self._quotas.take(signed.caller.account_id, action.name, self._clock.time_s()):
             raise ApiError(codes.THROTTLING_USER)
-        return await self._run(exchange, action, signed.caller)
-
-    async def _run(self, exchange: "_Exchange", action: AnyAction, caller: AccessKey) -> Answer:
         unknown = api_parameters.unknown_parameters(action.request, exchange.parameters, action.aliases)
         if unknown:
             shown = [name[: api_parameters.NAME_SHOWN_CHARS_MAX] for name in unknown[:UNKNOWN_PARAMETERS_KEPT_MAX]]
@@ -280,11 +308,11 @@ class OpenApi:
             if exchange.call is not None:
                 exchange.call.unknown_parameters = shown
         bound = api_parameters.bind(action.request, exchange.parameters, action.aliases)
-        scope, instance_id = await self._find_scope(caller, exchange.parameters.get("IotInstanceId", ""))
+        scope, instance_id = await self._find_scope(signed.caller, exchange.parameters.get("IotInstanceId", ""))
         if exchange.call is not None:
             exchange.call.instance_id = instance_id
         context = exchange.context = copy(self._context)
-        context.caller = caller
+        context.caller = signed.caller
         context.scope = scope
         context.request_id = exchange.request_id
         context.instance_id = instance_id

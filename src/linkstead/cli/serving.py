@@ -216,6 +216,7 @@ def describe(settings: Settings, endpoints: Endpoints) -> str:
     own_key = DeviceKey(demo_data.PRODUCT_KEY, demo_data.OWN.device_name)
     simulated = ", ".join(known.device_name for known in demo_data.DEVICES if known.is_simulated)
     lines = [f"Linkstead {__version__}, for development; do not leave it open to others", ""]
+    lines += [f"  {'console':<8}http://{http}/console/"]
     lines += [f"  {name:<8}{text}" for name, text in _name_ports(endpoints).items()]
     lines += [
         f"  {'key':<8}{access_key_id}" + (f"  secret {DEMO_ACCESS_KEY_SECRET}" if is_demo else ""),

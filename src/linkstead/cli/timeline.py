@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from linkstead.cli.explanation import EXPLANATIONS
 from linkstead.cli.text import escape_text, show_bytes
 from linkstead.errors import Language
 from linkstead.invocation import Diagnosis
+from linkstead.invocation.explanation import EXPLANATIONS
 
 WIDTH = 40
 """Columns of the drawing, from the first moment to the last."""
@@ -59,7 +59,7 @@ def draw_call(view: View, language: Language) -> str:
     """A call as text, several lines, none of them ended by a blank.
 
     Args:
-        view: the call with its payloads and evidence, see `http.call_view`.
+        view: the call with its payloads and evidence, see `api.call_view`.
     """
     words = _WORDS[language]
     lines = [*_head(view, words), "", *_timeline(view)]
@@ -124,7 +124,7 @@ def _explain(view: View, language: Language) -> Iterator[str]:
         return
     explanation = EXPLANATIONS[Diagnosis(view["diagnosis"])]
     fills = {name: view[name] for name in ("timeout_ms", "late_by_ms", "code", "request_id")}
-    meaning, advice = explanation[:2] if language == "en" else explanation[2:]
+    meaning, advice = explanation[:2] if language == "en" else explanation[2:4]
     yield meaning.format(**fills)
     if advice:
         yield _WORDS[language]["advice"].format(advice.format(**fills))

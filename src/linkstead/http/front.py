@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from linkstead.api.authorization import INSPECT_CALLS, INSPECT_DEVICE, INSPECT_GROUPS, authorize_products
+from linkstead.api.call_view import view_call
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.api.openapi import V3_PREFIX, OpenApi
 from linkstead.errors import ApiError, codes
-from linkstead.http.call_view import view_call
 from linkstead.http.group_view import view_groups
 from linkstead.http.registration import REGISTRATION_PATH, answer_registration
 from linkstead.invocation import CallFilter, CallHistory, CallJournal, Diagnosis, Verdict
@@ -29,11 +29,7 @@ INSPECTION_PREFIX = "/_linkstead/"
 CALLS_LISTED_MAX = 500
 CALLS_LISTED_DEFAULT = 50
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Linkstead</title>
-<h1>Linkstead</h1>
-<p>This port speaks the OpenAPI (version 2018-01-20, product Iot). Point an SDK here as its endpoint.</p>
-<p>Health: <a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a>. Calls: <code>/_linkstead/calls</code>.</p>
-"""
+CONSOLE_PREFIX = "/console"
 
 
 class _Unauthorized(Exception):
@@ -47,6 +43,7 @@ class HttpFront:
         openapi: what `/` is.
         registry, sessions, journal, history, subscriptions: what the inspection API shows; devices register at the
             first.
+        show_console: answers what is below `/console`.
         is_ready: True while the server takes calls.
     """
 
@@ -59,6 +56,7 @@ class HttpFront:
         journal: CallJournal,
         history: CallHistory,
         subscriptions: Subscriptions,
+        show_console: Callable[[HttpRequest], Awaitable[HttpReply]],
         is_ready: Callable[[], bool],
     ) -> None:
         self._openapi = openapi
@@ -67,6 +65,7 @@ class HttpFront:
         self._journal = journal
         self._history = history
         self._subscriptions = subscriptions
+        self._show_console = show_console
         self._is_ready = is_ready
 
     def answer(self, request: HttpRequest) -> Coroutine[None, None, HttpReply]:
@@ -78,7 +77,11 @@ class HttpFront:
     async def _answer(self, request: HttpRequest) -> HttpReply:
         path = request.path
         if path == "/":
-            return HttpReply(HTTPStatus.OK, "text/html;charset=utf-8", PAGE.encode())
+            return HttpReply(
+                HTTPStatus.FOUND, "text/html;charset=utf-8", b"", headers={"Location": CONSOLE_PREFIX + "/"}
+            )
+        if path == CONSOLE_PREFIX or path.startswith(CONSOLE_PREFIX + "/"):
+            return await self._show_console(request)
         if path == "/healthz":
             reply = _text(HTTPStatus.OK, "ok")
             # so that a client whose signatures are refused can tell by how much its clock differs

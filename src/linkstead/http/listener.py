@@ -8,7 +8,7 @@ import asyncio
 import functools
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -132,6 +132,8 @@ class HttpConnection(asyncio.Protocol):
         "_queued_bytes",
         "_received_bytes",
         "_request",
+        "_room",
+        "_streaming",
         "_timer",
         "_timer_due_s",
         "_transport",
@@ -159,6 +161,9 @@ class HttpConnection(asyncio.Protocol):
         self._body = bytearray()
         self._keep_alive = True
         self._request: HttpRequest | None = None
+        self._streaming: asyncio.Task[None] | None = None
+        # Set while a part of a stream may be written.
+        self._room: asyncio.Event | None = None
         self._peer = ""
         self._is_secured = False
         self._is_private = False
@@ -188,6 +193,8 @@ class HttpConnection(asyncio.Protocol):
         self._queue.clear()
         if self._timer is not None:
             self._timer.cancel()
+        if self._streaming is not None:
+            self._streaming.cancel()
         self._listener.remove(self)
 
     def data_received(self, data: bytes) -> None:
@@ -218,7 +225,7 @@ class HttpConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more. An answer under way still goes out to one that has only closed its own side."""
-        if self._busy and not self._is_secured:
+        if self._busy and not self._is_secured and self._streaming is None:
             self._client_is_done = True
             self._keep_alive = False
             return True
@@ -228,12 +235,16 @@ class HttpConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read: its further requests wait."""
         self._is_blocked = True
+        if self._room is not None:
+            self._room.clear()
         self._hold_reading()
         self._wait(DRAIN_WAIT_S)
 
     def resume_writing(self) -> None:
         """The client has read."""
         self._is_blocked = False
+        if self._room is not None:
+            self._room.set()
         if self._is_refused:
             self._resume_reading()
         elif self._transport is not None and not self._transport.is_closing():
@@ -350,6 +361,8 @@ class HttpConnection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001
             self._fail(error)
             return
+        if self._streaming is not None:
+            return
         if self._is_refused:
             self._close_after_reading()
         elif not self._keep_alive:
@@ -363,6 +376,9 @@ class HttpConnection(asyncio.Protocol):
     def _write_reply(self, reply: HttpReply) -> None:
         transport = self._transport
         is_open = transport is not None and not transport.is_closing()
+        if reply.stream is not None and self._request is not None:
+            self._begin_stream(reply, reply.stream, is_open=is_open)
+            return
         if transport is not None and is_open:
             has_body = self._request is None or self._request.method != "HEAD"
             transport.write(encode_reply(reply, self._keep_alive, with_body=has_body))
@@ -370,6 +386,35 @@ class HttpConnection(asyncio.Protocol):
         self._listener.finish(reply, is_open and not self._client_is_done)
         self._request = None
         self._busy = False
+
+    def _begin_stream(self, reply: HttpReply, stream: AsyncIterator[bytes], *, is_open: bool) -> None:
+        self._keep_alive = False
+        self._room = asyncio.Event()
+        if not self._is_blocked:
+            self._room.set()
+        has_body = is_open and not self._is_refused and not self._listener.is_draining
+        if self._transport is not None and is_open:
+            self._transport.write(encode_reply(reply, keep_alive=False))
+        self._listener.finish(reply, is_open)
+        self._streaming = asyncio.get_running_loop().create_task(self._stream(stream, self._room, has_body=has_body))
+
+    async def _stream(self, stream: AsyncIterator[bytes], room: asyncio.Event, *, has_body: bool) -> None:
+        """Write parts for as long as there are some and the client reads them. [RFC 9112, 6.3: the end is the close]"""
+        try:
+            if has_body:
+                async for part in stream:
+                    if self._transport is None or self._transport.is_closing():
+                        break
+                    self._transport.write(part)
+                    await room.wait()
+        except Exception as error:  # noqa: BLE001
+            self._fail(error)
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+            self._request = None
+            self._busy = False
+            self.close()
 
     def _continue(self) -> None:
         if self._transport is not None and not self._busy:
@@ -388,7 +433,9 @@ class HttpConnection(asyncio.Protocol):
     def close_when_idle(self) -> None:
         """Take no more requests: close now, or after the answer under way."""
         self._keep_alive = False
-        if not self._busy:
+        if self._streaming is not None:
+            self._streaming.cancel()
+        elif not self._busy:
             self.close()
 
     def close(self) -> None:
@@ -462,12 +509,13 @@ def encode_reply(reply: HttpReply, keep_alive: bool, *, with_body: bool = True) 
 
     Source: `real-clients.md` 2.6.
     """
-    head = b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n" % (
+    head = b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\n" % (
         reply.status,
         _REASONS[reply.status],
         reply.content_type.encode("latin-1"),
-        len(reply.body),
     )
+    if reply.stream is None:
+        head += b"Content-Length: %d\r\n" % len(reply.body)
     if reply.request_id:
         head += b"x-acs-request-id: %b\r\n" % reply.request_id.encode("latin-1")
     for name, value in reply.headers.items():

@@ -4,6 +4,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from linkstead.alink.topics import MESSAGE_ID_DIGITS_MAX
@@ -106,6 +107,9 @@ class CallJournal:
 
     Args:
         sink: takes every call that ended.
+
+    Attributes:
+        closed_count: calls that were closed since the start, those forgotten again among them.
     """
 
     def __init__(self, sink: CallSink) -> None:
@@ -117,6 +121,7 @@ class CallJournal:
         self._by_message_id: dict[int, Call] = {}
         self._last_of_device: dict[DeviceKey, Call] = {}
         self._kept_bytes = 0
+        self.closed_count = 0
 
     def __len__(self) -> int:
         return len(self._open) + len(self._ended)
@@ -134,6 +139,7 @@ class CallJournal:
         self._open.pop(call.request_id, None)
         self._ended[call.request_id] = call
         self._ring.append(call)
+        self.closed_count += 1
         self._kept_bytes += call.kept_bytes
         if call.key is not None and call.message_id and not call.is_asynchronous:
             self._last_of_device[call.key] = call
@@ -186,6 +192,14 @@ class CallJournal:
         # Only somebody who looks asks for it: that is not worth an index which every call would pay for.
         named = (call for call in self._latest_first() if call.alink_id == alink_id and call.account_id == account_id)
         return next(named, None) if alink_id else None
+
+    def list_open(self, limit: int) -> list[Call]:
+        """Calls under way, newest first."""
+        return list(islice(reversed(self._open.values()), limit))
+
+    def latest(self, count: int) -> Iterator[Call]:
+        """The calls that were closed last, the latest first; as many as are still in memory."""
+        return islice(reversed(self._ring), count)
 
     def list(self, calls: CallFilter) -> list[Call]:
         """Calls in memory that match, newest first, at most `calls.limit`."""

@@ -1,6 +1,6 @@
 import json
 
-from linkstead.http.call_view import view_call
+from linkstead.api.call_view import view_call
 from linkstead.invocation import Call, Diagnosis, Evidence, Stage, Stray, Verdict
 from linkstead.invocation.call import CALL_PAYLOAD_KEPT_BYTES_MAX
 from linkstead.registry import DeviceKey

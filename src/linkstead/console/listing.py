@@ -1,0 +1,217 @@
+"""Calls as a page lists them: found in memory and in the store, and followed while they happen."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from linkstead.api.authorization import INSPECT_CALLS
+from linkstead.console.desk import Desk
+from linkstead.console.login import Viewer
+from linkstead.invocation import Call, CallFilter, Diagnosis, Verdict
+from linkstead.registry.policies import Policy
+
+PAGE_ROWS = 50
+SEARCHED_MAX = 5_000
+"""Calls looked at for one page, where a text is searched for; what is older is found by going on."""
+
+SAME_MOMENT_MAX = 200
+"""Calls of one millisecond beyond a page: more of them are passed over."""
+
+TICK_S = 0.25
+TICK_ROWS_MAX = 25
+WATCHED_MAX = 200
+"""Rows that one page may hold of calls that can still change."""
+
+HEARTBEAT_TICKS = 40
+"""After so many ticks without news something is sent all the same: so that who is gone is noticed."""
+
+
+class Cursor(NamedTuple):
+    """Where a page of a listing ended."""
+
+    received_ms: int
+    request_id: str
+
+    def __str__(self) -> str:
+        return f"{self.received_ms}.{self.request_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants to see of an account's calls."""
+
+    calls: CallFilter
+    text: str = ""
+
+    def matches(self, call: Call) -> bool:
+        """True for a call that belongs on the page."""
+        return self.calls.matches(call) and (not self.text or self._mentions(call))
+
+    def _mentions(self, call: Call) -> bool:
+        text = self.text.lower()
+        fields = (call.request_id, str(call.message_id), str(call.key or ""), call.target, call.action, call.code)
+        if any(text in field.lower() for field in fields) or text in call.access_key_id.lower():
+            return True
+        data = text.encode()
+        return data in call.request_payload.lower() or data in call.answer_payload.lower()
+
+
+def read_wish(account_id: str, fields: Mapping[str, str], limit: int = PAGE_ROWS) -> Wish:
+    """What the form above a list asks for. Words that are no verdict or diagnosis are as if none were given."""
+    verdict, diagnosis = fields.get("verdict", ""), fields.get("diagnosis", "")
+    calls = CallFilter(
+        account_id,
+        product_key=fields.get("product", "").strip(),
+        device_name=fields.get("device", "").strip(),
+        action=fields.get("action", ""),
+        verdict=Verdict(verdict) if verdict in set(Verdict) else None,
+        diagnosis=Diagnosis(diagnosis) if diagnosis in set(Diagnosis) else None,
+        before_ms=None,
+        limit=limit,
+    )
+    return Wish(calls, fields.get("text", "").strip()[:200])
+
+
+def read_cursor(text: str) -> Cursor | None:
+    """Where to go on; None at the beginning, and for what is no cursor."""
+    moment, _, request_id = text.partition(".")
+    is_moment = moment.isascii() and moment.isdigit() and len(moment) <= 15
+    return Cursor(int(moment), request_id) if is_moment else None
+
+
+class Sight:
+    """Which calls somebody may see: all of the account's, or those of the products that a policy names."""
+
+    def __init__(self, policy: Policy | None) -> None:
+        self._policy = policy
+        self.sees_all = policy is None or policy.allows_everywhere(INSPECT_CALLS)
+        self._products: dict[str, bool] = {}
+
+    def covers(self, call: Call) -> bool:
+        """True when the call may be shown."""
+        if self.sees_all or self._policy is None:
+            return True
+        if call.key is None:
+            return False
+        known = self._products.get(call.key.product_key)
+        if known is None:
+            known = self._products[call.key.product_key] = self._policy.allows(INSPECT_CALLS, [call.key.product_key])
+        return known
+
+
+async def find_sight(desk: Desk, viewer: Viewer) -> Sight:
+    """What somebody may see."""
+    key = viewer.key
+    return Sight(await desk.registry.find_policy(key.account_id, key.user_name) if key.user_name else None)
+
+
+async def list_calls(desk: Desk, wish: Wish, sight: Sight, after: Cursor | None) -> list[Call]:
+    """One page, newest first.
+
+    Args:
+        after: where the page before ended.
+    """
+    wanted = wish.calls.limit
+    is_plain = not wish.text and sight.sees_all
+    searched = CallFilter(
+        wish.calls.account_id,
+        wish.calls.product_key,
+        wish.calls.device_name,
+        wish.calls.action,
+        wish.calls.verdict,
+        wish.calls.diagnosis,
+        after.received_ms + 1 if after else None,
+        wanted + SAME_MOMENT_MAX if is_plain else SEARCHED_MAX,
+    )
+    found = [call for call in desk.journal.list(searched) if wish.matches(call) and sight.covers(call)]
+    if len(found) < wanted + 1:
+        seen = {call.request_id for call in found}
+        older = await desk.history.list_calls(searched)
+        found += [call for call in older if call.request_id not in seen and wish.matches(call) and sight.covers(call)]
+    found.sort(key=lambda call: (call.received_ms, call.request_id), reverse=True)
+    if after:
+        found = [call for call in found if (call.received_ms, call.request_id) < after]
+    return found[:wanted]
+
+
+class Feed:
+    """What is new for one open page: calls that began, moved on or ended since it was last asked.
+
+    Args:
+        since: how many calls had ended when the page was made.
+    """
+
+    def __init__(self, desk: Desk, wish: Wish, sight: Sight, since: int) -> None:
+        self._journal = desk.journal
+        self._wish = wish
+        self._sight = sight
+        self.since = since
+        self._watched: dict[str, tuple[Call, tuple[object, ...]]] = {}
+
+    def take(self) -> tuple[list[Call], int]:
+        """The calls to show anew, oldest first, at most `TICK_ROWS_MAX`, and how many more there were."""
+        journal = self._journal
+        ended = [call for call in journal.latest(journal.closed_count - self.since) if self._wants(call)]
+        self.since = journal.closed_count
+        dropped = max(0, len(ended) - TICK_ROWS_MAX)
+        fresh = {call.request_id: call for call in reversed(ended[:TICK_ROWS_MAX])}
+        for call in journal.list_open(TICK_ROWS_MAX):
+            if self._wants(call):
+                fresh.setdefault(call.request_id, call)
+        for call, mark in list(self._watched.values()):
+            if _mark(call) != mark:
+                fresh.setdefault(call.request_id, call)
+        shown = []
+        for call in fresh.values():
+            mark = _mark(call)
+            known = self._watched.get(call.request_id)
+            if known is not None and known[1] == mark:
+                continue
+            self._watched[call.request_id] = (call, mark)
+            shown.append(call)
+        for request_id in list(self._watched)[: max(0, len(self._watched) - WATCHED_MAX)]:
+            del self._watched[request_id]
+        shown.sort(key=lambda call: call.received_ms)
+        return shown, dropped
+
+    def _wants(self, call: Call) -> bool:
+        return self._wish.matches(call) and self._sight.covers(call)
+
+
+def _mark(call: Call) -> tuple[object, ...]:
+    return call.verdict, call.diagnosis, len(call.timeline), len(call.evidence) + call.evidence_dropped
+
+
+def write_event(name: str, data: str, event_id: object = None) -> bytes:
+    """One server-sent event. Source: HTML standard, 9.2."""
+
+    def lines() -> Iterator[str]:
+        if event_id is not None:
+            yield f"id: {event_id}\n"
+        yield f"event: {name}\n"
+        for line in data.split("\n"):
+            yield f"data: {line}\n"
+        yield "\n"
+
+    return "".join(lines()).encode()
+
+
+HEARTBEAT = b":\n\n"
+
+
+async def watch(desk: Desk, viewer: Viewer) -> AsyncIterator[bool]:
+    """Ticks of a page that is kept up to date, until the viewer's key is disabled; True where a heartbeat is due."""
+    desk.viewers += 1
+    try:
+        ticks = 0
+        while True:
+            await desk.clock.sleep(TICK_S)
+            ticks += 1
+            is_due = ticks % HEARTBEAT_TICKS == 0
+            if is_due:
+                key = await desk.registry.find_access_key(viewer.key.access_key_id)
+                if key is None or not key.enabled:
+                    return
+            yield is_due
+    finally:
+        desk.viewers -= 1
