@@ -38,6 +38,11 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def reachable(address: Address) -> Address:
+    """Where a client on this machine connects to what listens on `address`."""
+    return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host), address.port)
+
+
 class Settings(msgspec.Struct, kw_only=True, frozen=True):
     """Every option of `dev` and `serve`; the command line says what each means.
 

@@ -26,7 +26,7 @@ from linkstead.api.audit import Audit
 from linkstead.api.nonces import NonceWindow
 from linkstead.api.openapi import OpenApi
 from linkstead.clock import Clock, Timer
-from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings
+from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings, reachable
 from linkstead.console import Console, Desk, Place
 from linkstead.http.front import HttpFront
 from linkstead.http.listener import HttpListener
@@ -39,6 +39,7 @@ from linkstead.mqtt.witness import Witness
 from linkstead.registry import AccessKey, Account, Registrar, Registry
 from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import SessionTable
+from linkstead.simulator.fleet import Fleet
 from linkstead.store import SqliteStore, StoreUnusable
 from linkstead.store.sealing import SealBroken, UnknownMasterKey, Vault
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeSink, Subscriptions
@@ -254,6 +255,7 @@ class Server:
             node=socket.gethostname(),
             strict=settings.strict,
         )
+        self.fleet = Fleet(self._find_mqtt, self.models, self.clock)
         desk = Desk(
             openapi=self.openapi,
             registry=self.registry,
@@ -265,6 +267,8 @@ class Server:
             clock=self.clock,
             ids=self.ids,
             place=self._describe_place,
+            simulation=self.fleet,
+            vitals=self._read_vitals,
         )
         self.front = HttpFront(
             openapi=self.openapi,
@@ -341,6 +345,8 @@ class Server:
         self.gateway.drain()
         await self.http.drain()
         await self.gateway.close()
+        # Simulated devices go when nothing can be asked of them any more.
+        await self.fleet.close()
         await self.consumers.close()
         await self.uplink.drain()
         await self.script_host.close()
@@ -479,6 +485,18 @@ class Server:
     def _describe_place(self) -> Place:
         found = asdict(self.endpoints) if self.endpoints is not None else {}
         return Place({name: str(address) for name, address in found.items() if address is not None}, __version__)
+
+    def _read_vitals(self) -> dict[str, int | str]:
+        return {
+            "state": "ready" if self._is_ready else "stopping",
+            "connected": self.sessions.live_count,
+            "under-way": self.journal.open_count,
+            "to-write": self.store.history_waiting,
+        }
+
+    def _find_mqtt(self) -> Address:
+        assert self.endpoints is not None
+        return reachable(self.endpoints.mqtt)
 
     def _make_post(self) -> Post:
         # The HTTP client takes a tenth of a second to import, and most servers have no webhook.

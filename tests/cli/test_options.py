@@ -10,12 +10,11 @@ from linkstead.cli.options import (
     CONFIG_KEYS,
     LATER,
     QUOTA_MAX,
-    reachable,
     read_config,
     variable,
     with_settings,
 )
-from linkstead.config import Address, Settings
+from linkstead.config import Address, Settings, reachable
 from tests.cli.processes import told
 
 SECRET = "a-secret-nobody-may-read"

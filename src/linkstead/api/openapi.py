@@ -245,8 +245,14 @@ class OpenApi:
             raise
         return signed.caller
 
-    def record_refusal(self, request: HttpRequest, code: str, caller: AccessKey | None, access_key_id: str) -> None:
-        """Keep in the audit log that a request for a path other than `/` was refused."""
+    def record(
+        self, request: HttpRequest, code: str, caller: AccessKey | None, access_key_id: str = ""
+    ) -> None:
+        """Keep in the audit log that a request for a path other than `/` changed something, or was refused.
+
+        Args:
+            code: why it was refused; empty where it was not.
+        """
         self._record_inspection(request, code, caller, _Claimed(access_key_id))
 
     def _record_inspection(
@@ -261,6 +267,10 @@ class OpenApi:
             claimed=claimed.key,
             claimed_id=claimed.access_key_id,
         )
+
+    def quota(self, action: str) -> int:
+        """Requests a second that an account has of an action; 0 where there is no limit."""
+        return self._quotas.limit(action)
 
     async def check_secret(self, access_key_id: str, secret: str) -> AccessKey | None:
         """The key when the secret is the right one and the key enabled; compared in constant time."""

@@ -43,6 +43,10 @@ class Quotas:
     def __len__(self) -> int:
         return len(self._counts)
 
+    def limit(self, action: str) -> int:
+        """Calls a second of an account; 0 where there is no limit."""
+        return self._limits.get(action, 0)
+
     def take(self, account_id: str, action: str, now_s: float) -> bool:
         """Count a call. False when it is one too many; it is not counted then.
 

@@ -20,13 +20,12 @@ from linkstead.cli.options import (
     check_database,
     option,
     pair_secret,
-    reachable,
     storage_options,
 )
 from linkstead.cli.tables import JSON_OPTION
 from linkstead.cli.text import escape_text
 from linkstead.cli.timeline import draw_call
-from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings
+from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings, reachable
 from linkstead.doctor import (
     FAULTS,
     TITLES,

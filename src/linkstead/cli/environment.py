@@ -15,9 +15,8 @@ from linkstead.cli.options import (
     VARIABLE_PREFIX,
     option,
     pair_secret,
-    reachable,
 )
-from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings, parse_address
+from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings, parse_address, reachable
 
 
 class _Ready(msgspec.Struct):

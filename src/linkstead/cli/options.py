@@ -327,11 +327,6 @@ def not_yet(name: str) -> click.UsageError:
     return click.UsageError(f"--{name}: not in this version yet ({LATER[name]})")
 
 
-def reachable(address: Address) -> Address:
-    """Where a client on this machine connects to what listens on `address`."""
-    return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host), address.port)
-
-
 def _read_config(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     path = Path(value or CONFIG_FILE)
     if value is not None or path.is_file():

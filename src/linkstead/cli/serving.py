@@ -17,13 +17,11 @@ from linkstead import __version__
 from linkstead.cli import demo_data
 from linkstead.cli.capture import Capture
 from linkstead.cli.logs import set_up_logs
-from linkstead.cli.options import reachable, with_settings
+from linkstead.cli.options import with_settings
 from linkstead.cli.snippets import bash_snippet, python_snippet
-from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Address, Settings
+from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Settings, reachable
 from linkstead.registry import Device, DeviceKey
 from linkstead.server import Endpoints, Server, StartError, write_ready_file
-from linkstead.simulator import SimulatedDevice
-from linkstead.simulator.device import RefusedError
 
 try:
     from uvloop import new_event_loop
@@ -34,9 +32,6 @@ log = logging.getLogger(__name__)
 
 GARBAGE_THRESHOLDS = (10_000, 20, 100)
 """Objects made since the last collection, and how many of the younger make one of the older."""
-
-SIMULATED_WAIT_S = 5.0
-"""For the simulated devices of `dev` to come online before it says that it is ready."""
 
 
 @click.command()
@@ -87,19 +82,14 @@ async def _develop(settings: Settings) -> None:
     stop = _stop_on_signals()
     server = Server(without_ready_file(settings), is_production=False, witness=make_witness(settings))
     endpoints = await server.start()
-    simulated: list[asyncio.Task[None]] = []
     try:
         devices = await demo_data.add_demo_data(server, dynamic_registration=settings.dynamic_registration)
-        simulated += await _simulate(server, reachable(endpoints.mqtt), devices)
+        await _simulate(server, devices)
         with ready_file(settings, server, endpoints):
             click.echo(describe(settings, endpoints))
             await stop.wait()
     finally:
-        # The devices go last: they may owe an answer.
         await server.stop()
-        for task in simulated:
-            task.cancel()
-        await asyncio.gather(*simulated, return_exceptions=True)
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -166,33 +156,10 @@ def _raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _simulate(server: Server, mqtt: Address, devices: list[Device]) -> list[asyncio.Task[None]]:
-    """Have the demo devices that are simulated connect; returns when they have, or `SIMULATED_WAIT_S` later."""
+async def _simulate(server: Server, devices: list[Device]) -> None:
+    """Have the demo devices that are simulated connect; returns when they have, or soon later."""
     names = {known.device_name for known in demo_data.DEVICES if known.is_simulated}
-    tasks, waits = [], []
-    for device in devices:
-        if device.device_name in names:
-            simulated = SimulatedDevice(
-                mqtt.host, mqtt.port, device.key, device.device_secret, server.clock, model=demo_data.read_model()
-            )
-            tasks.append(asyncio.ensure_future(_run_simulated(simulated, device)))
-            waits.append(_come_online(simulated, tasks[-1]))
-    await asyncio.gather(*waits)
-    return tasks
-
-
-async def _come_online(simulated: SimulatedDevice, task: asyncio.Task[None]) -> None:
-    connected = asyncio.ensure_future(simulated.connected.wait())
-    # A device that is refused ends.
-    await asyncio.wait([task, connected], timeout=SIMULATED_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
-    connected.cancel()
-
-
-async def _run_simulated(simulated: SimulatedDevice, device: Device) -> None:
-    try:
-        await simulated.run()
-    except RefusedError as error:
-        log.warning("simulated device refused", extra={"device": str(device.key), "reason_code": error.args[0]})
+    await asyncio.gather(*(server.fleet.start(device) for device in devices if device.device_name in names))
 
 
 def _name_ports(endpoints: Endpoints) -> dict[str, str]:

@@ -74,6 +74,8 @@ class Desk:
     clock: Clock
     ids: Ids
     place: Callable[[], Place]
+    simulation: Simulation
+    vitals: Callable[[], Mapping[str, int | str]]
     assets: Assets = field(default_factory=Assets)
     failures: FailureCount = field(default_factory=FailureCount)
     viewers: int = 0

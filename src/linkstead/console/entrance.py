@@ -32,7 +32,7 @@ async def log_in(visit: Visit) -> HttpReply:
     key = await desk.openapi.check_secret(name, secret)
     if key is None:
         desk.failures.add(request.peer, now_s)
-        desk.openapi.record_refusal(request, codes.INVALID_ACCESS_KEY_ID_NOT_FOUND.code, None, name)
+        desk.openapi.record(request, codes.INVALID_ACCESS_KEY_ID_NOT_FOUND.code, None, name)
         error = visit.words("login.wrong")
         return visit.page("login.html", 401, next=form.get("next", ""), error=error, name=name)
     reply = visit.to(_safe_next(form.get("next", "")))
@@ -82,13 +82,7 @@ def _safe_next(path: str) -> str:
     return path.removeprefix(PREFIX) if is_ours and not path.startswith(f"{PREFIX}/log") else "/"
 
 
-async def show_start(visit: Visit) -> HttpReply:
-    """Where the console begins."""
-    return visit.to("/calls")
-
-
 ROUTES = (
-    Route("GET", "/", show_start),
     Route("GET", "/login", show_login, is_open=True),
     Route("POST", "/login", log_in, is_open=True),
     Route("POST", "/logout", log_out),

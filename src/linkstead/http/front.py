@@ -108,13 +108,13 @@ class HttpFront:
             return await self._show(request, key)
         except _Unauthorized as error:
             text, *names = error.args
-            self._openapi.record_refusal(request, codes.INVALID_ACCESS_KEY_ID_NOT_FOUND.code, None, "".join(names))
+            self._openapi.record(request, codes.INVALID_ACCESS_KEY_ID_NOT_FOUND.code, None, "".join(names))
             reply = _json(HTTPStatus.UNAUTHORIZED, {"error": text})
             reply.headers["WWW-Authenticate"] = 'Basic realm="linkstead"'
             return reply
         except ApiError as error:
             if key is not None:
-                self._openapi.record_refusal(request, error.code, key, "")
+                self._openapi.record(request, error.code, key, "")
             status = error.row.http_status if not error.row.is_business else HTTPStatus.NOT_FOUND
             return _json(status, {"error": error.message("en"), "code": error.code})
         except Exception:

@@ -126,6 +126,11 @@ class CallJournal:
     def __len__(self) -> int:
         return len(self._open) + len(self._ended)
 
+    @property
+    def open_count(self) -> int:
+        """Calls under way."""
+        return len(self._open)
+
     def open(self, call: Call) -> None:
         """Take a call that begins."""
         self._open[call.request_id] = call

@@ -1,0 +1,65 @@
+"""Calls by the second: how many ended how, and how long those took that were answered."""
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+from linkstead.console.listing import Sight
+from linkstead.console.pages import TONES
+from linkstead.invocation import Call, CallJournal
+
+SECONDS_MAX = 300
+"""Seconds that the charts look back."""
+
+TONE_NAMES = ("good", "late", "away", "bad")
+
+
+class Second(TypedDict):
+    """What happened in one second of wall time; latencies in milliseconds, None where nothing was answered."""
+
+    at_s: int
+    good: int
+    late: int
+    away: int
+    bad: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+def count_seconds(calls: Iterable[Call], account_id: str, sight: Sight) -> list[Second]:
+    """The seconds in which calls ended, oldest first; seconds without are left out."""
+    counts: dict[int, dict[str, int]] = {}
+    spans: dict[int, list[float]] = {}
+    for call in calls:
+        if call.verdict is None or call.account_id != account_id or not call.timeline or not sight.covers(call):
+            continue
+        first, last = call.timeline[0], call.timeline[-1]
+        second = last.time_ms // 1000
+        tone = TONES[call.verdict]
+        found = counts.setdefault(second, dict.fromkeys(TONE_NAMES, 0))
+        found[tone] += 1
+        if tone == "good":
+            spans.setdefault(second, []).append((last.monotonic_s - first.monotonic_s) * 1000)
+    return [_second(at_s, counts[at_s], sorted(spans.get(at_s, ()))) for at_s in sorted(counts)]
+
+
+def look_back(journal: CallJournal, account_id: str, sight: Sight, now_s: float) -> list[Second]:
+    """The last `SECONDS_MAX` seconds, as far as their calls are still in memory."""
+    seconds = count_seconds(journal.latest(journal.closed_count), account_id, sight)
+    return [second for second in seconds if second["at_s"] > now_s - SECONDS_MAX]
+
+
+def _second(at_s: int, counts: dict[str, int], spans: list[float]) -> Second:
+    def rank(share: float) -> float | None:
+        return round(spans[min(int(len(spans) * share), len(spans) - 1)], 3) if spans else None
+
+    return Second(
+        at_s=at_s,
+        good=counts["good"],
+        late=counts["late"],
+        away=counts["away"],
+        bad=counts["bad"],
+        p50=rank(0.5),
+        p95=rank(0.95),
+        p99=rank(0.99),
+    )
