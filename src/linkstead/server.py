@@ -260,6 +260,7 @@ class Server:
             openapi=self.openapi,
             registry=self.registry,
             models=self.models,
+            scripts=self.scripts,
             sessions=self.sessions,
             journal=self.journal,
             history=self.store,

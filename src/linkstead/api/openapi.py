@@ -245,9 +245,7 @@ class OpenApi:
             raise
         return signed.caller
 
-    def record(
-        self, request: HttpRequest, code: str, caller: AccessKey | None, access_key_id: str = ""
-    ) -> None:
+    def record(self, request: HttpRequest, code: str, caller: AccessKey | None, access_key_id: str = "") -> None:
         """Keep in the audit log that a request for a path other than `/` changed something, or was refused.
 
         Args:

@@ -13,7 +13,7 @@ from linkstead.console.assets import Assets
 from linkstead.console.login import FailureCount
 from linkstead.ids import Ids
 from linkstead.invocation import CallHistory, CallJournal
-from linkstead.models import ModelShelf
+from linkstead.models import ModelShelf, ScriptRunner
 from linkstead.registry import AccessKey, Device, DeviceKey, Registry
 from linkstead.sessions import SessionTable
 from linkstead.subscription import Subscriptions
@@ -67,6 +67,7 @@ class Desk:
     openapi: OpenApi
     registry: Registry
     models: ModelShelf
+    scripts: ScriptRunner
     sessions: SessionTable
     journal: CallJournal
     history: CallHistory

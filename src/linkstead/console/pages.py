@@ -23,7 +23,7 @@ TONES = {
 }
 """The colour of a verdict, always beside its word."""
 
-NAVIGATION = (("/", "overview"), ("/calls", "calls"))
+NAVIGATION = (("/", "overview"), ("/calls", "calls"), ("/products", "products"))
 """Path and name of each part of the console."""
 
 

@@ -168,6 +168,10 @@ class ScriptRunner:
         arguments = b"[%b,%b]" % (msgspec.json.encode(topic), write_bytes(payload))
         return check_object(await self._run(product_key, TRANSFORM_PAYLOAD, arguments))
 
+    async def try_out(self, product_key: str, script: str, function: str, arguments: bytes) -> bytes:
+        """Run a function of a script that is not the product's yet; see `ScriptEngine.run`."""
+        return await self._engine.run(product_key, script, function, arguments)
+
     async def _run(self, product_key: str, function: str, arguments: bytes) -> bytes:
         found = await self.shelf.find(product_key)
         if found is None:
