@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from json.decoder import scanstring
 
 from linkstead.tsl import (
     Array,
@@ -103,7 +102,7 @@ def _member(text: str, position: int, name: str) -> int | None:
         return None
     position = _skip(text, position + 1)
     while text[position] == '"':
-        found, position = scanstring(text, position + 1)
+        found, position = _DECODER.raw_decode(text, position)
         position = _skip(text, _skip(text, position) + 1)
         if found == name:
             return position

@@ -23,7 +23,7 @@ TONES = {
 }
 """The colour of a verdict, always beside its word."""
 
-NAVIGATION = (("/", "overview"), ("/calls", "calls"), ("/products", "products"))
+NAVIGATION = (("/", "overview"), ("/calls", "calls"), ("/products", "products"), ("/devices", "devices"))
 """Path and name of each part of the console."""
 
 

@@ -83,10 +83,10 @@ class Visit:
         """A template, or a part of one, as text."""
         return render(template, visit=self, t=self.words, viewer=self.viewer, asset=self.desk.assets.address, **values)
 
-    def page(self, template: str, status: int = 200, **values: object) -> HttpReply:
+    def page(self, template: str, http_status: int = 200, /, **values: object) -> HttpReply:
         """A page, or a part of one; nobody but the browser keeps it."""
         body = self.render(template, **values).encode()
-        return HttpReply(status, HTML, body, headers={**GUARDS, "Cache-Control": "no-store"})
+        return HttpReply(http_status, HTML, body, headers={**GUARDS, "Cache-Control": "no-store"})
 
     def to(self, path: str, **fields: str) -> HttpReply:
         """Lead the browser on to another page of the console, by GET."""

@@ -4,8 +4,8 @@ const zone = new Intl.DateTimeFormat(document.documentElement.lang, {
 });
 
 export function tellTimes(root) {
-  for (const time of root.querySelectorAll("time[data-ms]:not([title])")) {
-    const ms = Number(time.dataset.ms);
+  for (const time of root.querySelectorAll("time:not([title])")) {
+    const ms = Date.parse(time.dateTime);
     time.title = time.textContent;
     time.textContent = `${zone.format(ms)}.${String(ms % 1000).padStart(3, "0")}`;
   }
