@@ -15,6 +15,7 @@ VENV := .venv
 DEMO := .venv-demo
 LOCK := .venv-lock
 NODE := tests/node/node_modules
+WEB := web/node_modules
 
 .PHONY: help
 help:  ## this list
@@ -25,7 +26,7 @@ demo: $(DEMO)/.ready  ## one call of each kind with the official SDK against a L
 	@$(DEMO)/bin/linkstead demo
 
 # The tests find the commands and, where the machine has none, the Node.js of .venv on PATH.
-TESTS_READY := $(VENV)/.ready $(DEMO)/.ready $(NODE)/.ready
+TESTS_READY := $(VENV)/.ready $(DEMO)/.ready $(NODE)/.ready $(WEB)/.ready
 RUN_TESTS := LINKSTEAD_DEMO_PYTHON="$(CURDIR)/$(DEMO)/bin/python" PATH="$(CURDIR)/$(VENV)/bin:$$PATH" \
 	$(VENV)/bin/python -m pytest
 
@@ -81,8 +82,15 @@ bench-profile: $(VENV)/.ready  ## write docs/profile.md: where the time of a cal
 bench-guard: $(VENV)/.ready  ## fail where a call became 10 % dearer than in the last release (AGAINST=COMMIT)
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/guard $(if $(AGAINST),--against $(AGAINST))
 
+.PHONY: screenshots
+screenshots: system $(TESTS_READY)  ## take the pictures of the console in docs/images/console
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m tests.console.screenshots
+
+.PHONY: console
+console: $(WEB)/.ready  ## what the console's pages load from npm packages; a built wheel has it already
+
 .PHONY: venv
-venv: $(VENV)/.ready  ## the environment to work in, .venv
+venv: $(VENV)/.ready $(WEB)/.ready  ## the environment to work in, .venv
 
 .PHONY: system
 system:  ## the system packages that the tests need
@@ -101,11 +109,13 @@ lock: $(LOCK)/.ready  ## compile the locks anew (UPGRADE=--upgrade: with the new
 	@$(COMPILE) pyproject.toml --extra demo -c requirements/run.txt -c requirements/build.txt -o requirements/demo.txt
 	@$(COMPILE) bench/peers/requirements.in -o bench/peers/requirements.txt
 	@cd tests/node && npm install --package-lock-only
+	@cd web && npm install --package-lock-only
 	@cd bench/peers && npm install --package-lock-only
 
 .PHONY: clean
 clean:  ## remove all that these commands made
-	@rm -rf $(VENV) $(DEMO) $(LOCK) .venv-bench $(NODE) bench/peers/node_modules build dist htmlcov .coverage* .hypothesis .import_linter_cache .mypy_cache \
+	@rm -rf $(VENV) $(DEMO) $(LOCK) .venv-bench $(NODE) bench/peers/node_modules $(WEB) \
+		src/linkstead/console/static/vendor build dist htmlcov .coverage* .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	@find src tests bench tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -127,4 +137,9 @@ $(LOCK)/.ready: requirements/lock.txt tools/environment
 
 $(NODE)/.ready: tests/node/package.json tests/node/package-lock.json tools/node-packages $(VENV)/.ready
 	@tools/node-packages $(VENV)
+	@touch $@
+
+$(WEB)/.ready: web/package.json web/package-lock.json tools/node-packages tools/console-files $(VENV)/.ready
+	@tools/node-packages $(VENV) web
+	@tools/console-files
 	@touch $@

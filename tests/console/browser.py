@@ -9,6 +9,7 @@ from typing import Any
 from playwright.async_api import Browser, BrowserContext, Page, Playwright, expect
 
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET
+from tests.cli.processes import ServerProcess, invoke
 
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 FLAGS = (
@@ -54,13 +55,19 @@ class Tab:
             for fault in found["violations"]
             if fault["impact"] in ("serious", "critical")
         ]
-        assert not faults, self.page.url
+        assert not faults, (self.page.url, faults)
         size = self.page.viewport_size
         assert size is not None
         await self.page.set_viewport_size({"width": PHONE_WIDTH, "height": 740})
         width = await self.page.evaluate("document.documentElement.scrollWidth")
         await self.page.set_viewport_size(size)
-        assert width <= PHONE_WIDTH, self.page.url
+        assert width <= PHONE_WIDTH, (self.page.url, width)
+
+
+def call(dev: ServerProcess, text: str, device: str = "lamp-01") -> None:
+    """A call as an application makes it."""
+    result = invoke("call", "rrpc", "a1LinkDemo0", device, text, "--endpoint", dev.endpoint, "--timeout-ms", "1000")
+    assert result.exit_code in (0, 1), result.output
 
 
 @contextlib.asynccontextmanager

@@ -3,16 +3,10 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.cli.processes import ServerProcess, invoke
-from tests.console.browser import Tab
+from tests.cli.processes import ServerProcess
+from tests.console.browser import Tab, call
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-def call(dev: ServerProcess, text: str, device: str = "lamp-01") -> None:
-    """A call as an application makes it."""
-    result = invoke("call", "rrpc", "a1LinkDemo0", device, text, "--endpoint", dev.endpoint, "--timeout-ms", "1000")
-    assert result.exit_code in (0, 1), result.output
 
 
 async def test_a_call_arrives_live_and_its_page_tells_of_it(tab: Tab, dev: ServerProcess) -> None:

@@ -14,7 +14,7 @@ from linkstead.console.features import find_line, list_features
 from linkstead.console.route import Route
 from linkstead.console.visit import Refused, Visit, refuse
 from linkstead.models.scripts import PROTOCOL_TO_RAW, RAW_TO_PROTOCOL, TRANSFORM_PAYLOAD, ScriptError, write_bytes
-from linkstead.tsl import ModelError, Module, ThingModel, find_module, make_reduced_tsl, make_tsl, read_tsl
+from linkstead.tsl import ModelError, Module, ThingModel, find_module, make_reduced_tsl, make_tsl, read_tsl, write_literal
 
 PAGE_SIZE = 20
 FUNCTIONS = (RAW_TO_PROTOCOL, PROTOCOL_TO_RAW, TRANSFORM_PAYLOAD)
@@ -182,7 +182,10 @@ async def save_model(visit: Visit) -> HttpReply:
     rule, line = check_model(text)
     if rule:
         return await _show_model(visit, text, visit.words("model.fault", line=line) + " " + rule, 400)
-    reply = await visit.act("ImportThingModelTsl", ProductKey=product_key, TslStr=text)
+    # A model that was another product's becomes this one's.
+    module = read_tsl(text).module
+    document = write_literal(make_tsl(ThingModel(product_key, (module,)), module))
+    reply = await visit.act("ImportThingModelTsl", ProductKey=product_key, TslStr=document)
     if reply.code:
         return await _show_model(visit, text, f"{reply.code}: {reply.message}", 400)
     return visit.to(f"/products/{product_key}/model")

@@ -1,0 +1,162 @@
+"""Every page of the console in every language, and the way somebody new goes through it."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from linkstead.cli.demo_data import MODEL_PATH
+from linkstead.console.texts import LANGUAGES, TEXTS, Language
+from tests.cli.processes import ServerProcess
+from tests.console.browser import Tab, call, open_tab
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PRODUCT = "/console/products/a1LinkDemo0"
+PAGES = (
+    "/console/",
+    "/console/calls",
+    "/console/products",
+    PRODUCT,
+    PRODUCT + "/model",
+    PRODUCT + "/script",
+    "/console/devices",
+    "/console/devices/a1LinkDemo0/lamp-02",
+    "/console/nowhere",
+)
+
+
+@pytest.mark.parametrize(("language", "scheme"), [*((language, "light") for language in LANGUAGES), ("en", "dark")])
+async def test_every_page_is_good(
+    browser: Browser, dev: ServerProcess, language: Language, scheme: Literal["light", "dark"]
+) -> None:
+    texts = TEXTS[language]
+    call(dev, '{"lamp":2}', device="lamp-02")
+    context = await browser.new_context(base_url=dev.endpoint, locale=language, color_scheme=scheme)
+    async with open_tab(context) as tab:
+        page = tab.page
+        await page.goto("/console/login")
+        await expect(page.get_by_role("heading", level=1)).to_have_text(texts["login.title"])
+        await tab.check_page()
+        await tab.log_in()
+        for path in PAGES:
+            await page.goto(path)
+            assert await page.locator("html").get_attribute("lang") == language
+            await expect(page.get_by_role("link", name=texts["nav.calls"], exact=True).first).to_be_visible()
+            await tab.check_page()
+        await page.goto("/console/calls")
+        await page.locator("#calls td a").first.click()
+        await expect(page.get_by_role("heading", name=texts["call.timeline"])).to_be_visible()
+        await tab.check_page()
+        # The page that is not there was one of them.
+        tab.complaints[:] = [said for said in tab.complaints if "404" not in said]
+    await context.close()
+
+
+async def test_language_and_theme_are_remembered(tab: Tab) -> None:
+    page = tab.page
+    await page.goto("/console/login")
+    await page.get_by_role("link", name="日本語").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("ログイン")
+    await page.locator("#theme").click()
+    await expect(page.locator("html")).to_have_class(re.compile("dark"))
+    await page.reload()
+    await expect(page.locator("html")).to_have_class(re.compile("dark"))
+    assert await page.locator("html").get_attribute("lang") == "ja"
+    await page.get_by_role("link", name="English").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+
+
+async def _reveal(page: Page, name: str) -> None:
+    await page.locator("summary", has_text=name).click()
+
+
+async def test_somebody_new_finds_the_way(tab: Tab, tmp_path: Path) -> None:
+    """First login, product, model, device, simulation, service, live call, broken device, diagnosis, report."""
+    page = tab.page
+    await tab.log_in()
+    await expect(page.locator("#rate canvas")).to_be_visible()
+    await page.get_by_role("link", name="Products").click()
+    await page.get_by_label("Name", exact=True).fill("Journey-lamp")
+    await page.get_by_role("button", name="Create").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Journey-lamp")
+    product_key = page.url.rpartition("/")[2]
+
+    await page.get_by_role("link", name="Edit the thing model").click()
+    await page.locator("#tsl").fill('{"properties": [{"identifier": 7}]}')
+    await expect(page.locator("#check")).to_contain_text("Line 1")
+    await page.locator("#file").set_input_files(MODEL_PATH)
+    await expect(page.locator("#check")).to_contain_text("This is a good model.")
+    await page.get_by_role("button", name="Save the draft").click()
+    await expect(page.locator(".difference")).to_contain_text("Brightness")
+    await tab.check_page()
+    await page.get_by_label("Version").fill("1.0")
+    await page.get_by_role("button", name="Publish").click()
+    await expect(page.locator(".features")).to_contain_text("Blink")
+
+    await page.goto(f"/console/devices?product={product_key}")
+    await page.get_by_label("DeviceName, empty").fill("journey-1")
+    await page.get_by_role("button", name="Register").click()
+    secret = await page.locator("#secret-once").inner_text()
+    assert len(secret) == 32
+    await page.locator(".made").get_by_role("link", name="journey-1").click()
+    assert secret not in await page.content()
+    await page.get_by_role("button", name="Simulate").click()
+    await expect(page.locator("#state")).to_contain_text("online")
+    await expect(page.locator("#state")).to_contain_text("Brightness")
+
+    await _reveal(page, "Blink")
+    await page.get_by_label("Times").fill("3")
+    await page.get_by_label("IntervalSec").fill("1")
+    await page.get_by_role("button", name="Call", exact=True).first.click()
+    await expect(page.locator(".result")).to_contain_text("SUCCESS")
+    await expect(page.locator("#fresh")).to_contain_text("InvokeThingService")
+    await page.get_by_label("Chart Brightness").click()
+    await expect(page.locator("#chart canvas")).to_be_visible()
+    await tab.check_page()
+
+    await page.get_by_role("button", name="Stop the simulation").click()
+    await expect(page.locator("#state")).to_contain_text("offline")
+    await page.get_by_role("button", name="Send").click()
+    await page.locator("#result-rrpc").get_by_role("link", name="See the call").click()
+    await expect(page.locator(".diagnosis")).to_contain_text("Next:")
+    async with page.expect_download() as saving:
+        await page.get_by_role("link", name="Save as a report").click()
+    report = tmp_path / "report.md"
+    await (await saving.value).save_as(report)
+    text = report.read_text()
+    assert text.startswith(f"# RRpc {product_key}/journey-1: ")
+    assert "linkstead-dev" not in text
+    assert secret not in text
+
+
+async def test_a_rrpc_is_written_in_hex(tab: Tab) -> None:
+    page = tab.page
+    await tab.log_in(path="/console/devices/a1LinkDemo0/lamp-03")
+    await page.get_by_label("Message").fill("00 ff")
+    await page.get_by_label("Written as").select_option("hex")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator("#result-rrpc pre").first).to_contain_text("00 ff")
+    await page.get_by_label("Message").fill("zz")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator("#result-rrpc")).to_contain_text("hex: 00 01 fe")
+
+
+async def test_a_key_is_made_shown_once_and_disabled(tab: Tab, browser: Browser, dev: ServerProcess) -> None:
+    page = tab.page
+    await tab.log_in()
+    await page.get_by_role("button", name="New key").click()
+    secret = await page.locator("#secret-once").inner_text()
+    key_id = await page.locator(".made code").first.inner_text()
+    await page.goto("/console/")
+    assert secret not in await page.content()
+    context = await browser.new_context(base_url=dev.endpoint)
+    async with open_tab(context) as other:
+        await other.log_in(key_id, secret)
+        await page.get_by_role("button", name=f"Disable {key_id}").click()
+        await expect(page.locator("tr", has_text=key_id)).to_contain_text("disabled")
+        await other.page.goto("/console/calls")
+        await expect(other.page.locator("#name")).to_be_visible()
+    await context.close()
