@@ -3,9 +3,10 @@ from pathlib import Path
 
 from linkstead.actions import ACTIONS
 from linkstead.cli.differences import list_tests, read_differences
-from linkstead.cli.operations import ACTION_REASONS, CHAPTER_REASONS, NOT_YET, make_page, read_operations
+from linkstead.cli.operations import ACTION_REASONS, CHAPTER_REASONS, NOT_YET, make_page
 from linkstead.cli.options import CONFIG_KEYS
 from linkstead.cli.reference import make_pages, write_pages
+from linkstead.explorer.operations import OPERATIONS
 from linkstead.profiles import PROFILES, SWITCHES
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -39,24 +40,22 @@ def test_every_command_has_its_heading() -> None:
 
 
 def test_every_operation_is_told_of_once() -> None:
-    operations = read_operations()
-    assert len(operations) == 424
+    assert len(OPERATIONS) == 424
     described = json.loads((GOLDEN / "operations.json").read_text(encoding="utf-8"))["operations"]
-    assert {operation["action"] for operation in described} | set(ACTIONS) <= set(operations)
+    assert {operation["action"] for operation in described} | set(ACTIONS) <= set(OPERATIONS)
     lines = [line.split("`")[1] for line in make_page().splitlines() if line.startswith("| `")]
-    assert sorted(lines) == sorted(operations)
+    assert sorted(lines) == sorted(OPERATIONS)
 
 
 def test_what_is_served_needs_no_reason_and_what_is_not_has_one() -> None:
-    operations = read_operations()
-    assert set(CHAPTER_REASONS) <= set(operations.values())
-    assert set(ACTION_REASONS) <= set(operations) - set(ACTIONS)
+    assert set(CHAPTER_REASONS) <= set(OPERATIONS.values())
+    assert set(ACTION_REASONS) <= set(OPERATIONS) - set(ACTIONS)
     page = make_page()
     assert "| `RRpc` | yes | |" in page
     assert f"| `AsyncRRpc` | no | {ACTION_REASONS['AsyncRRpc']} |" in page
     assert f"| `ListOTAFirmware` | no | {CHAPTER_REASONS['OTA']} |" in page
     not_yet = [line.split("`")[1] for line in page.splitlines() if line.endswith(f" {NOT_YET} |")]
-    assert {operations[action] for action in not_yet} <= {"Devices", "Device groups"}
+    assert {OPERATIONS[action] for action in not_yet} <= {"Devices", "Device groups"}
 
 
 def test_every_difference_is_held_by_a_test() -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from linkstead.cli.service_call import DEVICES_LOOKED_AT_MAX
-from linkstead.cli.snippets import LANGUAGES, ServiceCall, service_snippet
-from linkstead.config import Address
+from linkstead.explorer.snippets import LANGUAGES, ActionCall, action_snippet
 from linkstead.registry import DeviceKey, PresenceChange
 from linkstead.server import DATABASE_FILE, SystemClock
 from linkstead.store import SqliteStore
@@ -58,17 +57,15 @@ def test_the_example_arguments_pass_the_checks_of_the_model() -> None:
 def test_every_language_makes_the_same_call(language: str) -> None:
     access_key_id = make_product("lamp")
     args = handed(write("python", "RunScene"))["args"]
-    call = ServiceCall(
+    call = ActionCall(
         scheme="http",
-        address=Address("127.0.0.1", 8686),
+        endpoint="127.0.0.1:8686",
+        action="InvokeThingService",
+        arguments={"ProductKey": PRODUCT_KEY, "DeviceName": "lamp-01", "Identifier": "RunScene", "Args": args},
         access_key_id=access_key_id,
-        key=DeviceKey(PRODUCT_KEY, "lamp-01"),
-        instance_id="",
-        identifier="RunScene",
-        args=args,
     )
     assert find_service(read_sample("lamp"), "RunScene") is not None
-    assert write(language, "RunScene") == service_snippet(language, call)
+    assert write(language, "RunScene") == action_snippet(language, call)
 
 
 def test_a_service_without_inputs_is_called_with_an_empty_object() -> None:

@@ -1,10 +1,9 @@
 """The page that says of every operation of the vendor's API whether it is served, and why not."""
 
-import csv
-import importlib.resources
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from linkstead.actions import ACTIONS
+from linkstead.explorer.operations import OPERATIONS
 
 HEAD = """\
 # Actions
@@ -57,20 +56,13 @@ ACTION_REASONS = {
 """Why a single operation is not served."""
 
 
-def read_operations() -> dict[str, str]:
-    """The chapter of each operation, by its name. Source: the vendor's present SDKs; the chapters are ours."""
-    text = importlib.resources.files("linkstead.cli").joinpath("operations.csv").read_text(encoding="utf-8")
-    return {row["action"]: row["chapter"] for row in csv.DictReader(text.splitlines())}
-
-
 def make_page() -> str:
     """The page."""
-    operations = read_operations()
-    served = sum(action in ACTIONS for action in operations)
-    return HEAD.format(count=len(operations), served=served) + "".join(_list_chapters(operations))
+    served = sum(action in ACTIONS for action in OPERATIONS)
+    return HEAD.format(count=len(OPERATIONS), served=served) + "".join(_list_chapters(OPERATIONS))
 
 
-def _list_chapters(operations: dict[str, str]) -> Iterator[str]:
+def _list_chapters(operations: Mapping[str, str]) -> Iterator[str]:
     chapters: dict[str, list[str]] = {}
     for action, chapter in operations.items():
         chapters.setdefault(chapter, []).append(action)

@@ -15,12 +15,12 @@ from linkstead.cli.installation import DEFAULT_ACCOUNT_NAME, Installation, open_
 from linkstead.cli.options import option, with_storage
 from linkstead.cli.product_topic import add_topic, delete_topic, list_topics
 from linkstead.cli.service_call import write_program
-from linkstead.cli.snippets import LANGUAGES, SECRET_VARIABLE
 from linkstead.cli.tables import JSON_OPTION, print_record, print_records
 from linkstead.cli.thing_model import describe_model, export_model, import_model
 from linkstead.cli.thing_script import import_script, try_script
 from linkstead.config import Settings
 from linkstead.errors import ApiError, codes
+from linkstead.explorer.snippets import LANGUAGES, SECRET_VARIABLE
 from linkstead.registry import PUBLIC_INSTANCE, Account, AlreadyExists, Product, creation
 
 CSV_COLUMNS = (

@@ -4,9 +4,10 @@ import click
 
 from linkstead.cli.endpoint import parse_endpoint
 from linkstead.cli.installation import Installation, open_installation
-from linkstead.cli.snippets import ServiceCall, service_snippet
+from linkstead.cli.snippets import find_known_secret
 from linkstead.cli.thing_model import describe_model
 from linkstead.config import Address, Settings
+from linkstead.explorer.snippets import ActionCall, action_snippet
 from linkstead.registry import Device, DeviceKey
 from linkstead.tsl import ServiceChecker, make_example_arguments, write_literal
 
@@ -38,16 +39,23 @@ async def write_program(
         service = await _find_service(installation, product_key, identifier)
         device = await _find_device(installation, product_key, device_name)
         access_key_id = await _find_access_key_id(installation, product.account_id)
-    call = ServiceCall(
+    arguments = {
+        "ProductKey": device.product_key,
+        "DeviceName": device.device_name,
+        "Identifier": service.identifier,
+        "Args": write_literal(make_example_arguments(service.service)),
+    }
+    if product.instance_id:
+        arguments["IotInstanceId"] = product.instance_id
+    call = ActionCall(
         scheme=scheme,
-        address=Address(host, port),
+        endpoint=str(Address(host, port)),
+        action="InvokeThingService",
+        arguments=arguments,
         access_key_id=access_key_id,
-        key=device.key,
-        instance_id=product.instance_id,
-        identifier=service.identifier,
-        args=write_literal(make_example_arguments(service.service)),
+        secret_shown=find_known_secret(access_key_id),
     )
-    return service_snippet(language, call)
+    return action_snippet(language, call)
 
 
 async def _find_service(installation: Installation, product_key: str, identifier: str) -> ServiceChecker:
