@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from linkstead.explorer.reference import ActionReference, Parameter
+
 Scalar: TypeAlias = str | int | bool
-Argument: TypeAlias = Scalar | Sequence[str] | Sequence[Mapping[str, Scalar]]
+Entry: TypeAlias = Scalar | Mapping[str, Scalar]
+Argument: TypeAlias = Scalar | Sequence[Entry]
 Arguments: TypeAlias = Mapping[str, Argument]
 """By their names on the wire; a repeated parameter is a list, of texts or of objects of texts and numbers."""
 
@@ -20,10 +23,10 @@ def flatten_arguments(arguments: Arguments) -> dict[str, str]:
             flat[name] = write_scalar(value)
             continue
         for number, entry in enumerate(value, 1):
-            if isinstance(entry, str):
-                flat[f"{name}.{number}"] = entry
-            else:
+            if isinstance(entry, Mapping):
                 flat.update({f"{name}.{number}.{field}": write_scalar(each) for field, each in entry.items()})
+            else:
+                flat[f"{name}.{number}"] = write_scalar(entry)
     return flat
 
 
@@ -32,3 +35,30 @@ def write_scalar(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def make_example(reference: ActionReference, *, whole: bool = False) -> Arguments:
+    """Parameters that an action may be sent with: the required ones, or all that an example is known of.
+
+    A repeated one has a single entry.
+    """
+    return {
+        parameter.name: _make_value(parameter)
+        for parameter in reference.parameters
+        if parameter.is_required or (whole and (parameter.example or parameter.fields))
+    }
+
+
+def _make_value(parameter: Parameter) -> Argument:
+    if parameter.fields:
+        return [{field.name: _read_example(field) for field in parameter.fields if field.example}]
+    return [parameter.example] if parameter.is_repeated else _read_example(parameter)
+
+
+def _read_example(parameter: Parameter) -> Scalar:
+    match parameter.kind:
+        case "integer":
+            return int(parameter.example)
+        case "boolean":
+            return parameter.example == "true"
+    return parameter.example

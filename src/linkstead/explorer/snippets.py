@@ -321,7 +321,9 @@ def _write_python_value(action: str, name: str, value: Argument) -> str:
     if isinstance(value, str | int):
         return _write_python_scalar(value)
     entries = [
-        write_python_literal(entry) if isinstance(entry, str) else _write_python_entry(f"{action}Request{name}", entry)
+        _write_python_entry(f"{action}Request{name}", entry)
+        if isinstance(entry, Mapping)
+        else _write_python_scalar(entry)
         for entry in value
     ]
     return f"[{', '.join(entries)}]"

@@ -1,4 +1,6 @@
-"""What is served at which path: the OpenAPI at `/`, registration of devices, health, and the inspection API."""
+"""What is served at which path: the OpenAPI at `/` and its description, registration of devices, health, and the
+inspection API.
+"""
 
 import base64
 import binascii
@@ -16,6 +18,7 @@ from linkstead.api.call_view import view_call
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.api.openapi import V3_PREFIX, OpenApi
 from linkstead.errors import ApiError, codes
+from linkstead.explorer.openapi import encode_openapi
 from linkstead.http.group_view import view_groups
 from linkstead.http.registration import REGISTRATION_PATH, answer_registration
 from linkstead.invocation import CallFilter, CallHistory, CallJournal, Diagnosis, Verdict
@@ -26,6 +29,7 @@ from linkstead.subscription import Subscriptions
 log = logging.getLogger(__name__)
 
 INSPECTION_PREFIX = "/_linkstead/"
+DESCRIPTION_PATH = "/openapi.json"
 CALLS_LISTED_MAX = 500
 CALLS_LISTED_DEFAULT = 50
 
@@ -90,6 +94,8 @@ class HttpFront:
         if path == "/readyz":
             ready = self._is_ready()
             return _text(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, "ready" if ready else "not ready")
+        if path == DESCRIPTION_PATH:
+            return HttpReply(HTTPStatus.OK, "application/json;charset=utf-8", encode_openapi())
         if path == REGISTRATION_PATH:
             return await answer_registration(self._registry, request)
         if path.startswith(INSPECTION_PREFIX):
