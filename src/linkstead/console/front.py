@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from linkstead.api.exchange import HttpReply, HttpRequest
-from linkstead.console import calls, devices, entrance, overview, products
+from linkstead.console import calls, devices, entrance, explorer, overview, products
 from linkstead.console.desk import Desk
 from linkstead.console.login import COOKIE, find_viewer
 from linkstead.console.route import Route
@@ -19,7 +19,14 @@ FIELDS_MAX = 1_000
 STATIC = "/static/"
 KEEP_S = 31_536_000
 
-ROUTES: Sequence[Route] = (*entrance.ROUTES, *overview.ROUTES, *calls.ROUTES, *products.ROUTES, *devices.ROUTES)
+ROUTES: Sequence[Route] = (
+    *entrance.ROUTES,
+    *overview.ROUTES,
+    *calls.ROUTES,
+    *products.ROUTES,
+    *devices.ROUTES,
+    *explorer.ROUTES,
+)
 
 
 class Console:

@@ -23,7 +23,14 @@ TONES = {
 }
 """The colour of a verdict, always beside its word."""
 
-NAVIGATION = (("/", "overview"), ("/calls", "calls"), ("/products", "products"), ("/devices", "devices"))
+NAVIGATION = (
+    ("/", "overview"),
+    ("/calls", "calls"),
+    ("/products", "products"),
+    ("/devices", "devices"),
+    ("/explorer", "explorer"),
+    ("/errors", "errors"),
+)
 """Path and name of each part of the console."""
 
 

@@ -1,9 +1,10 @@
 """The parameters of one request of an action, as a person gives them and as the wire has them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from linkstead.explorer.reference import ActionReference, Parameter
+from linkstead.explorer.reference import ActionReference, Kind, Parameter
 
 Scalar: TypeAlias = str | int | bool
 Entry: TypeAlias = Scalar | Mapping[str, Scalar]
@@ -35,6 +36,50 @@ def write_scalar(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def read_arguments(reference: ActionReference, fields: Mapping[str, str]) -> Arguments:
+    """Read parameters out of the fields of a form; what is empty is left out.
+
+    Args:
+        fields: by their names on the wire. A repeated text is one field with an entry in each line, and of a repeated
+            object `Name.1.Field` is a field; entries without any value are left out, so that the rest closes up.
+
+    A number or a truth value that is none stays a text: the action says what is wrong with it.
+    """
+    arguments: dict[str, Argument] = {}
+    for parameter in reference.parameters:
+        value = _read_argument(parameter, fields)
+        if value not in ("", []):
+            arguments[parameter.name] = value
+    return arguments
+
+
+def _read_argument(parameter: Parameter, fields: Mapping[str, str]) -> Argument:
+    if parameter.fields:
+        numbers = {name.split(".")[1] for name in fields if name.startswith(f"{parameter.name}.")}
+        entries = [
+            {
+                field.name: read_scalar(field.kind, text)
+                for field in parameter.fields
+                if (text := fields.get(f"{parameter.name}.{number}.{field.name}", ""))
+            }
+            for number in sorted(filter(str.isdecimal, numbers), key=int)
+        ]
+        return [entry for entry in entries if entry]
+    text = fields.get(parameter.name, "")
+    if parameter.is_repeated:
+        return [line for line in text.splitlines() if line]
+    return read_scalar(parameter.kind, text)
+
+
+def read_scalar(kind: Kind, text: str) -> Scalar:
+    """A text as a value of its kind, if it is one."""
+    if kind == "integer" and re.fullmatch(r"-?[0-9]{1,19}", text):
+        return int(text)
+    if kind == "boolean" and text in ("true", "false"):
+        return text == "true"
+    return text
 
 
 def make_example(reference: ActionReference, *, whole: bool = False) -> Arguments:

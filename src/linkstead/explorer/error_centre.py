@@ -61,6 +61,12 @@ def list_errors() -> tuple[ErrorEntry, ...]:
     return tuple(sorted(entries, key=lambda entry: not entry.is_sent))
 
 
+@functools.cache
+def explain_codes() -> Mapping[str, Text]:
+    """What each code means."""
+    return {entry.row.code: entry.text for entry in list_errors()}
+
+
 def search_errors(text: str, language: Language) -> list[ErrorEntry]:
     """The codes that hold every word of a text, in the code itself or in what it means; all for an empty text.
 

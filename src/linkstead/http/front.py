@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 INSPECTION_PREFIX = "/_linkstead/"
 DESCRIPTION_PATH = "/openapi.json"
+DOCS_PATH = "/docs"
 CALLS_LISTED_MAX = 500
 CALLS_LISTED_DEFAULT = 50
 
@@ -81,9 +82,9 @@ class HttpFront:
     async def _answer(self, request: HttpRequest) -> HttpReply:
         path = request.path
         if path == "/":
-            return HttpReply(
-                HTTPStatus.FOUND, "text/html;charset=utf-8", b"", headers={"Location": CONSOLE_PREFIX + "/"}
-            )
+            return _lead_to(CONSOLE_PREFIX + "/")
+        if path == DOCS_PATH:
+            return _lead_to(CONSOLE_PREFIX + "/explorer")
         if path == CONSOLE_PREFIX or path.startswith(CONSOLE_PREFIX + "/"):
             return await self._show_console(request)
         if path == "/healthz":
@@ -238,6 +239,10 @@ def _read_int(fields: dict[str, str], name: str, low: int, high: int) -> int | N
 
 def _is_browser(request: HttpRequest) -> bool:
     return not request.query and "text/html" in (request.header("accept") or "") and request.method == "GET"
+
+
+def _lead_to(path: str) -> HttpReply:
+    return HttpReply(HTTPStatus.FOUND, "text/html;charset=utf-8", b"", headers={"Location": path})
 
 
 def _text(status: HTTPStatus, text: str) -> HttpReply:
