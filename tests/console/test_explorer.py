@@ -101,8 +101,15 @@ async def test_an_action_is_run_once_and_shown_as_json_and_xml(rig: Rig, browser
 async def test_a_call_leads_to_its_timeline(rig: Rig, browser: Browser) -> None:
     device = await rig.connected()
     answering = device.expect_call()
-    fields = {"ProductKey": PRODUCT_KEY, "DeviceName": LAMP.device_name, "RequestBase64Byte": "aGk=", "Timeout": "5000"}
-    sending = asyncio.ensure_future(browser.post("/explorer/RRpc", **fields))
+    sending = asyncio.ensure_future(
+        browser.post(
+            "/explorer/RRpc",
+            ProductKey=PRODUCT_KEY,
+            DeviceName=LAMP.device_name,
+            RequestBase64Byte="aGk=",
+            Timeout="5000",
+        )
+    )
     request = await answering
     assert request.payload == b"hi"
     await device.answer(request, b"there")
@@ -184,7 +191,7 @@ async def test_the_error_centre_finds_a_code(browser: Browser) -> None:
 def test_a_form_gives_back_what_it_shows(name: str) -> None:
     reference = describe_action(name)
     arguments = make_example(reference, whole=True)
-    fields = {}
+    fields: dict[str, str] = {}
     for parameter in reference.parameters:
         control = make_control(parameter, arguments)
         fields |= {each.name: each.value for entry in control.entries for each in entry} or {

@@ -87,7 +87,8 @@ def listen(action: AnyAction, heard: dict[str, Request]) -> AnyAction:
 
     async def hear(_: ActionContext, request: Any) -> Answer:
         heard[action.name] = request
-        return action.answer()
+        answer: Answer = action.answer()
+        return answer
 
     return replace(action, function=hear, is_call=False)
 
