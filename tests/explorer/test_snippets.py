@@ -23,10 +23,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tree_sitter import Language, Node, Parser
 
+from linkstead.actions import ACTIONS
+from linkstead.api.parameters import bind
 from linkstead.api.signatures import sign_v1, string_to_sign_v1
 from linkstead.cli.service_call import write_program
 from linkstead.config import Settings
-from linkstead.explorer.arguments import flatten_arguments
+from linkstead.explorer.arguments import flatten_arguments, make_example
 from linkstead.explorer.literals import (
     write_go_literal,
     write_java_literal,
@@ -34,6 +36,7 @@ from linkstead.explorer.literals import (
     write_php_literal,
     write_python_literal,
 )
+from linkstead.explorer.reference import describe_action
 from linkstead.explorer.snippets import (
     ID_VARIABLE,
     LANGUAGES,
@@ -302,6 +305,16 @@ def test_a_parser_finds_every_parameter_with_its_value(language: str) -> None:
     pairs = [text for pair in flatten_arguments(CALL.arguments).items() for text in pair]
     assert read[-len(pairs) :] == pairs
     assert {"[::1]:8443", "2018-01-20", "InvokeThingService", "mine"} <= set(read[: -len(pairs)])
+
+
+@pytest.mark.parametrize("language", COMPILED)
+def test_a_parser_finds_what_the_shape_of_every_action_takes(language: str) -> None:
+    for name, action in ACTIONS.items():
+        flat = flatten_arguments(make_example(describe_action(name), whole=True))
+        read = read_texts(language, action_snippet(language, ActionCall("http", "h:1", name, dict(flat))))
+        sent = dict(zip(read[-2 * len(flat) :: 2], read[1 - 2 * len(flat) :: 2], strict=True))
+        assert bind(action.request, sent, {}) == bind(action.request, flat, {})
+        assert name in read
 
 
 @pytest.mark.parametrize("language", COMPILED)
