@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from linkstead.actions import ACTIONS
-from linkstead.console.explorer import PREFIX, make_control
+from linkstead.console.explorer import PREFIX, make_control, set_out_xml
 from linkstead.explorer.arguments import Arguments, make_example, read_arguments
 from linkstead.explorer.reference import LANGUAGES as LANGUAGES_SPOKEN
 from linkstead.explorer.reference import Language, describe_action
@@ -185,6 +185,31 @@ async def test_the_error_centre_finds_a_code(browser: Browser) -> None:
     page = (await browser.get("/errors?" + urlencode({"text": '"><script>'}))).body.decode()
     assert "<script>" not in page
     assert "Codes found: 0" in page
+
+
+@pytest.mark.asyncio
+async def test_programs_lead_to_where_the_browser_came_in(browser: Browser) -> None:
+    browser.headers |= {"Host": "iot.example.com", "X-Forwarded-Proto": "https"}
+    page = html.unescape((await browser.get("/explorer/QueryProduct")).body.decode())
+    assert "endpoint='iot.example.com'" in page
+    assert "protocol='https'" in page
+    assert "curl -sS https://iot.example.com/ " in page
+
+
+def test_xml_is_set_out_without_touching_texts() -> None:
+    xml = "<?xml version='1.0' encoding='UTF-8'?><A><B>one\ntwo &lt;</B><C></C><D><E>1</E></D></A>"
+    assert set_out_xml(xml).split("\n") == [
+        "<?xml version='1.0' encoding='UTF-8'?>",
+        "<A>",
+        "  <B>one",
+        "two &lt;</B>",
+        "  <C>",
+        "  </C>",
+        "  <D>",
+        "    <E>1</E>",
+        "  </D>",
+        "</A>",
+    ]
 
 
 @pytest.mark.parametrize("name", ACTIONS)

@@ -13,10 +13,10 @@ from linkstead.api import render, signatures
 from linkstead.api.exchange import HttpReply
 from linkstead.console.route import Route
 from linkstead.console.visit import Refused, Visit
-from linkstead.explorer.arguments import Arguments, flatten_arguments, make_example, read_arguments
+from linkstead.explorer.arguments import Arguments, flatten_arguments, make_example, read_arguments, write_scalar
 from linkstead.explorer.error_centre import explain_codes, search_errors
 from linkstead.explorer.reference import ActionReference, Parameter, describe_action, describe_actions
-from linkstead.explorer.signing import Format, Method, SignedRequest, sign_request_v1, sign_request_v3
+from linkstead.explorer.signing import SignedRequest, sign_request_v1, sign_request_v3
 from linkstead.explorer.snippets import LANGUAGES, ActionCall, action_snippet
 from linkstead.ids import HEX_DIGITS
 
@@ -70,7 +70,7 @@ async def send(visit: Visit) -> HttpReply:
         status=reply.status,
         reason=HTTPStatus(reply.status).phrase,
         json=msgspec.json.format(reply.body).decode(),
-        xml=_set_out(_render_xml(reference, reply.status, reply.body, body)),
+        xml=set_out_xml(_render_xml(reference, reply.status, reply.body, body)),
         code=str(body.get("Code", "")),
         call_id=reply.call.request_id if reply.call is not None else "",
     )
@@ -141,14 +141,12 @@ def _find_endpoint(visit: Visit) -> tuple[str, str]:
 
 def _sign(visit: Visit, action: str, arguments: Arguments, host: str, version: str) -> SignedRequest:
     sign = sign_request_v3 if version == "v3" else sign_request_v1
-    method: Method = "POST"
-    answer_format: Format = "JSON"
     return sign(
         action,
         arguments,
-        method=method,
+        method="POST",
         host=host,
-        answer_format=answer_format,
+        answer_format="JSON",
         access_key_id=visit.key.access_key_id,
         secret=visit.key.secret,
         nonce=visit.desk.ids.token(HEX_DIGITS, NONCE_CHARS),
@@ -171,7 +169,7 @@ def _render_xml(reference: ActionReference, status: int, body: bytes, fields: Ma
     return render.render_error_xml(*failure).decode()
 
 
-def _set_out(xml: str) -> str:
+def set_out_xml(xml: str) -> str:
     """An element a line, indented; a text stays with its element. In texts `<` and `>` are escaped."""
     lines: list[str] = []
     depth = 0
@@ -230,7 +228,7 @@ def make_control(parameter: Parameter, arguments: Arguments) -> Control:
 
 
 def _make_scalar(name: str, parameter: Parameter, value: object) -> Control:
-    text = "" if value is None else flatten_arguments({"": value})[""] if isinstance(value, str | int) else ""
+    text = write_scalar(value) if isinstance(value, str | int) else ""
     if parameter.kind == "boolean":
         return Control(name, parameter, "choice", ("true", "false"), text)
     if " | " in parameter.range:
