@@ -14,7 +14,16 @@ from linkstead.console.features import find_line, list_features
 from linkstead.console.route import Route
 from linkstead.console.visit import Refused, Visit, refuse
 from linkstead.models.scripts import PROTOCOL_TO_RAW, RAW_TO_PROTOCOL, TRANSFORM_PAYLOAD, ScriptError, write_bytes
-from linkstead.tsl import ModelError, Module, ThingModel, find_module, make_reduced_tsl, make_tsl, read_tsl, write_literal
+from linkstead.tsl import (
+    ModelError,
+    Module,
+    ThingModel,
+    find_module,
+    make_reduced_tsl,
+    make_tsl,
+    read_tsl,
+    write_literal,
+)
 
 PAGE_SIZE = 20
 FUNCTIONS = (RAW_TO_PROTOCOL, PROTOCOL_TO_RAW, TRANSFORM_PAYLOAD)
