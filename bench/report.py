@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib import pyplot
 
 from bench.machine import BUILD, ROOT
-from bench.results import Result, Spread, compare, judge, pick, read, spread
+from bench.results import Result, Spread, aim, compare, judge, list_forms, pick, read, spread
 from bench.scenarios import IDLE_DEVICES, STORM_DEVICES, SUITES, TARGETS
 from bench.servers import CONTENDERS
 
@@ -21,6 +21,7 @@ PAGE = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"
 QUANTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9)
 SIZE_IN = (7.0, 4.0)
+COMPILED = "compiled"
 
 HEAD = """# Performance
 
@@ -34,14 +35,20 @@ own speed moves by tens of per cent.** Figures are the median of the rounds, wit
 
 The floor is the same call in C: a bound, not a server, as it keeps no record, expires nothing and does not look who
 answered. The peers check the signature; mosquitto takes any device. Linkstead runs as `linkstead serve` starts it, with
-everything on and every call recorded; only the limits on requests a second are lifted.
+everything on and every call recorded; only the limits on requests a second are lifted. It is measured as it is, and
+with the modules of a call compiled, as `LINKSTEAD_COMPILE=1 pip install .` installs it where there is a C compiler:
+nothing but speed is another then ([decision record](adr/0030-compiled-modules.md)).
+
+Where the time of a call goes: [the profile](profile.md). What was done for speed, what did not pay, and what it would
+take to come closer: [0023](adr/0023-short-ways.md), [0030](adr/0030-compiled-modules.md).
 """
 
 
 def name(contender: str) -> str:
     """What a server is called on the page."""
-    title = CONTENDERS[contender.partition("@")[0]].title
-    return title if "@" not in contender else f"{title} on {contender.partition('@')[2]}"
+    server, _, form = contender.partition("@")
+    title = CONTENDERS[server].title
+    return f"{title}, modules compiled" if form == COMPILED else f"{title} on {form}" if form else title
 
 
 def find(results: Sequence[Result], load: str, contender: str, metric: str) -> Spread | None:
@@ -69,15 +76,19 @@ def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[
 def write_targets(results: Sequence[Result]) -> Iterator[str]:
     """The ratios that count."""
     rows = []
+    forms = list_forms(results)
     for target in TARGETS:
-        ratios = compare(results, target)
-        if not ratios:
+        measured = [compare(results, aim(target, form)) for form in forms]
+        if not any(measured):
             continue
-        found = spread(ratios)
         word = "at most" if target.at_most else "at least"
-        bound = f"{word} {target.must:g}", f"{target.stretch:g}"
-        rows.append([target.title, found.show(), *bound, judge(target, found.median), str(len(ratios))])
-    yield from write_table(["ratio", "measured", "must", "stretch", "", "rounds"], rows)
+        row = [target.title, f"{word} {target.must:g}", f"{target.stretch:g}"]
+        for ratios in measured:
+            found = spread(ratios) if ratios else None
+            row += [found.show(), judge(target, found.median)] if found else ["", ""]
+        rows.append([*row, str(max(map(len, measured)))])
+    heads = [part for form in forms for part in (name(form), "")]
+    yield from write_table(["ratio", "must", "stretch", *heads, "rounds"], rows)
 
 
 def write_suite(results: Sequence[Result], loads: Sequence[str]) -> Iterator[str]:

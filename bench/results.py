@@ -56,6 +56,20 @@ def compare(results: Sequence[Result], target: Target) -> list[float]:
     return [above[turn] / below[turn] for turn in sorted(above) if below.get(turn)]
 
 
+def list_forms(results: Iterable[Result]) -> list[str]:
+    """The forms of Linkstead that were measured: `linkstead`, `linkstead@compiled`, …"""
+    return list(dict.fromkeys(each["contender"] for each in results if each["contender"].startswith("linkstead")))
+
+
+def aim(target: Target, form: str) -> Target:
+    """A target for one form of Linkstead; both its figures are of that, where they are of Linkstead."""
+
+    def place(load: str, contender: str) -> tuple[str, str]:
+        return load, form if contender == "linkstead" else contender
+
+    return target._replace(above=place(*target.above), below=place(*target.below))
+
+
 def judge(target: Target, median: float) -> str:
     """`stretch`, `met` or `NOT MET`."""
     if median <= target.stretch if target.at_most else median >= target.stretch:

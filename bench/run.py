@@ -27,7 +27,7 @@ from bench.machine import (
     describe_machine,
     pin,
 )
-from bench.results import Result, append, compare, judge, spread
+from bench.results import Result, aim, append, compare, judge, list_forms, spread
 from bench.scenarios import SUITES, TARGETS, Load, Suite, choose
 from bench.seed import linkstead_environment, make_certificate, seed
 from bench.servers import CONTENDERS, INGREDIENTS, Ground, Stack, find_missing, find_mosquitto, install
@@ -58,7 +58,7 @@ class Bench:
         self._arguments = arguments
         self._folder = folder
         self._run = time.strftime("%Y%m%dT%H%M%S")
-        self._forms = list_forms(arguments)
+        self._forms = choose_forms(arguments)
         self._data: Path | None = None
         self._certificate: tuple[Path, Path] | None = None
         self.results: list[Result] = []
@@ -132,7 +132,7 @@ class Bench:
         return best
 
 
-def list_forms(arguments: argparse.Namespace) -> list[Form]:
+def choose_forms(arguments: argparse.Namespace) -> list[Form]:
     """What is measured as Linkstead: `linkstead` is the first interpreter on the sources as they are.
 
     The other interpreters bear their version and place in the line; the first with compiled modules is called so.
@@ -214,18 +214,15 @@ def show(result: Result) -> str:
 
 
 def judge_all(results: Sequence[Result]) -> Iterator[str]:
-    """A line for each target that these results speak of, for each interpreter."""
-    labels = dict.fromkeys(each["contender"] for each in results if each["contender"].startswith("linkstead"))
-    for label in labels:
+    """A line for each target that these results speak of, for each form of Linkstead."""
+    for form in list_forms(results):
         for target in TARGETS:
-            above = (target.above[0], label)
-            below = (target.below[0], label if target.below[1] == "linkstead" else target.below[1])
-            ratios = compare(results, target._replace(above=above, below=below))
+            ratios = compare(results, aim(target, form))
             if not ratios:
                 continue
             found = spread(ratios)
             sign = "at most" if target.at_most else "at least"
-            name = target.title if label == "linkstead" else f"{target.title} [{label.partition('@')[2]}]"
+            name = target.title if form == "linkstead" else f"{target.title} [{form.partition('@')[2]}]"
             yield (
                 f"{name:44}  {found.show():22}  n={len(ratios)}"
                 f"  must {sign} {target.must:g}, stretch {target.stretch:g}: {judge(target, found.median)}"
