@@ -10,7 +10,8 @@ import uvloop
 from hypothesis import settings
 
 from linkstead.server import DATABASE_FILE
-from tests.rig import Certificate, ErrorWatch, Rig, RigStarter, fill, make_certificate, running
+from tests.nats_server import NatsServer, running_nats
+from tests.rig import Certificate, ErrorWatch, Rig, RigStarter, fill, make_certificate, running, running_pair
 
 # A busy machine is no fault of what is tested.
 settings.register_profile("untimed", deadline=None)
@@ -22,7 +23,7 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
     """What opens a server's sockets runs on both loops: `serve` takes uvloop where there is one."""
     loops: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
-    if {"start_rig", "start_loop_watch"} & set(getattr(item, "fixturenames", ())):
+    if {"start_rig", "start_pair", "start_loop_watch"} & set(getattr(item, "fixturenames", ())):
         loops["uvloop"] = uvloop.new_event_loop
     return loops
 
@@ -55,6 +56,27 @@ async def start_rig(filled_database: Path, tmp_path_factory: pytest.TempPathFact
         async def start(**settings: Any) -> Rig:
             folder = tmp_path_factory.mktemp("data")
             return await stack.enter_async_context(running(filled_database, folder, **settings))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A NATS server for all tests that do not stop it; clusters are told apart by their names."""
+    with running_nats(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def start_pair(
+    filled_database: Path, nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RigStarter]:
+    """Starts two nodes, one for apps and one for devices, with settings of the test's own."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Rig:
+            folder = tmp_path_factory.mktemp("data")
+            return await stack.enter_async_context(running_pair(filled_database, folder, nats_server.url, **settings))
 
         yield start
 

@@ -6,7 +6,7 @@ import logging
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -194,11 +194,32 @@ class Rig:
 
     async def stop(self) -> None:
         """Stop the server, turning the clock over what it waits for."""
-        stopping = asyncio.ensure_future(self.server.stop())
-        while not stopping.done():
-            self.clock.advance(1.0)
-            await asyncio.wait([stopping], timeout=0.01)
-        await stopping
+        await stop_server(self.server, self.clock)
+
+
+@dataclass
+class PairRig(Rig):
+    """Two nodes: `server` is the one that apps call, `holder` the one that devices connect to."""
+
+    holder: Server = field(kw_only=True)
+
+    @property
+    def is_online(self) -> bool:
+        return self.holder.sessions.live_count > 0
+
+    async def stop(self) -> None:
+        # The holder first: it may owe the other an answer.
+        await stop_server(self.holder, self.clock)
+        await stop_server(self.server, self.clock)
+
+
+async def stop_server(server: Server, clock: ManualClock) -> None:
+    """Stop a server, turning the clock over what it waits for."""
+    stopping = asyncio.ensure_future(server.stop())
+    while not stopping.done():
+        clock.advance(1.0)
+        await asyncio.wait([stopping], timeout=0.01)
+    await stopping
 
 
 def rig_settings(folder: Path, **others: Any) -> Settings:
@@ -229,21 +250,74 @@ async def running(
     shutil.copyfile(filled, folder / DATABASE_FILE)
     manual = ManualClock()
     server = Server(rig_settings(folder, **others), is_production=is_production, clock=clock or manual, sink=sink)
+    with watching() as watch:
+        rig = Rig(server, manual, await server.start(), watch)
+        async with stopped_at_the_end(rig):
+            yield rig
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[ErrorWatch]:
+    """A watch, without anything to tell at the end."""
     watch = ErrorWatch()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(watch.handle_loop_exception)
+    asyncio.get_running_loop().set_exception_handler(watch.handle_loop_exception)
     logging.getLogger().addHandler(watch)
     try:
-        rig = Rig(server, manual, await server.start(), watch)
-        try:
-            yield rig
-        finally:
-            for device in rig.devices:
-                await device.close()
-            await rig.stop()
+        yield watch
     finally:
         logging.getLogger().removeHandler(watch)
     assert not watch.errors
+
+
+@contextlib.asynccontextmanager
+async def stopped_at_the_end(rig: Rig) -> AsyncIterator[None]:
+    """Take leave of the devices, and stop the server."""
+    try:
+        yield
+    finally:
+        for device in rig.devices:
+            await device.close()
+        await rig.stop()
+
+
+class NetworkClock(ManualClock):
+    """A clock turned by hand on which the short waits of a network, up to `SHORT_S`, pass by themselves."""
+
+    SHORT_S = 0.1
+
+    async def sleep(self, delay_s: float) -> None:
+        if delay_s > self.SHORT_S:
+            await super().sleep(delay_s)
+        else:
+            await asyncio.sleep(delay_s)
+
+
+def start_nodes(
+    filled: Path, folder: Path, nats_url: str, cluster_name: str, clock: Clock, count: int, **others: Any
+) -> list[Server]:
+    """Nodes of a cluster on one database, not started yet."""
+    path = folder / DATABASE_FILE
+    shutil.copyfile(filled, path)
+    settings = rig_settings(folder, database=f"sqlite:///{path}", nats=nats_url, cluster_name=cluster_name, **others)
+    return [Server(settings, is_production=True, clock=clock) for _ in range(count)]
+
+
+@contextlib.asynccontextmanager
+async def running_pair(
+    filled: Path, folder: Path, nats_url: str, *, clock: Clock | None = None, **others: Any
+) -> AsyncIterator[PairRig]:
+    """Two nodes, one for apps and one for devices, from start to stop."""
+    manual = NetworkClock()
+    # The folder's name is a new one each time.
+    name = f"{folder.name}-{id(folder)}"[-32:]
+    caller, holder = start_nodes(filled, folder, nats_url, name, clock or manual, 2, **others)
+    with watching() as watch:
+        at_caller, at_holder = await caller.start(), await holder.start()
+        rig = PairRig(
+            caller, manual, replace(at_caller, mqtt=at_holder.mqtt, mqtts=at_holder.mqtts), watch, holder=holder
+        )
+        async with stopped_at_the_end(rig):
+            yield rig
 
 
 class Certificate(NamedTuple):

@@ -62,6 +62,8 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     tls_psk: bool = False
     data: str = "linkstead-data"
     database: str | None = None
+    nats: str | None = None
+    cluster_name: str = "main"
     master_key_file: str | None = None
     profile: Profile = "documented"
     access_key_id: str | None = None

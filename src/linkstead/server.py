@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,17 +27,21 @@ from linkstead.api.audit import Audit
 from linkstead.api.nonces import NonceWindow
 from linkstead.api.openapi import OpenApi
 from linkstead.clock import Clock, Timer
+from linkstead.cluster.bus import BusRefused
+from linkstead.cluster.cluster import Cluster
+from linkstead.cluster.nodes import BEAT_S
+from linkstead.cluster.router import NatsRouter
 from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings, reachable
 from linkstead.console import Console, Desk, Place
 from linkstead.http.front import HttpFront
 from linkstead.http.listener import HttpListener
-from linkstead.ids import Ids
+from linkstead.ids import LOWER_AND_DIGITS, Ids
 from linkstead.invocation import CallJournal, Delivery, LocalRouter
 from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf
 from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.mqtt.witness import Witness
-from linkstead.registry import AccessKey, Account, Registrar, Registry
+from linkstead.registry import AccessKey, Account, Node, NodeState, Presence, Registrar, Registry
 from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import SessionTable
 from linkstead.simulator.fleet import Fleet
@@ -63,11 +68,17 @@ REGISTRAR_POLL_S = 0.1
 """How long an application waits until it is worked on."""
 
 HOUSEKEEPING_S = 300.0
+RELEASE_S = 15.0
+"""How often it is seen to that devices of dead nodes are written down as offline."""
+
 CERTIFICATE_LOOK_S = 60.0
 """How long a certificate that was replaced can go unnoticed."""
 
 TLS_SHUTDOWN_WAIT_S = 1.0
 """For the other side to say goodbye in TLS; one that keeps its connection for later does not read it."""
+
+NODE_CHARS = 6
+"""What a node's name has after that of its machine."""
 
 BACKLOG = 1_024
 ACCOUNT_ID_DIGITS = 16
@@ -174,9 +185,15 @@ class Server:
         self.models = ModelShelf(self.store, lenient_float=settings.lenient_float)
         self.script_host = ScriptHost(self.clock)
         self.scripts = ScriptRunner(ScriptShelf(self.store), self.script_host)
-        self.sessions = SessionTable(self.registry)
-        self.journal = CallJournal(self.store)
-        self.router = LocalRouter(self.sessions, self.journal, self.clock)
+        self.node = socket.gethostname()
+        self.cluster = self._make_cluster(settings) if settings.nats is not None else None
+        self.sessions = SessionTable(self.cluster.holder if self.cluster else self.registry)
+        self.journal = self.cluster.make_journal(self.store) if self.cluster else CallJournal(self.store)
+        local = LocalRouter(self.sessions, self.journal, self.clock)
+        self.router: LocalRouter | NatsRouter = (
+            self.cluster.make_router(self.sessions, self.journal, local) if self.cluster else local
+        )
+        claims = self.cluster.holder if self.cluster else None
         self.delivery = Delivery(self.sessions, self.journal, self.store, self.clock)
         self.sessions.observe(self.delivery)
         self.webhooks = WebhookSender(
@@ -197,7 +214,7 @@ class Server:
         )
         self.delivery.observe(self.news)
         self.uplink = Uplink(
-            self.router,
+            local,
             self.sessions,
             self.clock,
             delivery=self.delivery,
@@ -207,6 +224,7 @@ class Server:
             telemetry=self.store,
             news=self.news,
             ids=self.ids,
+            claims=claims,
         )
         self.gateway = DeviceGateway(
             registry=self.registry,
@@ -215,6 +233,7 @@ class Server:
             news=self.news,
             clock=self.clock,
             ids=self.ids,
+            claims=claims,
             witness=witness,
         )
         self.audit = Audit(self.store, self.clock)
@@ -252,7 +271,7 @@ class Server:
                 rrpc_failure_code=settings.rrpc_failure_code,
                 dynamic_registration=settings.dynamic_registration,
             ),
-            node=socket.gethostname(),
+            node=self.node,
             strict=settings.strict,
         )
         self.fleet = Fleet(self._find_mqtt, self.models, self.clock)
@@ -288,6 +307,7 @@ class Server:
         self._listeners: list[asyncio.Server | SniffingAcceptor] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._registry_version = 0
+        self._started_ms = 0
         self._certificate: CertificatePair | None = None
 
     async def start(self) -> Endpoints:
@@ -311,7 +331,10 @@ class Server:
             self._registry_version = await self.store.registry_version()
             # Before anything is told: who is told is remembered.
             await self.webhooks.reload()
-            await self._mark_all_offline()
+            if self.cluster is None:
+                await self._mark_all_offline()
+            else:
+                await self._join(self.cluster)
             await self.delivery.restore()
             self.endpoints = Endpoints(
                 http=await self._listen(settings.http, self.http.make_protocol, None),
@@ -331,6 +354,9 @@ class Server:
         self._every(REGISTRY_POLL_S, self._look_for_changes)
         self._every(REGISTRAR_POLL_S, self.registrar.work)
         self._every(HOUSEKEEPING_S, self._keep_house)
+        if self.cluster is not None:
+            self._every(BEAT_S, self.cluster.nodes.beat)
+            self._every(RELEASE_S, self.cluster.nodes.release_left)
         if self._certificate is not None:
             self._every(CERTIFICATE_LOOK_S, self._look_at_certificate)
         self._is_ready = True
@@ -345,6 +371,8 @@ class Server:
             task.cancel()
         self.gateway.drain()
         await self.http.drain()
+        if self.cluster is not None:
+            await self.cluster.holder.drain()
         await self.gateway.close()
         # Simulated devices go when nothing can be asked of them any more.
         await self.fleet.close()
@@ -358,6 +386,8 @@ class Server:
         await self.webhooks.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        if self.cluster is not None:
+            await self._leave(self.cluster)
         await self.store.close()
 
     def reload_certificate(self) -> None:
@@ -382,6 +412,55 @@ class Server:
             log.warning("pre-shared key refused: no such device", extra={"device": str(parsed.key)})
             return b""
         return psk.derive_key(parsed, device.device_secret)
+
+    def _make_cluster(self, settings: Settings) -> Cluster:
+        # The client of NATS is in an extra of its own, and takes a while to import.
+        try:
+            from linkstead.cluster.nats_bus import NatsBus  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise StartError(f"--nats needs the extra [cluster]: pip install 'linkstead[cluster]' ({error})") from None
+        self.node = f"{self.node}-{self.ids.token(LOWER_AND_DIGITS, NODE_CHARS)}"
+        return Cluster(
+            node=self.node,
+            name=settings.cluster_name,
+            make_bus=partial(NatsBus, (settings.nats or "").split(","), self.node),
+            store=self.store,
+            presence=self.registry,
+            clock=self.clock,
+            describe=self._describe_node,
+        )
+
+    def _describe_node(self) -> Node:
+        now_ms = int(self.clock.time_s() * 1000)
+        endpoints = self.endpoints
+        return Node(
+            node_id=self.node,
+            epoch=1,
+            started_ms=self._started_ms,
+            seen_ms=now_ms,
+            version=__version__,
+            http=str(endpoints.http) if endpoints else "",
+            mqtt=str(endpoints.mqtt) if endpoints else "",
+            state=NodeState.DRAINING if self.gateway.is_draining else NodeState.UP,
+        )
+
+    async def _join(self, cluster: Cluster) -> None:
+        cluster.nodes.tell_left(self._tell_left)
+        self._started_ms = int(self.clock.time_s() * 1000)
+        try:
+            await cluster.start()
+        except BusRefused as error:
+            raise StartError(f"--nats: {error}") from None
+        await cluster.nodes.beat()
+        await cluster.nodes.release_left()
+
+    def _tell_left(self, presence: Presence, at_ms: int) -> None:
+        """Tell that a device whose node died is not connected."""
+
+    async def _leave(self, cluster: Cluster) -> None:
+        await self.store.flush()
+        await self.store.remove_node(self.node)
+        await cluster.stop()
 
     async def _mark_all_offline(self) -> None:
         """Say and write down of those whom a server that died left online that they are not."""

@@ -38,7 +38,6 @@ Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
 LATER = {
-    "nats": "one process serves all; clusters are to come",
     "workers": "one process serves all; several are to come",
     "database": "sqlite:///PATH is served; postgresql:// is to come",
 }
@@ -90,6 +89,7 @@ class _PatternType(click.ParamType[str]):
 ADDRESS = AddressType()
 ACCESS_KEY_ID = _PatternType("ID", _ACCESS_KEY_ID, "1-64 of A-Z a-z 0-9 . _ @ -")
 ACCESS_KEY_SECRET = _PatternType("SECRET", _ACCESS_KEY_SECRET, "1-128 printable ASCII characters without blanks")
+CLUSTER_NAME = _PatternType("NAME", re.compile(r"[A-Za-z0-9_\-]{1,32}"), "1-32 of A-Z a-z 0-9 _ -")
 FILE = click.Path(dir_okay=False)
 
 
@@ -164,7 +164,17 @@ def server_options(*, is_production: bool) -> list[Decorator]:
             is_flag=True,
             help="Take TLS with a pre-shared key from devices as well; needs Python 3.13.",
         ),
-        option("--nats", metavar="URL", help="Not in this version yet."),
+        option(
+            "--nats",
+            metavar="URL",
+            help="Make this a node of a cluster: NATS servers, as nats://HOST:PORT, with commas between several.",
+        ),
+        option(
+            "--cluster-name",
+            type=CLUSTER_NAME,
+            default=plain.cluster_name,
+            help="Tells apart the clusters that share NATS servers.",
+        ),
         option(
             "--workers",
             type=click.IntRange(1, WORKERS_MAX),
@@ -278,8 +288,6 @@ def read_settings(options: Mapping[str, Any], *, is_production: bool) -> Setting
     Raises:
         click.UsageError: a part is not in this version yet, or half of a pair is missing.
     """
-    if options["nats"] is not None:
-        raise not_yet("nats")
     if options["workers"] > 1:
         raise not_yet("workers")
     check_database(options["database"])

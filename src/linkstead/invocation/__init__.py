@@ -1,6 +1,6 @@
 """A call from acceptance to verdict: its record, its routing to the device, and the matching of answers."""
 
-from linkstead.invocation.call import Call, Diagnosis, Evidence, Moment, Stage, Stray, Verdict
+from linkstead.invocation.call import Call, Diagnosis, Evidence, GuestCall, Moment, Stage, Stray, Verdict
 from linkstead.invocation.delivery import Delivery, DeliveryStore, ResultObserver
 from linkstead.invocation.journal import CallFilter, CallHistory, CallJournal, CallSink, CallStore, ServiceCallStore
 from linkstead.invocation.router import LocalRouter, Message, Outcome, Router, RouterOverloaded
@@ -16,6 +16,7 @@ __all__ = [
     "DeliveryStore",
     "Diagnosis",
     "Evidence",
+    "GuestCall",
     "LocalRouter",
     "Message",
     "Moment",

@@ -76,6 +76,7 @@ class Diagnosis(StrEnum):
     THROTTLED = "throttled"
     REJECTED = "rejected"
     NODE_LOST = "node-lost"
+    NODES_UNREACHABLE = "nodes-unreachable"
     INTERNAL_ERROR = "internal-error"
 
 
@@ -208,3 +209,10 @@ class Call(msgspec.Struct, eq=False, array_like=True, gc=False):
         for evidence in self.evidence:
             kept_bytes += len(evidence.payload)
         return kept_bytes
+
+
+class GuestCall(Call, eq=False, array_like=True, gc=False):
+    """What the node that holds the device notes of a call that another node was asked for, and keeps the record of."""
+
+    caller: str = ""
+    is_told: bool = False

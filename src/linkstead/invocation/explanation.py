@@ -180,6 +180,12 @@ EXPLANATIONS = {
         "デバイスの接続を持つノードが失われ、デバイスに届いたかどうか分かりません。",
         "もう一度呼び出す前に、デバイスの状態を確かめてください。",
     ),
+    Diagnosis.NODES_UNREACHABLE: Explanation(
+        "The device is not connected to the node that was called, which could not reach the other nodes.",
+        "Look at the NATS servers and at the network between them and this node. Nothing was sent by this call.",
+        "设备未连接到被调用的节点，而该节点无法与其他节点通信。",
+        "请检查 NATS 服务器以及本节点到它们的网络。本次调用未发送任何消息。",
+    ),
     Diagnosis.INTERNAL_ERROR: Explanation(
         "The server itself failed.",
         "Look for request {request_id} in the server's log.",

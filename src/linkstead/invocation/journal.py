@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Protocol
 
 from linkstead.alink.topics import MESSAGE_ID_DIGITS_MAX
-from linkstead.invocation.call import Call, Diagnosis, Evidence, Verdict
+from linkstead.invocation.call import Call, Diagnosis, Evidence, GuestCall, Verdict
 from linkstead.registry import DeviceKey
 from linkstead.sessions import SavedMessage
 from linkstead.telemetry import Span
@@ -191,7 +191,10 @@ class CallJournal:
         if call is None and call_id.isascii() and call_id.isdigit() and len(call_id) <= MESSAGE_ID_DIGITS_MAX:
             number = int(call_id)
             call = self._by_message_id.get(number) or self._find_by_alink_id(account_id, number)
-        return call if call is not None and call.account_id == account_id else None
+        if call is None or isinstance(call, GuestCall):
+            # Of the call of another node there is only a part here.
+            return None
+        return call if call.account_id == account_id else None
 
     def _find_by_alink_id(self, account_id: str, alink_id: int) -> Call | None:
         # Only somebody who looks asks for it: that is not worth an index which every call would pay for.
@@ -214,4 +217,4 @@ class CallJournal:
 
     def _latest_first(self) -> Iterator[Call]:
         yield from reversed(self._open.values())
-        yield from reversed(self._ring)
+        yield from (call for call in reversed(self._ring) if not isinstance(call, GuestCall))

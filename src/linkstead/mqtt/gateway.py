@@ -27,10 +27,12 @@ from linkstead.mqtt.witness import PAYLOAD_HEAD_BYTES_MAX, Introduction, Use, Wi
 from linkstead.registry import DeviceCertificate, DeviceKey, Origin, Registry, TopicClasses, creation
 from linkstead.sessions import (
     SUBSCRIPTIONS_MAX,
+    Claims,
     Ending,
     LinkBlocked,
     LinkBroken,
     LinkTooSmall,
+    OneNode,
     QueuedMessage,
     Receipt,
     Session,
@@ -109,6 +111,7 @@ class DeviceGateway:
         uplink: takes what devices publish.
         news: told of devices that were made by their registration.
         clock, ids: time limits; client ids for those that ask for one.
+        claims: tells other nodes who is connected here.
         witness: looks on.
     """
 
@@ -121,8 +124,10 @@ class DeviceGateway:
         news: News,
         clock: Clock,
         ids: Ids,
+        claims: Claims | None = None,
         witness: Witness | None = None,
     ) -> None:
+        self.claims = claims or OneNode()
         self.registry = registry
         self.sessions = sessions
         self.uplink = uplink
@@ -444,6 +449,18 @@ class DeviceConnection(asyncio.Protocol):
             self._hand_out(self._handout, connect)
         elif self._stranger is not None:
             self._listen_in(self._stranger, connect)
+        else:
+            await self._claim(connect)
+
+    async def _claim(self, connect: Connect) -> None:
+        """Have it known everywhere that the device is here, and then told to the device."""
+        claims, keys = self._gateway.claims, (self.key,)
+        if await claims.claim(keys):
+            log.info("the device has connected to another node meanwhile", extra=self._fields())
+            self._abort()
+        elif self._transport is None or self._machine.closing or self._gateway.is_draining:
+            claims.abandon(keys)
+            self._abort()
         else:
             self._attach(connect)
 

@@ -1,5 +1,6 @@
 """Devices connected to this node: the live connection of each, and what stays of it afterwards."""
 
+from linkstead.sessions.claims import Claims, OneNode
 from linkstead.sessions.link import Ending, Link, LinkBlocked, LinkBroken, LinkTooSmall, Receipt
 from linkstead.sessions.store import SavedMessage, SavedSession, SessionStore
 from linkstead.sessions.table import (
@@ -21,11 +22,13 @@ __all__ = [
     "QUEUED_MESSAGES_MAX",
     "SUBSCRIPTIONS_MAX",
     "Attachment",
+    "Claims",
     "Ending",
     "Link",
     "LinkBlocked",
     "LinkBroken",
     "LinkTooSmall",
+    "OneNode",
     "PresenceSink",
     "QueueFull",
     "QueuedMessage",

@@ -24,7 +24,7 @@ from linkstead.registry import (
     TooManySubDevices,
 )
 from linkstead.registry.topology import GATEWAY
-from linkstead.sessions import Ending, Link, Session, SessionTable
+from linkstead.sessions import Claims, Ending, Link, Session, SessionTable
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
 from linkstead.subscription.messages import CREATE, DELETE
 from linkstead.tsl.literal import JsonValue
@@ -54,6 +54,7 @@ class GatewayContext:
     news: News
     clock: Clock
     ids: Ids
+    claims: Claims
 
     @property
     def now_ms(self) -> int:
@@ -308,9 +309,13 @@ async def _log_in_all(context: GatewayContext, link: Link, entries: Sequence[Sub
     for product_key in dict.fromkeys(login.device.product_key for login in logins):
         await context.news.prepare(product_key)
     gateway = await context.registry.find_device(link.key)
+    keys = [login.device.key for login in logins]
+    lost = await context.claims.claim(keys)
     session = context.sessions.find(link.key)
-    if gateway is None or session is None or session.link is not link:
-        raise Refused(messages.INTERNAL_ERROR, "the gateway's connection has ended")
+    if lost or gateway is None or session is None or session.link is not link:
+        context.claims.abandon([key for key in keys if key not in lost])
+        text = "a device has connected elsewhere meanwhile" if lost else "the gateway's connection has ended"
+        raise Refused(messages.INTERNAL_ERROR, text)
     for login in logins:
         _attach(context, link, session, login, gateway.ip_address)
     # What waits for them comes behind the reply.
@@ -338,6 +343,7 @@ def _attach(context: GatewayContext, link: Link, carrier: Session, login: _Login
     if present is not None and isinstance(present.link, SubLink):
         # It says so again: it stays what it is.
         present.link.ext = ext
+        context.claims.abandon([device.key])
         return
     attachment = context.sessions.attach(
         SubLink(device, ext, carrier=link, sessions=context.sessions, clock=context.clock, ids=context.ids),

@@ -1,0 +1,1 @@
+"""Several nodes as one Linkstead: which of them holds a device, and calls from any of them to it."""

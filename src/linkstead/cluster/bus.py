@@ -1,0 +1,50 @@
+"""The port to the other nodes.
+
+What comes in is handed on as it is read, in the order in which it was sent, whatever it was subscribed to: a takeover
+that was told before a question was asked is known before the question is.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class BusAway(Exception):
+    """There is no connection to the other nodes; nothing was sent."""
+
+
+class BusRefused(Exception):
+    """There can be none; the text says why."""
+
+
+Handler = Callable[[str, str, bytes, bool], None]
+"""Takes subject, reply subject, payload, and whether it is the server's word that nobody listens."""
+
+
+class Bus(Protocol):
+    """What the nodes speak over. Nothing that was said while it was away is said later."""
+
+    @property
+    def is_connected(self) -> bool:
+        """True while what is published leaves."""
+
+    @property
+    def payload_bytes_max(self) -> int:
+        """The largest message that is taken."""
+
+    async def connect(self) -> None:
+        """Connect for the first time. Raises BusRefused."""
+
+    async def close(self) -> None:
+        """Take leave."""
+
+    def subscribe(self, subject: str, handler: Handler, group: str = "") -> int:
+        """Have what comes on a subject handed to `handler`; of a group one member gets it. Returns a number for it."""
+
+    def unsubscribe(self, number: int) -> None:
+        """Take a subscription back."""
+
+    def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """Say something. Where nobody listens, and there is a reply subject, that is said there. Raises BusAway."""
+
+    async def flush(self) -> bool:
+        """Return when the server has taken what was said before. False when it cannot be known that it has."""

@@ -1,0 +1,88 @@
+"""A node of a cluster: everything that it consists of besides what a single server is."""
+
+from collections.abc import Callable
+
+from linkstead.clock import Clock
+from linkstead.cluster.bus import Bus, BusRefused
+from linkstead.cluster.frames import FRAME_BYTES_MAX
+from linkstead.cluster.holder import GuestSink, Holder
+from linkstead.cluster.nodes import Nodes
+from linkstead.cluster.router import NatsRouter
+from linkstead.cluster.subjects import Subjects
+from linkstead.invocation import CallJournal, CallSink, LocalRouter
+from linkstead.registry import Node, NodeStore
+from linkstead.sessions import PresenceSink, SessionTable
+
+
+class Cluster:
+    """This node among the others.
+
+    Args:
+        node: its name.
+        name: of the cluster.
+        make_bus: the way to the other nodes, made with what it calls when it is there again after it was not.
+        store: where nodes and presence are kept.
+        presence: where devices come and go.
+        clock: moments.
+        describe: this node as it is now.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        name: str,
+        make_bus: Callable[[Callable[[], None]], Bus],
+        store: NodeStore,
+        presence: PresenceSink,
+        clock: Clock,
+        describe: Callable[[], Node],
+    ) -> None:
+        self._node = node
+        self._store = store
+        self._clock = clock
+        self._subjects = Subjects(name)
+        self.bus = make_bus(self._take_up)
+        self.holder = Holder(node=node, presence=presence, bus=self.bus, subjects=self._subjects, clock=clock)
+        self.nodes = Nodes(store, clock, describe)
+        self._router: NatsRouter | None = None
+
+    def make_journal(self, sink: CallSink) -> CallJournal:
+        """A journal of this node's calls, and of what other nodes call here."""
+        guests = GuestSink(sink)
+        guests.holder = self.holder
+        return CallJournal(guests)
+
+    def make_router(self, sessions: SessionTable, journal: CallJournal, local: LocalRouter) -> NatsRouter:
+        """The router to all devices, around the one to those that are connected here."""
+        self.holder.serve(sessions, local, journal)
+        self._router = NatsRouter(
+            node=self._node,
+            local=local,
+            sessions=sessions,
+            journal=journal,
+            bus=self.bus,
+            subjects=self._subjects,
+            presence=self._store,
+            heartbeats=self.nodes,
+            clock=self._clock,
+        )
+        return self._router
+
+    async def start(self) -> None:
+        """Connect, and hear what other nodes say. Raises BusRefused."""
+        await self.bus.connect()
+        if self.bus.payload_bytes_max < FRAME_BYTES_MAX:
+            raise BusRefused(f"max_payload is {self.bus.payload_bytes_max}; it has to be {FRAME_BYTES_MAX} or more")
+        self.holder.listen()
+        if self._router is not None:
+            self._router.listen()
+
+    def _take_up(self) -> None:
+        """Say what could not be said while there was no connection."""
+        self.holder.say_all()
+
+    async def stop(self) -> None:
+        """Take leave. To be called when no device is connected any more."""
+        await self.nodes.drain()
+        await self.bus.close()

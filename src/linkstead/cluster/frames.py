@@ -1,0 +1,133 @@
+"""What nodes say to each other, as MessagePack.
+
+Nodes of different versions work together while one after the other is replaced: a field may be added at the end with a
+default, and is passed over by who does not know it. Whatever else changes raises `FORMAT`; a frame of another format is
+not understood.
+"""
+
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from linkstead.invocation import Evidence
+
+FORMAT: Final = 1
+
+FRAME_BYTES_MAX = 786_432
+"""One frame: a message of 256 KiB, as much again for an answer, and what is kept as evidence. A NATS server takes
+1 MiB unless it is told otherwise."""
+
+
+class Frame(msgspec.Struct, array_like=True, frozen=True, gc=False, kw_only=True):
+    """Every frame begins with its format, and the node that says it."""
+
+    format: int = FORMAT
+    node: str
+
+
+class Question(Frame, frozen=True):
+    """A call, asked of whoever holds the device. For the fields see `Call` and `Message`.
+
+    `needs_reply`: only an Alink reply is an answer. `timeout_ms` is what is left of the call's time.
+    """
+
+    message_id: int
+    request_id: str
+    account_id: str
+    product_key: str
+    device_name: str
+    action: str
+    target: str
+    alink_id: int
+    timeout_ms: int
+    topic: str
+    answer_topic: str
+    ext_topic: str
+    needs_ext: bool
+    needs_reply: bool
+    payload: bytes
+
+
+class Kind:
+    """What a reply says."""
+
+    ENDED: Final = 1
+    NOT_HELD: Final = 2
+    """The device is not connected to the node that was asked, any longer or not yet."""
+    HALF: Final = 3
+    """Its connection there has broken, less than a keep-alive period ago."""
+    OVERLOADED: Final = 4
+    TOO_LARGE: Final = 5
+    FAILED: Final = 6
+    """The node that was asked has a fault, or did not understand."""
+
+
+class Reply(Frame, frozen=True):
+    """What became of a question. Past `kind` all is about `Kind.ENDED`.
+
+    `moments` are the stages that the holder saw, each with the seconds since the question came; `elapsed_s` is when the
+    reply was made, likewise.
+    """
+
+    kind: int
+    elapsed_s: float = 0.0
+    moments: list[tuple[str, float]] = []
+    verdict: str = ""
+    diagnosis: str = ""
+    payload: bytes = b""
+    evidence: list[Evidence] = []
+    evidence_dropped: int = 0
+
+
+class Written(Frame, frozen=True):
+    """The messages of these calls have left for their devices; the last two as `elapsed_s` and `moments` of a reply."""
+
+    calls: list[tuple[int, float, list[tuple[str, float]]]]
+
+
+class Afterwards(Frame, frozen=True):
+    """What came for a call after its holder had told its end."""
+
+    message_id: int
+    request_id: str
+    diagnosis: str
+    late_by_ms: int
+    evidence: list[Evidence]
+    evidence_dropped: int = 0
+
+
+class Own(Frame, frozen=True):
+    """A node holds a device from now on. The highest epoch counts, of two alike the node that is later by name."""
+
+    epoch: int
+
+
+AnyFrame = TypeVar("AnyFrame", bound=Frame)
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+class NotUnderstood(ValueError):
+    """Bytes that are no frame of this kind and format."""
+
+
+def encode(frame: Frame) -> bytes:
+    """A frame as bytes."""
+    return _encode(frame)
+
+
+class Decoder(Generic[AnyFrame]):
+    """Reads frames of one kind."""
+
+    def __init__(self, kind: type[AnyFrame]) -> None:
+        self._decode = msgspec.msgpack.Decoder(kind).decode
+
+    def decode(self, data: bytes) -> AnyFrame:
+        """Read a frame. Raises NotUnderstood."""
+        try:
+            frame = self._decode(data)
+        except msgspec.MsgspecError as error:
+            raise NotUnderstood(str(error)) from None
+        if frame.format != FORMAT:
+            raise NotUnderstood(f"format {frame.format}, this node speaks {FORMAT}")
+        return frame

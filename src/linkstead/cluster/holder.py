@@ -1,0 +1,371 @@
+"""The devices that this node holds: said to the other nodes, and called for them.
+
+A device that connects is claimed before it is told that it is connected: from then on this node listens for its calls,
+and whoever held it before lets go. After a connection that broke, this node goes on listening for one keep-alive period
+and answers that the device is half connected, unless it comes back elsewhere.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+from linkstead.alink import services
+from linkstead.clock import Clock, Timer, milliseconds
+from linkstead.cluster import frames
+from linkstead.cluster.bus import Bus, BusAway
+from linkstead.cluster.frames import Afterwards, Kind, NotUnderstood, Own, Question, Reply, Written
+from linkstead.cluster.moments import tell_moments
+from linkstead.cluster.subjects import Subjects, read_key
+from linkstead.eager import EagerRunner
+from linkstead.invocation import (
+    Call,
+    CallJournal,
+    CallSink,
+    GuestCall,
+    LocalRouter,
+    Message,
+    Outcome,
+    RouterOverloaded,
+    Stage,
+)
+from linkstead.registry import DeviceKey, PresenceChange
+from linkstead.sessions import Ending, LinkTooSmall, PresenceSink, SessionTable
+
+log = logging.getLogger(__name__)
+
+GROUP = "h"
+"""Of those that listen for a device one gets a question: while it moves from node to node there may be two."""
+
+EPOCH_BITS = 12
+"""An epoch is the milliseconds since 1970, and so many bits to count on within one."""
+
+CALLS_OF_ONE_TELLING = 1_000
+"""Calls in one telling that their messages have left."""
+
+WRITTEN_TOLD_S = 0.05
+"""How often callers are told whose messages have left. A call that is answered sooner needs no telling."""
+
+
+class _Claim:
+    """A device that this node listens for."""
+
+    __slots__ = ("connecting", "epoch", "number", "timer")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.epoch = 0
+        self.connecting = 0
+        self.timer: Timer | None = None
+
+
+class GuestSink:
+    """Takes ended calls to the store, and what comes for those of other nodes back to these.
+
+    Args:
+        sink: the store.
+    """
+
+    def __init__(self, sink: CallSink) -> None:
+        self._sink = sink
+        self.holder: Holder | None = None
+
+    def record_call(self, call: Call) -> None:
+        """See `CallSink`."""
+        if not isinstance(call, GuestCall):
+            self._sink.record_call(call)
+        elif call.is_told and self.holder is not None:
+            self.holder.tell_afterwards(call)
+
+
+class Holder:
+    """Claims devices, and calls them for other nodes. It is the session table's `PresenceSink` and `Claims`.
+
+    Args:
+        node: this node's name.
+        presence: where changes go, with this node's name added.
+        bus, subjects: the way to the other nodes.
+        clock: epochs, tombstones.
+    """
+
+    def __init__(self, *, node: str, presence: PresenceSink, bus: Bus, subjects: Subjects, clock: Clock) -> None:
+        self._node = node
+        self._presence = presence
+        self._bus = bus
+        self._subjects = subjects
+        self._clock = clock
+        self._claims: dict[DeviceKey, _Claim] = {}
+        self._epoch = 0
+        self._runner = EagerRunner()
+        self._unwritten: dict[int, GuestCall] = {}
+        self._timer: Timer | None = None
+        self._decode_own = frames.Decoder(Own).decode
+        self._decode_question = frames.Decoder(Question).decode
+
+    def serve(self, sessions: SessionTable, local: LocalRouter, journal: CallJournal) -> None:
+        """Take what other nodes say from now on. To be called before anything else."""
+        self._sessions = sessions
+        self._local = local
+        self._journal = journal
+
+    def listen(self) -> None:
+        """Hear of takeovers."""
+        self._bus.subscribe(self._subjects.every_own, self._take_own)
+
+    @property
+    def held_count(self) -> int:
+        """Devices that this node listens for."""
+        return len(self._claims)
+
+    async def drain(self) -> None:
+        """Return when no call of another node is under way."""
+        await self._runner.drain()
+
+    # what is held
+
+    async def claim(self, keys: Sequence[DeviceKey]) -> Sequence[DeviceKey]:
+        """See `Claims.claim`."""
+        claims: dict[DeviceKey, _Claim] = {}
+        for key in keys:
+            claim = self._claims.get(key)
+            if claim is None:
+                number = self._bus.subscribe(self._subjects.device(key), self._take_question, GROUP)
+                claim = self._claims[key] = _Claim(number)
+            claims[key] = claim
+            self._stop_timer(claim)
+            claim.connecting += 1
+            claim.epoch = self._next_epoch()
+            self._say_own(key, claim)
+        # Without a connection to NATS it goes on alone: it is said when there is one.
+        await self._bus.flush()
+        return [key for key, claim in claims.items() if self._claims.get(key) is not claim]
+
+    def abandon(self, keys: Sequence[DeviceKey]) -> None:
+        """See `Claims.abandon`."""
+        for key in keys:
+            claim = self._claims.get(key)
+            if claim is not None:
+                claim.connecting -= 1
+                self._let_go_of_idle(key, claim)
+
+    def _let_go_of_idle(self, key: DeviceKey, claim: _Claim) -> None:
+        session = self._sessions.find(key)
+        if (session is None or session.link is None) and claim.connecting == 0 and claim.timer is None:
+            self._let_go(key, claim)
+
+    def _let_go(self, key: DeviceKey, claim: _Claim) -> None:
+        self._stop_timer(claim)
+        del self._claims[key]
+        self._bus.unsubscribe(claim.number)
+
+    @staticmethod
+    def _stop_timer(claim: _Claim) -> None:
+        timer, claim.timer = claim.timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _next_epoch(self) -> int:
+        # Above all that was heard of, whatever the clocks say.
+        self._epoch = max(self._epoch + 1, milliseconds(self._clock.time_s()) << EPOCH_BITS)
+        return self._epoch
+
+    def _say_own(self, key: DeviceKey, claim: _Claim) -> None:
+        try:
+            self._bus.publish(self._subjects.own(key), frames.encode(Own(node=self._node, epoch=claim.epoch)))
+        except BusAway:
+            log.info("not told to the other nodes that a device is here", extra={"device": str(key)})
+
+    def say_all(self) -> None:
+        """Say of every device that it is held here, after it could not be said for a time."""
+        for key, claim in self._claims.items():
+            if claim.timer is None:
+                self._say_own(key, claim)
+
+    def record_presence(self, change: PresenceChange) -> None:
+        """See `PresenceSink`: a device of this node came or went."""
+        key = change.key
+        claim = self._claims.get(key)
+        session = self._sessions.find(key)
+        keep_alive_s = session.keep_alive_s if session is not None else 0
+        half_s = 0
+        # Without a claim it is gone from here for long: that takes the place of nothing.
+        epoch = claim.epoch if claim is not None else 1
+        if change.is_online:
+            if claim is not None:
+                claim.connecting -= 1
+        elif session is not None and session.broken_s is not None:
+            half_s = keep_alive_s
+        self._presence.record_presence(
+            PresenceChange(
+                key,
+                change.is_online,
+                change.at_ms,
+                change.ip_address,
+                holder=self._node,
+                holder_epoch=epoch,
+                keep_alive_s=keep_alive_s,
+                half_until_ms=change.at_ms + half_s * 1000 if half_s else 0,
+            )
+        )
+        if change.is_online or claim is None or claim.connecting:
+            return
+        if half_s:
+            self._stop_timer(claim)
+            claim.timer = self._clock.call_later(half_s, self._end_tombstone, key, claim)
+        else:
+            self._let_go(key, claim)
+
+    def _end_tombstone(self, key: DeviceKey, claim: _Claim) -> None:
+        claim.timer = None
+        if self._claims.get(key) is claim:
+            self._let_go_of_idle(key, claim)
+
+    def _take_own(self, subject: str, _reply: str, data: bytes, _is_nobody: bool) -> None:
+        own = self._decode_own(data)
+        self._epoch = max(self._epoch, own.epoch)
+        if own.node == self._node:
+            return
+        key = read_key(subject)
+        claim = self._claims.get(key)
+        if claim is None:
+            return
+        if (own.epoch, own.node) < (claim.epoch, self._node):
+            if claim.timer is None:
+                # The other has not heard of this one.
+                self._say_own(key, claim)
+            return
+        log.info("a device has connected to another node", extra={"device": str(key), "node": own.node})
+        link = self._sessions.link(key)
+        if link is not None:
+            link.close(Ending.SUPERSEDED)
+        if self._claims.get(key) is claim:
+            self._let_go(key, claim)
+
+    # calls of other nodes
+
+    def _take_question(self, _subject: str, reply: str, data: bytes, _is_nobody: bool) -> None:
+        came_s = self._clock.monotonic_s()
+        try:
+            question = self._decode_question(data)
+        except NotUnderstood as error:
+            log.error("a call of another node was not understood: %s", error)
+            self._reply(reply, Reply(node=self._node, kind=Kind.FAILED))
+            return
+        key = DeviceKey(question.product_key, question.device_name)
+        session = self._sessions.find(key)
+        if session is None or session.link is None:
+            is_half = session is not None and session.is_half_connected(came_s)
+            self._reply(reply, Reply(node=self._node, kind=Kind.HALF if is_half else Kind.NOT_HELD))
+            return
+        if question.node == self._node:
+            # It connected here while it was asked for; the call goes on where its record is.
+            self._reply(reply, Reply(node=self._node, kind=Kind.NOT_HELD))
+            return
+        guest = GuestCall(
+            request_id=f"{question.request_id}@{self._node}",
+            node=self._node,
+            action=question.action,
+            account_id=question.account_id,
+            message_id=question.message_id,
+            key=key,
+            target=question.target,
+            alink_id=question.alink_id,
+            timeout_ms=question.timeout_ms,
+            caller=question.node,
+        )
+        message = Message(
+            question.topic,
+            question.answer_topic,
+            question.payload,
+            needs_ext=question.needs_ext,
+            ext_topic=question.ext_topic,
+            is_acceptable=services.is_reply if question.needs_reply else None,
+        )
+        self._unwritten[guest.message_id] = guest
+        if self._timer is None:
+            self._timer = self._clock.call_later(WRITTEN_TOLD_S, self._tell_written)
+        self._runner.start(
+            self._local.call(guest, message, activated=True, enabled=True),
+            partial(self._tell_end, reply, guest, came_s),
+            partial(self._tell_refusal, reply, guest),
+        )
+
+    def _tell_end(self, reply: str, guest: GuestCall, came_s: float, outcome: Outcome) -> None:
+        self._unwritten.pop(guest.message_id, None)
+        self._reply(
+            reply,
+            Reply(
+                node=self._node,
+                kind=Kind.ENDED,
+                elapsed_s=self._clock.monotonic_s() - came_s,
+                moments=tell_moments(guest, came_s),
+                verdict=outcome.verdict.value,
+                diagnosis=outcome.diagnosis.value,
+                payload=outcome.payload,
+                evidence=guest.evidence,
+                evidence_dropped=guest.evidence_dropped,
+            ),
+        )
+        # Kept for what comes late.
+        self._journal.close(guest)
+        guest.is_told = True
+
+    def _tell_refusal(self, reply: str, guest: GuestCall, error: Exception) -> None:
+        self._unwritten.pop(guest.message_id, None)
+        match error:
+            case RouterOverloaded():
+                kind = Kind.OVERLOADED
+            case LinkTooSmall():
+                kind = Kind.TOO_LARGE
+            case _:
+                log.error("a call of another node failed", exc_info=error, extra={"device": str(guest.key)})
+                kind = Kind.FAILED
+        self._reply(reply, Reply(node=self._node, kind=kind))
+
+    def _reply(self, subject: str, reply: Reply) -> None:
+        data = frames.encode(reply)
+        if len(data) > frames.FRAME_BYTES_MAX:
+            log.error("a reply to another node is too large: %d bytes", len(data))
+            data = frames.encode(Reply(node=self._node, kind=Kind.FAILED))
+        try:
+            self._bus.publish(subject, data)
+        except BusAway:
+            log.warning("a call of another node could not be replied to: there is no connection to NATS")
+
+    def _tell_written(self) -> None:
+        """Tell the callers whose messages have left, of calls that have been waiting for a moment."""
+        self._timer = None
+        now_s = self._clock.monotonic_s()
+        told: dict[str, list[tuple[int, float, list[tuple[str, float]]]]] = {}
+        for guest in list(self._unwritten.values()):
+            if guest.moment(Stage.WRITTEN) is not None:
+                del self._unwritten[guest.message_id]
+                came_s = guest.timeline[0].monotonic_s
+                told.setdefault(guest.caller, []).append(
+                    (guest.message_id, now_s - came_s, tell_moments(guest, came_s))
+                )
+        for caller, calls in told.items():
+            for start in range(0, len(calls), CALLS_OF_ONE_TELLING):
+                self._tell(caller, Written(node=self._node, calls=calls[start : start + CALLS_OF_ONE_TELLING]))
+        if self._unwritten:
+            self._timer = self._clock.call_later(WRITTEN_TOLD_S, self._tell_written)
+
+    def tell_afterwards(self, guest: GuestCall) -> None:
+        """Tell the caller's node what came for a call after its end: the latest piece of evidence."""
+        self._tell(
+            guest.caller,
+            Afterwards(
+                node=self._node,
+                message_id=guest.message_id,
+                request_id=guest.request_id.rpartition("@")[0],
+                diagnosis=guest.diagnosis.value if guest.diagnosis is not None else "",
+                late_by_ms=guest.late_by_ms,
+                evidence=guest.evidence[-1:] if not guest.evidence_dropped else [],
+                evidence_dropped=1 if guest.evidence_dropped else 0,
+            ),
+        )
+
+    def _tell(self, node: str, frame: Written | Afterwards) -> None:
+        try:
+            self._bus.publish(self._subjects.node(node, type(frame).__name__), frames.encode(frame))
+        except BusAway:
+            log.warning("another node was not told what came of its calls: there is no connection to NATS")

@@ -1,0 +1,161 @@
+"""This node's connection to the NATS servers: the `Bus` of a cluster."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from linkstead.cluster.bus import BusAway, BusRefused, Handler
+
+log = logging.getLogger(__name__)
+
+CONNECT_WAIT_S = 5.0
+FLUSH_WAIT_S = 2.0
+RECONNECT_WAIT_S = 0.1
+PING_S = 5
+PINGS_OUTSTANDING_MAX = 2
+"""A server that is silent for three times `PING_S` is left for another."""
+
+WAITING_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes that wait for a server which does not read; past it nothing more is said."""
+
+NO_RESPONDERS = "503"
+
+
+class _Inlet:
+    """Takes the place of a subscription's queue, from which a task of its own would have to take."""
+
+    __slots__ = ("_handler", "_subscription")
+
+    def __init__(self, subscription: Subscription, handler: Handler) -> None:
+        self._subscription = subscription
+        self._handler = handler
+
+    def put_nowait(self, message: Msg) -> None:
+        self._subscription._pending_size = 0
+        headers = message.headers
+        is_nobody = (
+            bool(headers) and not message.data and cast("dict[str, str]", headers).get("Status") == NO_RESPONDERS
+        )
+        try:
+            self._handler(message.subject, message.reply, message.data, is_nobody)
+        except Exception:
+            # The edge of the core: what one message does wrong must not cost all that come after it.
+            log.exception("a message of another node could not be handled", extra={"subject": message.subject})
+
+
+class NatsBus:
+    """A connection to one of several NATS servers, made anew by itself.
+
+    Args:
+        servers: URLs of NATS.
+        name: what the servers show it as.
+        reconnected: called when the connection is there again; all subscriptions are.
+    """
+
+    def __init__(self, servers: Sequence[str], name: str, reconnected: Callable[[], None]) -> None:
+        self._servers = list(servers)
+        self._name = name
+        self._reconnected = reconnected
+        self._client = Client()
+        self._is_closing = False
+
+    @property
+    def is_connected(self) -> bool:
+        """See `Bus.is_connected`."""
+        return self._client.is_connected
+
+    async def connect(self) -> None:
+        """Connect for the first time. Raises BusRefused."""
+        try:
+            async with asyncio.timeout(CONNECT_WAIT_S):
+                await self._client.connect(
+                    self._servers,
+                    name=self._name,
+                    error_cb=self._note_error,
+                    disconnected_cb=self._note_disconnected,
+                    reconnected_cb=self._note_reconnected,
+                    reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]
+                    max_reconnect_attempts=-1,
+                    ping_interval=PING_S,
+                    max_outstanding_pings=PINGS_OUTSTANDING_MAX,
+                    pending_size=0,  # nothing is kept for later while there is no connection
+                )
+        except TimeoutError:
+            await self.close()
+            raise BusRefused("no NATS server answers") from None
+        except (OSError, nats.errors.Error) as error:
+            await self.close()
+            raise BusRefused(str(error) or type(error).__name__) from None
+
+    async def close(self) -> None:
+        """Take leave."""
+        self._is_closing = True
+        await self._client.close()
+
+    @property
+    def payload_bytes_max(self) -> int:
+        """The largest message that the server takes."""
+        return self._client.max_payload
+
+    def subscribe(self, subject: str, handler: Handler, group: str = "") -> int:
+        """See `Bus.subscribe`."""
+        client = self._client
+        client._sid += 1
+        subscription = Subscription(client, client._sid, subject, queue=group, pending_bytes_limit=0)
+        subscription._pending_queue = cast("asyncio.Queue[Msg]", _Inlet(subscription, handler))
+        client._subs[client._sid] = subscription
+        # While there is no connection, this is made up for when there is.
+        self._send(f"SUB {subject} {group} {client._sid}\r\n".encode())
+        return client._sid
+
+    def unsubscribe(self, number: int) -> None:
+        """See `Bus.unsubscribe`."""
+        self._client._remove_sub(number)
+        self._send(f"UNSUB {number}\r\n".encode())
+
+    def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """See `Bus.publish`."""
+        if not self._send(b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(payload), payload)):
+            raise BusAway
+
+    def _send(self, command: bytes) -> bool:
+        # As the client's own `publish` does, which is a coroutine that never waits.
+        client = self._client
+        if not client.is_connected or client._pending_data_size > WAITING_BYTES_MAX:
+            return False
+        client._pending.append(command)
+        client._pending_data_size += len(command)
+        flushes = client._flush_queue
+        if flushes is not None and flushes.empty():
+            flushes.put_nowait(asyncio.get_running_loop().create_future())
+        return True
+
+    async def flush(self) -> bool:
+        """See `Bus.flush`."""
+        if not self._client.is_connected:
+            return False
+        try:
+            await self._client.flush(FLUSH_WAIT_S)  # type: ignore[arg-type]
+        except (TimeoutError, OSError, nats.errors.Error):
+            return False
+        return True
+
+    async def _note_error(self, error: Exception) -> None:
+        log.info("NATS: %s", str(error) or type(error).__name__)
+
+    async def _note_disconnected(self) -> None:
+        # What has not left is old when there is a connection again: a call would reach its device after its end.
+        self._client._pending = []
+        self._client._pending_data_size = 0
+        if not self._is_closing:
+            log.warning("the connection to NATS is lost: devices of other nodes cannot be called until it is back")
+
+    async def _note_reconnected(self) -> None:
+        log.info("the connection to NATS is back")
+        self._reconnected()

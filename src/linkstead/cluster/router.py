@@ -1,0 +1,407 @@
+"""Calls to devices of other nodes.
+
+A device that is connected here is called here, as on a single node. Any other is asked for over NATS: the node that
+holds it runs the call and replies. This node keeps the deadline and the record.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+from math import inf
+from typing import Any, Protocol
+
+from linkstead.alink import services
+from linkstead.clock import Clock, milliseconds
+from linkstead.cluster import frames
+from linkstead.cluster.bus import Bus, BusAway
+from linkstead.cluster.frames import Afterwards, Kind, NotUnderstood, Question, Reply, Written
+from linkstead.cluster.moments import add_moments
+from linkstead.cluster.subjects import Subjects, read_number
+from linkstead.cluster.whereabouts import Whereabouts, judge
+from linkstead.eager import Waiter
+from linkstead.invocation import (
+    Call,
+    CallJournal,
+    Diagnosis,
+    Evidence,
+    LocalRouter,
+    Message,
+    Moment,
+    Outcome,
+    RouterOverloaded,
+    Stage,
+    Stray,
+    Verdict,
+)
+from linkstead.invocation.call import EVIDENCE_PAYLOAD_BYTES_MAX
+from linkstead.invocation.deadlines import Deadlines
+from linkstead.registry import DeviceKey, NodeStore, Presence
+from linkstead.sessions import LinkTooSmall, SessionTable
+
+log = logging.getLogger(__name__)
+
+ASKED_CALLS_MAX = 100_000
+"""Calls that wait for other nodes; the next is refused."""
+
+RETRY_WAITS_S = (0.005, 0.02, 0.05)
+"""Before a device that is said to be connected is asked for again: its node's listening spreads from server to server,
+which takes 0.7 ms, and 7 ms in one case of a hundred."""
+
+GRACE_MS = 20
+"""Past its deadline a call waits so long for the verdict of the node that holds the device."""
+
+
+class Heartbeats(Protocol):
+    """Knows when nodes were last heard of."""
+
+    def silent_s(self, node_id: str) -> float:
+        """How long nothing was heard of a node; infinity where there is none of this name."""
+
+    def release(self, presence: Presence) -> None:
+        """Have it put right that a dead node is written down as the holder of a device; returns at once."""
+
+
+class _Lost:
+    """In place of a reply: the time is up."""
+
+
+_LOST = _Lost()
+
+
+class _Nobody:
+    """In place of a reply: no node listens for this device."""
+
+
+_NOBODY = _Nobody()
+
+
+class _Looked:
+    """What was found in a device's row; `fault` where it could not be read."""
+
+    __slots__ = ("fault", "presence")
+
+    def __init__(self, presence: Presence | None, fault: BaseException | None) -> None:
+        self.presence = presence
+        self.fault = fault
+
+
+_Answer = Reply | _Lost | _Nobody | _Looked
+
+
+class _Asked:
+    """A call that another node is asked for."""
+
+    __slots__ = ("asked_s", "call", "deadline_s", "is_over", "key", "waiter")
+
+    def __init__(self, call: Call, key: DeviceKey, deadline_s: float) -> None:
+        self.call = call
+        self.key = key
+        self.deadline_s = deadline_s
+        self.asked_s = 0.0
+        self.is_over = False
+        self.waiter: Waiter[_Answer] | None = None
+
+    def wait(self) -> Waiter[_Answer]:
+        """What the next answer comes to; it is there at once when the time is up."""
+        self.waiter = Waiter()
+        if self.is_over:
+            self.waiter.set_result(_LOST)
+        return self.waiter
+
+    def answer(self, answer: _Answer) -> None:
+        if self.waiter is not None:
+            self.waiter.set_result(answer)
+
+
+class NatsRouter:
+    """Calls devices wherever they are.
+
+    Args:
+        node: this node's name.
+        local: calls those connected here.
+        sessions: who is.
+        journal: where ended calls are looked up when something comes late.
+        bus, subjects: the way to the other nodes.
+        presence, heartbeats: where devices were last, and whether that node is there still.
+        clock: deadlines.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        local: LocalRouter,
+        sessions: SessionTable,
+        journal: CallJournal,
+        bus: Bus,
+        subjects: Subjects,
+        presence: NodeStore,
+        heartbeats: Heartbeats,
+        clock: Clock,
+    ) -> None:
+        self._node = node
+        self._local = local
+        self._sessions = sessions
+        self._journal = journal
+        self._bus = bus
+        self._subjects = subjects
+        self._presence = presence
+        self._heartbeats = heartbeats
+        self._clock = clock
+        self._asked: dict[int, _Asked] = {}
+        self._deadlines = Deadlines(clock, self._expire, self._asked.__contains__)
+        self._lookups: set[asyncio.Task[Presence | None]] = set()
+        self._decode_reply = frames.Decoder(Reply).decode
+        self._decode_written = frames.Decoder(Written).decode
+        self._decode_afterwards = frames.Decoder(Afterwards).decode
+
+    @property
+    def pending_count(self) -> int:
+        """Calls that wait for another node."""
+        return len(self._asked)
+
+    def listen(self) -> None:
+        """Take replies from now on."""
+        self._bus.subscribe(self._subjects.replies(self._node), self._take_reply)
+        self._bus.subscribe(self._subjects.node(self._node, Written.__name__), self._take_written)
+        self._bus.subscribe(self._subjects.node(self._node, Afterwards.__name__), self._take_afterwards)
+
+    def call(self, call: Call, message: Message, *, activated: bool, enabled: bool) -> Coroutine[Any, Any, Outcome]:
+        """See `Router.call`. A device that is connected here is called as if there were no other node."""
+        key = call.key
+        if key is None:
+            raise ValueError("a call that is routed names its device")
+        session = self._sessions.find(key)
+        if (session is not None and session.link is not None) or not enabled:
+            return self._local.call(call, message, activated=activated, enabled=enabled)
+        return self._call_away(call, key, message, activated=activated)
+
+    async def _call_away(self, call: Call, key: DeviceKey, message: Message, *, activated: bool) -> Outcome:
+        if len(self._asked) >= ASKED_CALLS_MAX:
+            raise RouterOverloaded
+        if message.is_acceptable not in (None, services.is_reply):
+            raise ValueError("only Alink replies can be told from others on another node")
+        self._journal.index_message_id(call)
+        asked = _Asked(call, key, self._clock.monotonic_s() + call.timeout_ms / 1000)
+        self._asked[call.message_id] = asked
+        span_ms = call.timeout_ms + GRACE_MS
+        self._deadlines.add(call.message_id, span_ms, asked.deadline_s + GRACE_MS / 1000)
+        try:
+            return await self._find_and_call(asked, message, activated=activated)
+        except asyncio.CancelledError:
+            # Nobody waits for it any longer; its record ends all the same.
+            if not call.is_ended:
+                self._end(call, Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR)
+            raise
+        finally:
+            del self._asked[call.message_id]
+            if not self._asked:
+                self._deadlines.clear()
+
+    async def _find_and_call(self, asked: _Asked, message: Message, *, activated: bool) -> Outcome:
+        call = asked.call
+        for wait_s in (*RETRY_WAITS_S, None):
+            if asked.is_over:
+                return self._lose(asked)
+            if not self._ask(asked, message):
+                return self._end(call, Verdict.UNKNOWN, Diagnosis.NODES_UNREACHABLE)
+            answer = await asked.wait()
+            if isinstance(answer, Reply) and answer.kind != Kind.NOT_HELD:
+                return self._take_end(asked, answer)
+            if answer is _LOST:
+                return self._lose(asked)
+            session = self._sessions.find(asked.key)
+            if session is not None and session.link is not None:
+                # It has come here meanwhile.
+                return await self._local.call(call, message, activated=activated, enabled=True)
+            looked = await self._look(asked)
+            if not isinstance(looked, _Looked):
+                return self._lose(asked)
+            if looked.fault is not None:
+                log.error(
+                    "where a device is could not be read", exc_info=looked.fault, extra={"device": str(asked.key)}
+                )
+                return self._end(call, Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR)
+            whereabouts = self._judge(looked.presence)
+            if whereabouts is not Whereabouts.COMING or wait_s is None:
+                return self._end_absent(call, whereabouts, looked.presence)
+            await self._clock.sleep(wait_s)
+        raise AssertionError("the last round has ended the call")
+
+    def _ask(self, asked: _Asked, message: Message) -> bool:
+        """Ask whoever holds the device. False when nobody can be asked."""
+        call, clock = asked.call, self._clock
+        asked.asked_s = clock.monotonic_s()
+        question = Question(
+            node=self._node,
+            message_id=call.message_id,
+            request_id=call.request_id,
+            account_id=call.account_id,
+            product_key=asked.key.product_key,
+            device_name=asked.key.device_name,
+            action=call.action,
+            target=call.target,
+            alink_id=call.alink_id,
+            timeout_ms=max(1, milliseconds(asked.deadline_s - asked.asked_s)),
+            topic=message.topic,
+            answer_topic=message.answer_topic,
+            ext_topic=message.ext_topic,
+            needs_ext=message.needs_ext,
+            needs_reply=message.is_acceptable is not None,
+            payload=message.payload,
+        )
+        data = frames.encode(question)
+        if len(data) > frames.FRAME_BYTES_MAX:
+            raise LinkTooSmall
+        try:
+            self._bus.publish(self._subjects.device(asked.key), data, self._subjects.reply(self._node, call.message_id))
+        except BusAway:
+            return False
+        return True
+
+    async def _look(self, asked: _Asked) -> _Answer:
+        """Read what is written down of the device, for as long as there is time."""
+        waiter = asked.wait()
+        task = asyncio.get_running_loop().create_task(self._read(asked.key))
+        self._lookups.add(task)
+
+        def end(task: "asyncio.Task[Presence | None]") -> None:
+            self._lookups.discard(task)
+            if not task.cancelled():
+                fault = task.exception()
+                waiter.set_result(_Looked(None if fault else task.result(), fault))
+
+        task.add_done_callback(end)
+        return await waiter
+
+    async def _read(self, key: DeviceKey) -> Presence | None:
+        return await self._presence.find_presence(key)
+
+    def _judge(self, presence: Presence | None) -> Whereabouts:
+        silent_s = self._heartbeats.silent_s(presence.holder) if presence is not None else inf
+        return judge(presence, silent_s, milliseconds(self._clock.time_s()))
+
+    # ends
+
+    def _end(self, call: Call, verdict: Verdict, diagnosis: Diagnosis, payload: bytes = b"") -> Outcome:
+        if call.moment(Stage.ROUTED) is None:
+            call.mark(Stage.ROUTED, self._clock.time_s(), self._clock.monotonic_s())
+        call.end(verdict, diagnosis)
+        return Outcome(verdict, diagnosis, payload)
+
+    def _end_absent(self, call: Call, whereabouts: Whereabouts, presence: Presence | None) -> Outcome:
+        match whereabouts:
+            case Whereabouts.HALF | Whereabouts.COMING:
+                return self._end(call, Verdict.HALFCONN, Diagnosis.HALF_CONNECTED)
+            case Whereabouts.NEVER:
+                return self._end(call, Verdict.OFFLINE, Diagnosis.NEVER_ACTIVATED)
+            case Whereabouts.LEFT if presence is not None:
+                self._heartbeats.release(presence)
+        return self._end(call, Verdict.OFFLINE, Diagnosis.NOT_CONNECTED)
+
+    def _lose(self, asked: _Asked) -> Outcome:
+        """The time is up, and the node that was asked has said nothing, or only that the message was written."""
+        call = asked.call
+        if call.moment(Stage.ROUTED) is None:
+            now_s, time_s = self._clock.monotonic_s(), self._clock.time_s()
+            asked_ms = milliseconds(time_s - now_s + asked.asked_s)
+            call.timeline.append(Moment(Stage.ROUTED, asked_ms, asked.asked_s, self._node))
+        is_written = call.moment(Stage.WRITTEN) is not None
+        return self._end(call, Verdict.TIMEOUT if is_written else Verdict.UNKNOWN, Diagnosis.NODE_LOST)
+
+    def _take_end(self, asked: _Asked, reply: Reply) -> Outcome:
+        call = asked.call
+        match reply.kind:
+            case Kind.ENDED:
+                pass
+            case Kind.HALF:
+                return self._end(call, Verdict.HALFCONN, Diagnosis.HALF_CONNECTED)
+            case Kind.OVERLOADED:
+                raise RouterOverloaded
+            case Kind.TOO_LARGE:
+                raise LinkTooSmall
+            case _:
+                return self._end(call, Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR)
+        self._add_moments(asked, reply.node, reply.moments, reply.elapsed_s)
+        for evidence in reply.evidence:
+            call.add_evidence(evidence)
+        call.evidence_dropped += reply.evidence_dropped
+        if call.moment(Stage.ANSWERED) is not None:
+            call.set_answer(reply.payload)
+        return self._end(call, Verdict(reply.verdict), Diagnosis(reply.diagnosis), reply.payload)
+
+    def _expire(self, message_id: int) -> None:
+        asked = self._asked[message_id]
+        asked.is_over = True
+        asked.answer(_LOST)
+
+    # what comes in
+
+    def _take_reply(self, subject: str, _reply: str, data: bytes, is_nobody: bool) -> None:
+        asked = self._asked.get(read_number(subject))
+        if is_nobody:
+            if asked is not None:
+                asked.answer(_NOBODY)
+            return
+        try:
+            reply = self._decode_reply(data)
+        except NotUnderstood as error:
+            log.error("a reply of another node was not understood: %s", error)
+            return
+        if asked is not None and not asked.call.is_ended:
+            asked.answer(reply)
+        elif reply.kind == Kind.ENDED:
+            self._keep_late(read_number(subject), reply)
+
+    def _take_written(self, _subject: str, _reply: str, data: bytes, _is_nobody: bool) -> None:
+        """Note what another node says has left for its devices."""
+        told = self._decode_written(data)
+        for message_id, elapsed_s, moments in told.calls:
+            asked = self._asked.get(message_id)
+            if asked is not None and not asked.call.is_ended:
+                self._add_moments(asked, told.node, moments, elapsed_s)
+
+    def _take_afterwards(self, _subject: str, _reply: str, data: bytes, _is_nobody: bool) -> None:
+        """Keep what came for a call after its end."""
+        told = self._decode_afterwards(data)
+        call = self._journal.find_by_message_id(told.message_id)
+        if call is None or call.request_id != told.request_id:
+            log.warning("what came late is of a call that is not at hand any more", extra={"call": told.request_id})
+            return
+        if told.late_by_ms and call.verdict is Verdict.TIMEOUT and not call.late_by_ms:
+            call.late_by_ms = told.late_by_ms
+            call.diagnosis = Diagnosis(told.diagnosis)
+        call.evidence_dropped += told.evidence_dropped
+        self._keep(call, told.evidence)
+
+    def _keep(self, call: Call, evidence: Iterable[Evidence]) -> None:
+        for each in evidence:
+            self._journal.add_evidence(call, each)
+
+    def _keep_late(self, message_id: int, reply: Reply) -> None:
+        """Keep what a node replied when its call had ended here already."""
+        call = self._journal.find_by_message_id(message_id)
+        if call is None:
+            return
+        if reply.payload:
+            late = Evidence(
+                reason=Stray.LATE,
+                time_ms=milliseconds(self._clock.time_s()),
+                sender=str(call.key),
+                topic="",
+                payload=reply.payload[:EVIDENCE_PAYLOAD_BYTES_MAX],
+                payload_bytes=len(reply.payload),
+            )
+            self._journal.add_evidence(call, late)
+        self._keep(call, reply.evidence)
+
+    def _add_moments(self, asked: _Asked, node: str, told: list[tuple[str, float]], elapsed_s: float) -> None:
+        add_moments(
+            asked.call,
+            node,
+            told,
+            asked_s=asked.asked_s,
+            elapsed_s=elapsed_s,
+            now_s=self._clock.monotonic_s(),
+            time_s=self._clock.time_s(),
+        )

@@ -1,0 +1,72 @@
+"""The subjects that nodes speak on. Source: `dependencies.md`, "How a call finds its device"."""
+
+from urllib.parse import quote, unquote
+
+from linkstead.registry import DeviceKey
+
+PREFIX = "ls"
+SAFE = "-_@:~!$&'()+,;="
+"""Characters of a name that stand for themselves, besides letters and digits. A dot would end the word."""
+
+
+class Subjects:
+    """The subjects of one cluster.
+
+    Args:
+        cluster: its name; clusters of different names may share NATS servers.
+    """
+
+    def __init__(self, cluster: str) -> None:
+        start = f"{PREFIX}.{_encode(cluster)}."
+        self._device = f"{start}d."
+        self._own = f"{start}own."
+        self._node = f"{start}n."
+        self._reply = f"{start}r."
+        self._invalid = f"{start}inv."
+        self.every_own = f"{self._own}>"
+        self.every_invalid = f"{self._invalid}>"
+        self.invalid_all = f"{self._invalid}all"
+
+    def device(self, key: DeviceKey) -> str:
+        """Where questions for a device go; the node that holds it listens."""
+        return f"{self._device}{_encode(key.product_key)}.{_encode(key.device_name)}"
+
+    def own(self, key: DeviceKey) -> str:
+        """Where it is said who holds a device from now on; every node listens."""
+        return f"{self._own}{_encode(key.product_key)}.{_encode(key.device_name)}"
+
+    def node(self, node: str, what: str) -> str:
+        """Where one node is told something; `*` for all that it is told."""
+        return f"{self._node}{_encode(node)}.{what}"
+
+    def replies(self, node: str) -> str:
+        """Where replies to the questions of a node go."""
+        return f"{self._reply}{_encode(node)}.*"
+
+    def reply(self, node: str, number: int) -> str:
+        """Where the replies to one question go."""
+        return f"{self._reply}{_encode(node)}.{number}"
+
+    def invalid(self, kind: str, *names: str) -> str:
+        """Where it is said that what is remembered of something is no longer true; every node listens."""
+        return ".".join([f"{self._invalid}{kind}", *map(_encode, names)])
+
+    def read_invalid(self, subject: str) -> tuple[str, tuple[str, ...]]:
+        """The kind and the names in a subject made by `invalid`."""
+        kind, *names = subject.removeprefix(self._invalid).split(".")
+        return kind, tuple(map(unquote, names))
+
+
+def read_key(subject: str) -> DeviceKey:
+    """The device that a subject of `device` or `own` names."""
+    _, product_key, device_name = subject.rsplit(".", 2)
+    return DeviceKey(unquote(product_key), unquote(device_name))
+
+
+def read_number(subject: str) -> int:
+    """The number in a subject made by `reply`."""
+    return int(subject.rpartition(".")[2])
+
+
+def _encode(name: str) -> str:
+    return quote(name, safe=SAFE).replace(".", "%2E")
