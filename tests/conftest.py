@@ -17,13 +17,14 @@ from tests.rig import Certificate, ErrorWatch, Rig, RigStarter, fill, make_certi
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+ONE_NODE, TWO_NODES = "one node", "two nodes"
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
     """What opens a server's sockets runs on both loops: `serve` takes uvloop where there is one."""
     loops: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
-    if {"start_rig", "start_pair", "start_loop_watch"} & set(getattr(item, "fixturenames", ())):
+    if {"start_rig", "start_loop_watch"} & set(getattr(item, "fixturenames", ())):
         loops["uvloop"] = uvloop.new_event_loop
     return loops
 
@@ -48,18 +49,6 @@ def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest_asyncio.fixture
-async def start_rig(filled_database: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RigStarter]:
-    """Starts servers with settings of the test's own."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        async def start(**settings: Any) -> Rig:
-            folder = tmp_path_factory.mktemp("data")
-            return await stack.enter_async_context(running(filled_database, folder, **settings))
-
-        yield start
-
-
 @pytest.fixture(scope="session")
 def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     """A NATS server for all tests that do not stop it; clusters are told apart by their names."""
@@ -68,17 +57,26 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
 
 
 @pytest_asyncio.fixture
-async def start_pair(
-    filled_database: Path, nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory
+async def start_rig(
+    request: pytest.FixtureRequest, filled_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RigStarter]:
-    """Starts two nodes, one for apps and one for devices, with settings of the test's own."""
+    """Starts servers with settings of the test's own; each is two nodes where the test is `on_two_nodes`, once more."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Rig:
             folder = tmp_path_factory.mktemp("data")
-            return await stack.enter_async_context(running_pair(filled_database, folder, nats_server.url, **settings))
+            if getattr(request, "param", ONE_NODE) == ONE_NODE:
+                return await stack.enter_async_context(running(filled_database, folder, **settings))
+            nats: NatsServer = request.getfixturevalue("nats_server")
+            return await stack.enter_async_context(running_pair(filled_database, folder, nats.url, **settings))
 
         yield start
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked `on_two_nodes` and has a server is run on one node, and with app and device on different ones."""
+    if metafunc.definition.get_closest_marker("on_two_nodes") and "start_rig" in metafunc.fixturenames:
+        metafunc.parametrize("start_rig", [ONE_NODE, TWO_NODES], indirect=True)
 
 
 @pytest_asyncio.fixture

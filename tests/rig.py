@@ -187,6 +187,9 @@ class Rig:
         """The records of an account's calls, under way or lately ended, newest first."""
         return self.server.journal.list(CallFilter(account_id))
 
+    async def settle(self) -> None:
+        """Have what nodes have said to each other heard; there is one here."""
+
     @property
     def is_online(self) -> bool:
         """Whether any device is connected."""
@@ -203,6 +206,21 @@ class PairRig(Rig):
 
     holder: Server = field(kw_only=True)
 
+    def app(self, key: AccessKey = KEY) -> App:
+        return PairApp(self, key)
+
+    async def connected(self, key: DeviceKey = LAMP, **fields: Any) -> DeviceClient:
+        device = await super().connected(key, **fields)
+        await self.settle()
+        return device
+
+    async def settle(self) -> None:
+        """See `Rig`; what is to be written is written, too."""
+        for server in (self.holder, self.server):
+            assert server.cluster is not None
+            await server.store.flush()
+            await server.cluster.bus.flush()
+
     @property
     def is_online(self) -> bool:
         return self.holder.sessions.live_count > 0
@@ -211,6 +229,18 @@ class PairRig(Rig):
         # The holder first: it may owe the other an answer.
         await stop_server(self.holder, self.clock)
         await stop_server(self.server, self.clock)
+
+
+class PairApp(App):
+    """An application that asks for a record when the nodes have told each other what they know."""
+
+    def __init__(self, rig: PairRig, key: AccessKey) -> None:
+        super().__init__(rig.http, rig.server.clock, key.access_key_id, key.secret)
+        self._rig = rig
+
+    async def call_record(self, call_id: int | str) -> dict[str, Any]:
+        await self._rig.settle()
+        return await super().call_record(call_id)
 
 
 async def stop_server(server: Server, clock: ManualClock) -> None:

@@ -9,7 +9,7 @@ from linkstead.server import SystemClock
 from tests.rig import ACCOUNT_ID, PRODUCT_KEY, Rig, RigStarter, a_device, device_secret
 from tests.wire import DeviceClient, HttpClient, answer_topic, encode_request
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.on_two_nodes]
 
 CALLS = 10_000
 CONNECTIONS = 64

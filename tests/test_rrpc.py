@@ -12,7 +12,7 @@ from linkstead.mqtt.protocol import PAYLOAD_BYTES_MAX
 from tests.rig import LAMP, SECOND_LAMP, Rig
 from tests.wire import App, DeviceClient, HttpClient, encode_request, message_id
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.on_two_nodes]
 
 
 async def _exchange(

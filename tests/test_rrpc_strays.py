@@ -11,7 +11,7 @@ from linkstead.mqtt.protocol import PAYLOAD_BYTES_MAX
 from tests.rig import OTHER_LAMP, SECOND_LAMP, Rig
 from tests.wire import DeviceClient, answer_topic, message_id
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.on_two_nodes]
 
 
 async def _call(rig: Rig, device: DeviceClient, **others: str) -> tuple[asyncio.Future[dict[str, Any]], Publish]:
@@ -49,6 +49,7 @@ async def test_a_late_answer_is_in_the_store_as_well(rig: Rig) -> None:
     await call
     assert await rig.server.store.flush()
     await device.answer(request, b"late", qos=1)
+    await rig.settle()
     stored = await rig.server.store.find_call("1001", str(message_id(request.topic)))
     assert stored is not None
     assert (stored.diagnosis, stored.evidence[0].payload) == ("answered-late", b"late")

@@ -27,7 +27,7 @@ from tests.test_services import publish, reply
 from tests.tsl.documents import document, parameter, read_module, service
 from tests.wire import fetch
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.on_two_nodes]
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 

@@ -20,7 +20,7 @@ from tests.rig import DISABLED_LAMP, LAMP, PRODUCT_KEY, SECOND_LAMP, Rig, RigSta
 from tests.tsl.documents import document, parameter, read_module, read_sample, service
 from tests.wire import DeviceClient, stages, until
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.on_two_nodes]
 
 SEEDS = Path(__file__).parent / "golden" / "seeds"
 BLINK = {"Times": 3, "IntervalSec": 0.5}

@@ -187,13 +187,13 @@ class Server:
         self.scripts = ScriptRunner(ScriptShelf(self.store), self.script_host)
         self.node = socket.gethostname()
         self.cluster = self._make_cluster(settings) if settings.nats is not None else None
-        self.sessions = SessionTable(self.cluster.holder if self.cluster else self.registry)
+        holder = self.cluster.holder if self.cluster else None
+        self.sessions = SessionTable(holder or self.registry, holder)
         self.journal = self.cluster.make_journal(self.store) if self.cluster else CallJournal(self.store)
         local = LocalRouter(self.sessions, self.journal, self.clock)
         self.router: LocalRouter | NatsRouter = (
-            self.cluster.make_router(self.sessions, self.journal, local) if self.cluster else local
+            self.cluster.make_router(self.registry, self.sessions, self.journal, local) if self.cluster else local
         )
-        claims = self.cluster.holder if self.cluster else None
         self.delivery = Delivery(self.sessions, self.journal, self.store, self.clock)
         self.sessions.observe(self.delivery)
         self.webhooks = WebhookSender(
@@ -224,7 +224,6 @@ class Server:
             telemetry=self.store,
             news=self.news,
             ids=self.ids,
-            claims=claims,
         )
         self.gateway = DeviceGateway(
             registry=self.registry,
@@ -233,7 +232,6 @@ class Server:
             news=self.news,
             clock=self.clock,
             ids=self.ids,
-            claims=claims,
             witness=witness,
         )
         self.audit = Audit(self.store, self.clock)

@@ -3,21 +3,17 @@
 import asyncio
 
 import pytest
-import pytest_asyncio
 
-from tests.rig import LAMP, Rig, RigStarter
+from tests.rig import LAMP, Rig
 
 pytestmark = pytest.mark.asyncio
+two_nodes = pytest.mark.parametrize("start_rig", ["two nodes"], indirect=True)
 
 
-@pytest_asyncio.fixture
-async def pair(start_pair: RigStarter) -> Rig:
-    return await start_pair()
-
-
-async def test_a_call_reaches_a_device_of_another_node(pair: Rig) -> None:
-    device = await pair.connected()
-    call = asyncio.ensure_future(pair.app().rrpc(LAMP, b"ping"))
+@two_nodes
+async def test_a_call_reaches_a_device_of_another_node(rig: Rig) -> None:
+    device = await rig.connected()
+    call = asyncio.ensure_future(rig.app().rrpc(LAMP, b"ping"))
     await device.answer_call(b"pong")
     answer = await call
     assert (answer["RrpcCode"], answer["PayloadBase64Byte"]) == ("SUCCESS", "cG9uZw==")

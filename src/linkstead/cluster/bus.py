@@ -41,7 +41,7 @@ class Bus(Protocol):
         """Have what comes on a subject handed to `handler`; of a group one member gets it. Returns a number for it."""
 
     def unsubscribe(self, number: int) -> None:
-        """Take a subscription back."""
+        """Take a subscription back. What is on its way is still handed on."""
 
     def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Say something. Where nobody listens, and there is a reply subject, that is said there. Raises BusAway."""

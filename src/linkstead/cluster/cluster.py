@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 from linkstead.clock import Clock
 from linkstead.cluster.bus import Bus, BusRefused
+from linkstead.cluster.changes import Changes
 from linkstead.cluster.frames import FRAME_BYTES_MAX
 from linkstead.cluster.holder import GuestSink, Holder
 from linkstead.cluster.nodes import Nodes
 from linkstead.cluster.router import NatsRouter
 from linkstead.cluster.subjects import Subjects
 from linkstead.invocation import CallJournal, CallSink, LocalRouter
-from linkstead.registry import Node, NodeStore
+from linkstead.registry import Node, NodeStore, Registry
 from linkstead.sessions import PresenceSink, SessionTable
 
 
@@ -46,6 +47,7 @@ class Cluster:
         self.holder = Holder(node=node, presence=presence, bus=self.bus, subjects=self._subjects, clock=clock)
         self.nodes = Nodes(store, clock, describe)
         self._router: NatsRouter | None = None
+        self._changes: Changes | None = None
 
     def make_journal(self, sink: CallSink) -> CallJournal:
         """A journal of this node's calls, and of what other nodes call here."""
@@ -53,9 +55,14 @@ class Cluster:
         guests.holder = self.holder
         return CallJournal(guests)
 
-    def make_router(self, sessions: SessionTable, journal: CallJournal, local: LocalRouter) -> NatsRouter:
+    def make_router(
+        self, registry: Registry, sessions: SessionTable, journal: CallJournal, local: LocalRouter
+    ) -> NatsRouter:
         """The router to all devices, around the one to those that are connected here."""
-        self.holder.serve(sessions, local, journal)
+        self.holder.serve(registry, sessions, local, journal)
+        self._changes = Changes(
+            node=self._node, bus=self.bus, subjects=self._subjects, registry=registry, sessions=sessions
+        )
         self._router = NatsRouter(
             node=self._node,
             local=local,
@@ -75,14 +82,19 @@ class Cluster:
         if self.bus.payload_bytes_max < FRAME_BYTES_MAX:
             raise BusRefused(f"max_payload is {self.bus.payload_bytes_max}; it has to be {FRAME_BYTES_MAX} or more")
         self.holder.listen()
-        if self._router is not None:
+        if self._router is not None and self._changes is not None:
             self._router.listen()
+            self._changes.listen()
 
     def _take_up(self) -> None:
         """Say what could not be said while there was no connection."""
         self.holder.say_all()
+        if self._changes is not None:
+            self._changes.review(self.holder.held)
 
     async def stop(self) -> None:
         """Take leave. To be called when no device is connected any more."""
+        if self._changes is not None:
+            await self._changes.drain()
         await self.nodes.drain()
         await self.bus.close()

@@ -5,6 +5,7 @@ default, and is passed over by who does not know it. Whatever else changes raise
 not understood.
 """
 
+from types import UnionType
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -25,7 +26,7 @@ class Frame(msgspec.Struct, array_like=True, frozen=True, gc=False, kw_only=True
     node: str
 
 
-class Question(Frame, frozen=True):
+class Question(Frame, frozen=True, tag="call"):
     """A call, asked of whoever holds the device. For the fields see `Call` and `Message`.
 
     `needs_reply`: only an Alink reply is an answer. `timeout_ms` is what is left of the call's time.
@@ -45,6 +46,15 @@ class Question(Frame, frozen=True):
     ext_topic: str
     needs_ext: bool
     needs_reply: bool
+    payload: bytes
+
+
+class Send(Frame, frozen=True, tag="send"):
+    """A message for a device, at QoS 0, that nobody asks after."""
+
+    product_key: str
+    device_name: str
+    topic: str
     payload: bytes
 
 
@@ -102,6 +112,10 @@ class Own(Frame, frozen=True):
     epoch: int
 
 
+class Changed(Frame, frozen=True):
+    """What the subject names was changed; whoever remembers it is to forget it."""
+
+
 AnyFrame = TypeVar("AnyFrame", bound=Frame)
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -119,13 +133,13 @@ def encode(frame: Frame) -> bytes:
 class Decoder(Generic[AnyFrame]):
     """Reads frames of one kind."""
 
-    def __init__(self, kind: type[AnyFrame]) -> None:
+    def __init__(self, kind: type[AnyFrame] | UnionType) -> None:
         self._decode = msgspec.msgpack.Decoder(kind).decode
 
     def decode(self, data: bytes) -> AnyFrame:
         """Read a frame. Raises NotUnderstood."""
         try:
-            frame = self._decode(data)
+            frame: AnyFrame = self._decode(data)
         except msgspec.MsgspecError as error:
             raise NotUnderstood(str(error)) from None
         if frame.format != FORMAT:

@@ -6,14 +6,14 @@ and answers that the device is half connected, unless it comes back elsewhere.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from linkstead.alink import services
 from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.cluster import frames
 from linkstead.cluster.bus import Bus, BusAway
-from linkstead.cluster.frames import Afterwards, Kind, NotUnderstood, Own, Question, Reply, Written
+from linkstead.cluster.frames import Afterwards, Changed, Kind, NotUnderstood, Own, Question, Reply, Send, Written
 from linkstead.cluster.moments import tell_moments
 from linkstead.cluster.subjects import Subjects, read_key
 from linkstead.eager import EagerRunner
@@ -28,8 +28,9 @@ from linkstead.invocation import (
     RouterOverloaded,
     Stage,
 )
-from linkstead.registry import DeviceKey, PresenceChange
-from linkstead.sessions import Ending, LinkTooSmall, PresenceSink, SessionTable
+from linkstead.registry import DeviceKey, PresenceChange, Registry
+from linkstead.registry.registry import DEVICE
+from linkstead.sessions import Ending, LinkBlocked, LinkBroken, LinkTooSmall, PresenceSink, SessionTable
 
 log = logging.getLogger(__name__)
 
@@ -99,22 +100,24 @@ class Holder:
         self._unwritten: dict[int, GuestCall] = {}
         self._timer: Timer | None = None
         self._decode_own = frames.Decoder(Own).decode
-        self._decode_question = frames.Decoder(Question).decode
+        self._decode_told: Callable[[bytes], Question | Send] = frames.Decoder(Question | Send).decode
 
-    def serve(self, sessions: SessionTable, local: LocalRouter, journal: CallJournal) -> None:
+    @property
+    def held(self) -> list[DeviceKey]:
+        """Devices that this node listens for."""
+        return list(self._claims)
+
+    def serve(self, registry: Registry, sessions: SessionTable, local: LocalRouter, journal: CallJournal) -> None:
         """Take what other nodes say from now on. To be called before anything else."""
+        self._registry = registry
         self._sessions = sessions
         self._local = local
         self._journal = journal
 
     def listen(self) -> None:
-        """Hear of takeovers."""
+        """Hear of takeovers, and of questions for devices that this node is known to hold."""
         self._bus.subscribe(self._subjects.every_own, self._take_own)
-
-    @property
-    def held_count(self) -> int:
-        """Devices that this node listens for."""
-        return len(self._claims)
+        self._bus.subscribe(self._subjects.node(self._node, Question.__name__), self._take)
 
     async def drain(self) -> None:
         """Return when no call of another node is under way."""
@@ -128,7 +131,7 @@ class Holder:
         for key in keys:
             claim = self._claims.get(key)
             if claim is None:
-                number = self._bus.subscribe(self._subjects.device(key), self._take_question, GROUP)
+                number = self._bus.subscribe(self._subjects.device(key), self._take, GROUP)
                 claim = self._claims[key] = _Claim(number)
             claims[key] = claim
             self._stop_timer(claim)
@@ -225,6 +228,7 @@ class Holder:
         if own.node == self._node:
             return
         key = read_key(subject)
+        self._registry.note_online(key)
         claim = self._claims.get(key)
         if claim is None:
             return
@@ -237,19 +241,54 @@ class Holder:
         link = self._sessions.link(key)
         if link is not None:
             link.close(Ending.SUPERSEDED)
+        self._sessions.put_away(key)
         if self._claims.get(key) is claim:
             self._let_go(key, claim)
 
     # calls of other nodes
 
-    def _take_question(self, _subject: str, reply: str, data: bytes, _is_nobody: bool) -> None:
-        came_s = self._clock.monotonic_s()
+    def _take(self, _subject: str, reply: str, data: bytes, _is_nobody: bool) -> None:
+        """Take what is asked of, or said to, the node that holds a device."""
         try:
-            question = self._decode_question(data)
+            told = self._decode_told(data)
         except NotUnderstood as error:
-            log.error("a call of another node was not understood: %s", error)
-            self._reply(reply, Reply(node=self._node, kind=Kind.FAILED))
+            log.error("another node was not understood: %s", error)
+            if reply:
+                self._reply(reply, Reply(node=self._node, kind=Kind.FAILED))
             return
+        match told:
+            case Question():
+                self._take_question(told, reply)
+            case Send():
+                self._take_send(told)
+
+    def _take_send(self, told: Send) -> None:
+        link = self._sessions.link(DeviceKey(told.product_key, told.device_name))
+        try:
+            if link is not None:
+                link.send(told.topic, told.payload)
+        except (LinkBroken, LinkBlocked, LinkTooSmall):
+            log.info("a message of another node was not sent", extra={"device": str(link and link.key)})
+
+    def send(self, key: DeviceKey, topic: str, payload: bytes) -> None:
+        """See `Neighbours.send`."""
+        told = Send(
+            node=self._node, product_key=key.product_key, device_name=key.device_name, topic=topic, payload=payload
+        )
+        try:
+            self._bus.publish(self._subjects.device(key), frames.encode(told))
+        except BusAway:
+            log.info("a device of another node was not told", extra={"device": str(key), "topic": topic})
+
+    def tell_changed(self, key: DeviceKey) -> None:
+        """See `Neighbours.tell_changed`."""
+        try:
+            self._bus.publish(self._subjects.invalid(DEVICE, *key), frames.encode(Changed(node=self._node)))
+        except BusAway:
+            log.info("the other nodes were not told of a change", extra={"device": str(key)})
+
+    def _take_question(self, question: Question, reply: str) -> None:
+        came_s = self._clock.monotonic_s()
         key = DeviceKey(question.product_key, question.device_name)
         session = self._sessions.find(key)
         if session is None or session.link is None:

@@ -24,6 +24,9 @@ PINGS_OUTSTANDING_MAX = 2
 WAITING_BYTES_MAX = 64 * 1024 * 1024
 """Bytes that wait for a server which does not read; past it nothing more is said."""
 
+LINGER_S = 1.0
+"""How long after a subscription was taken back what comes for it is still handed on."""
+
 NO_RESPONDERS = "503"
 
 
@@ -64,6 +67,7 @@ class NatsBus:
         self._reconnected = reconnected
         self._client = Client()
         self._is_closing = False
+        self._connections = 0
 
     @property
     def is_connected(self) -> bool:
@@ -116,8 +120,15 @@ class NatsBus:
 
     def unsubscribe(self, number: int) -> None:
         """See `Bus.unsubscribe`."""
-        self._client._remove_sub(number)
         self._send(f"UNSUB {number}\r\n".encode())
+        # What the server has sent before it knew is still answered: whoever asked would wait in vain.
+        asyncio.get_running_loop().call_later(LINGER_S, self._forget, number, self._connections)
+
+    def _forget(self, number: int, connections: int) -> None:
+        self._client._remove_sub(number)
+        if connections != self._connections:
+            # The server of the new connection was told of it as of all others.
+            self._send(f"UNSUB {number}\r\n".encode())
 
     def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         """See `Bus.publish`."""
@@ -153,6 +164,7 @@ class NatsBus:
         # What has not left is old when there is a connection again: a call would reach its device after its end.
         self._client._pending = []
         self._client._pending_data_size = 0
+        self._connections += 1
         if not self._is_closing:
             log.warning("the connection to NATS is lost: devices of other nodes cannot be called until it is back")
 

@@ -51,6 +51,10 @@ GRACE_MS = 20
 """Past its deadline a call waits so long for the verdict of the node that holds the device."""
 
 
+_HELD = frozenset({Whereabouts.COMING, Whereabouts.HALF, Whereabouts.LEFT})
+"""Where a node is written down as the holder, which knows better if it is there."""
+
+
 class Heartbeats(Protocol):
     """Knows when nodes were last heard of."""
 
@@ -75,6 +79,13 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
+class _Away:
+    """In place of a reply: nobody can be asked."""
+
+
+_AWAY = _Away()
+
+
 class _Looked:
     """What was found in a device's row; `fault` where it could not be read."""
 
@@ -85,7 +96,12 @@ class _Looked:
         self.fault = fault
 
 
-_Answer = Reply | _Lost | _Nobody | _Looked
+_Answer = Reply | _Lost | _Nobody | _Away | _Looked
+
+
+def _is_elsewhere(answer: _Answer) -> bool:
+    """True when who was asked is not there, or does not hold the device."""
+    return answer is _NOBODY or (isinstance(answer, Reply) and answer.kind == Kind.NOT_HELD)
 
 
 class _Asked:
@@ -200,16 +216,11 @@ class NatsRouter:
 
     async def _find_and_call(self, asked: _Asked, message: Message, *, activated: bool) -> Outcome:
         call = asked.call
+        anybody = self._subjects.device(asked.key)
         for wait_s in (*RETRY_WAITS_S, None):
-            if asked.is_over:
-                return self._lose(asked)
-            if not self._ask(asked, message):
-                return self._end(call, Verdict.UNKNOWN, Diagnosis.NODES_UNREACHABLE)
-            answer = await asked.wait()
-            if isinstance(answer, Reply) and answer.kind != Kind.NOT_HELD:
+            answer = await self._ask(asked, anybody, message)
+            if not _is_elsewhere(answer):
                 return self._take_end(asked, answer)
-            if answer is _LOST:
-                return self._lose(asked)
             session = self._sessions.find(asked.key)
             if session is not None and session.link is not None:
                 # It has come here meanwhile.
@@ -222,14 +233,27 @@ class NatsRouter:
                     "where a device is could not be read", exc_info=looked.fault, extra={"device": str(asked.key)}
                 )
                 return self._end(call, Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR)
-            whereabouts = self._judge(looked.presence)
-            if whereabouts is not Whereabouts.COMING or wait_s is None:
-                return self._end_absent(call, whereabouts, looked.presence)
+            presence = looked.presence
+            whereabouts = self._judge(presence)
+            is_there = False
+            if presence is not None and whereabouts in _HELD:
+                # Not every server may know yet that a node listens for the device; that it listens for itself, all do.
+                holder = self._subjects.node(presence.holder, Question.__name__)
+                answer = await self._ask(asked, holder, message)
+                if not _is_elsewhere(answer):
+                    return self._take_end(asked, answer)
+                is_there = isinstance(answer, Reply)
+            if not is_there and whereabouts is not Whereabouts.COMING:
+                return self._end_absent(call, whereabouts, presence)
+            if wait_s is None:
+                return self._end_absent(call, Whereabouts.OFFLINE if is_there else Whereabouts.HALF, None)
             await self._clock.sleep(wait_s)
         raise AssertionError("the last round has ended the call")
 
-    def _ask(self, asked: _Asked, message: Message) -> bool:
-        """Ask whoever holds the device. False when nobody can be asked."""
+    async def _ask(self, asked: _Asked, subject: str, message: Message) -> _Answer:
+        """Ask who listens on a subject."""
+        if asked.is_over:
+            return _LOST
         call, clock = asked.call, self._clock
         asked.asked_s = clock.monotonic_s()
         question = Question(
@@ -254,10 +278,10 @@ class NatsRouter:
         if len(data) > frames.FRAME_BYTES_MAX:
             raise LinkTooSmall
         try:
-            self._bus.publish(self._subjects.device(asked.key), data, self._subjects.reply(self._node, call.message_id))
+            self._bus.publish(subject, data, self._subjects.reply(self._node, call.message_id))
         except BusAway:
-            return False
-        return True
+            return _AWAY
+        return await asked.wait()
 
     async def _look(self, asked: _Asked) -> _Answer:
         """Read what is written down of the device, for as long as there is time."""
@@ -309,8 +333,12 @@ class NatsRouter:
         is_written = call.moment(Stage.WRITTEN) is not None
         return self._end(call, Verdict.TIMEOUT if is_written else Verdict.UNKNOWN, Diagnosis.NODE_LOST)
 
-    def _take_end(self, asked: _Asked, reply: Reply) -> Outcome:
+    def _take_end(self, asked: _Asked, reply: _Answer) -> Outcome:
         call = asked.call
+        if reply is _AWAY:
+            return self._end(call, Verdict.UNKNOWN, Diagnosis.NODES_UNREACHABLE)
+        if not isinstance(reply, Reply):
+            return self._lose(asked)
         match reply.kind:
             case Kind.ENDED:
                 pass

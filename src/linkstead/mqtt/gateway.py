@@ -27,12 +27,10 @@ from linkstead.mqtt.witness import PAYLOAD_HEAD_BYTES_MAX, Introduction, Use, Wi
 from linkstead.registry import DeviceCertificate, DeviceKey, Origin, Registry, TopicClasses, creation
 from linkstead.sessions import (
     SUBSCRIPTIONS_MAX,
-    Claims,
     Ending,
     LinkBlocked,
     LinkBroken,
     LinkTooSmall,
-    OneNode,
     QueuedMessage,
     Receipt,
     Session,
@@ -111,7 +109,6 @@ class DeviceGateway:
         uplink: takes what devices publish.
         news: told of devices that were made by their registration.
         clock, ids: time limits; client ids for those that ask for one.
-        claims: tells other nodes who is connected here.
         witness: looks on.
     """
 
@@ -124,10 +121,8 @@ class DeviceGateway:
         news: News,
         clock: Clock,
         ids: Ids,
-        claims: Claims | None = None,
         witness: Witness | None = None,
     ) -> None:
-        self.claims = claims or OneNode()
         self.registry = registry
         self.sessions = sessions
         self.uplink = uplink
@@ -454,12 +449,12 @@ class DeviceConnection(asyncio.Protocol):
 
     async def _claim(self, connect: Connect) -> None:
         """Have it known everywhere that the device is here, and then told to the device."""
-        claims, keys = self._gateway.claims, (self.key,)
-        if await claims.claim(keys):
+        neighbours, keys = self._gateway.sessions.neighbours, (self.key,)
+        if await neighbours.claim(keys):
             log.info("the device has connected to another node meanwhile", extra=self._fields())
             self._abort()
         elif self._transport is None or self._machine.closing or self._gateway.is_draining:
-            claims.abandon(keys)
+            neighbours.abandon(keys)
             self._abort()
         else:
             self._attach(connect)

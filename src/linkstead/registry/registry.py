@@ -24,6 +24,9 @@ INSTANCES_CACHED_MAX = 10_000
 POLICIES_CACHED_MAX = 10_000
 TOPIC_CLASSES_CACHED_MAX = 10_000
 CACHED_AGE_S_MAX = 300.0
+DEVICE = "device"
+"""The kind of a device's record, see `Registry.observe`."""
+
 READ_TRIES_MAX = 3
 """Reads of one record while others change the registry, before the last is taken for good."""
 
@@ -40,9 +43,10 @@ class _Cache(Generic[Name, Value]):
     order, and what is not asked for any more takes no memory for long.
     """
 
-    __slots__ = ("_half_max", "_older", "_turn_s", "_younger")
+    __slots__ = ("_half_max", "_older", "_turn_s", "_younger", "kind")
 
-    def __init__(self, size_max: int) -> None:
+    def __init__(self, kind: str, size_max: int) -> None:
+        self.kind = kind
         self._younger: dict[Name, Value] = {}
         self._older: dict[Name, Value] = {}
         self._half_max = size_max // 2
@@ -100,13 +104,14 @@ class Registry:
     def __init__(self, store: Store, monotonic_s: Callable[[], float]) -> None:
         self.store = store
         self._monotonic_s = monotonic_s
-        self._access_keys: _Cache[str, AccessKey] = _Cache(ACCESS_KEYS_CACHED_MAX)
-        self._products: _Cache[str, Product] = _Cache(PRODUCTS_CACHED_MAX)
-        self._devices: _Cache[DeviceKey, Device] = _Cache(DEVICES_CACHED_MAX)
-        self._instances: _Cache[str, frozenset[str]] = _Cache(INSTANCES_CACHED_MAX)
-        self._policies: _Cache[tuple[str, str], Policy] = _Cache(POLICIES_CACHED_MAX)
-        self._topic_classes: _Cache[str, TopicClasses] = _Cache(TOPIC_CLASSES_CACHED_MAX)
+        self._access_keys: _Cache[str, AccessKey] = _Cache("key", ACCESS_KEYS_CACHED_MAX)
+        self._products: _Cache[str, Product] = _Cache("product", PRODUCTS_CACHED_MAX)
+        self._devices: _Cache[DeviceKey, Device] = _Cache(DEVICE, DEVICES_CACHED_MAX)
+        self._instances: _Cache[str, frozenset[str]] = _Cache("instances", INSTANCES_CACHED_MAX)
+        self._policies: _Cache[tuple[str, str], Policy] = _Cache("policy", POLICIES_CACHED_MAX)
+        self._topic_classes: _Cache[str, TopicClasses] = _Cache("topics", TOPIC_CLASSES_CACHED_MAX)
         self._epoch = 0
+        self._tell_forgotten: Callable[[str, Hashable], None] | None = None
         self.has_applications = True
 
     def forget_all(self) -> None:
@@ -118,6 +123,33 @@ class Registry:
         self._instances.clear()
         self._policies.clear()
         self._topic_classes.clear()
+
+    def observe(self, tell_forgotten: Callable[[str, Hashable], None]) -> None:
+        """Have an observer told from now on what is forgotten because it was changed here: its kind and its name."""
+        self._tell_forgotten = tell_forgotten
+
+    def forget(self, kind: str, names: Sequence[str]) -> None:
+        """Drop a record that was changed elsewhere, as an observer was told there; a kind not known drops all."""
+        self._epoch += 1
+        match kind, names:
+            case "key", [access_key_id]:
+                self._access_keys.drop(access_key_id)
+            case "product", [product_key]:
+                self._products.drop(product_key)
+            case "device", [product_key, device_name]:
+                self._devices.drop(DeviceKey(product_key, device_name))
+            case "policy", [account_id, user_name]:
+                self._policies.drop((account_id, user_name))
+            case "topics", [product_key]:
+                self._topic_classes.drop(product_key)
+            case _:
+                self.forget_all()
+
+    def note_online(self, key: DeviceKey) -> None:
+        """A device has connected to another node: one that had never done so before is read anew."""
+        device = self._devices.get(key, self._monotonic_s())
+        if device is not None and not device.activated_ms:
+            self._devices.drop(key)
 
     async def find_access_key(self, access_key_id: str) -> AccessKey | None:
         """The key pair, enabled or not, or None."""
@@ -141,7 +173,11 @@ class Registry:
 
     async def find_device(self, key: DeviceKey) -> Device | None:
         """The device, whosever it is, or None."""
-        return await self._find(self._devices, key, self.store.find_device)
+        device = await self._find(self._devices, key, self.store.find_device)
+        if device is not None and not device.activated_ms and self._tell_forgotten is not None:
+            # It may connect to another node at any moment, and that changes what is said of it.
+            self._devices.drop(key)
+        return device
 
     async def find_instances(self, account_id: str) -> frozenset[str]:
         """The ids of the account's named instances."""
@@ -327,6 +363,8 @@ class Registry:
     def _forget(self, cache: _Cache[Name, Value], name: Name) -> None:
         self._epoch += 1
         cache.drop(name)
+        if self._tell_forgotten is not None:
+            self._tell_forgotten(cache.kind, name)
 
 
 def _apply(device: Device, change: PresenceChange) -> Device:

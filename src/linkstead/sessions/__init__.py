@@ -1,7 +1,7 @@
 """Devices connected to this node: the live connection of each, and what stays of it afterwards."""
 
-from linkstead.sessions.claims import Claims, OneNode
 from linkstead.sessions.link import Ending, Link, LinkBlocked, LinkBroken, LinkTooSmall, Receipt
+from linkstead.sessions.neighbours import Neighbours, OneNode
 from linkstead.sessions.store import SavedMessage, SavedSession, SessionStore
 from linkstead.sessions.table import (
     QUEUED_MESSAGES_MAX,
@@ -22,12 +22,12 @@ __all__ = [
     "QUEUED_MESSAGES_MAX",
     "SUBSCRIPTIONS_MAX",
     "Attachment",
-    "Claims",
     "Ending",
     "Link",
     "LinkBlocked",
     "LinkBroken",
     "LinkTooSmall",
+    "Neighbours",
     "OneNode",
     "PresenceSink",
     "QueueFull",

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from linkstead.registry import Device, DeviceKey, DeviceStatus, Origin, PresenceChange
 from linkstead.sessions.link import Ending, Link
+from linkstead.sessions.neighbours import Neighbours, OneNode
 
 SUBSCRIPTIONS_MAX = 100
 """Subscriptions of one device. Source: `device-protocol.md` 2."""
@@ -263,9 +264,11 @@ class SessionTable:
 
     Args:
         presence: told every change between online and offline.
+        neighbours: the other nodes.
     """
 
-    def __init__(self, presence: PresenceSink) -> None:
+    def __init__(self, presence: PresenceSink, neighbours: Neighbours | None = None) -> None:
+        self.neighbours = neighbours or OneNode()
         self._sessions: dict[DeviceKey, Session] = {}
         self._presence = presence
         self._observer: SessionObserver | None = None
@@ -536,6 +539,21 @@ class SessionTable:
         if session.link is None:
             self._drop(session)
         return session.link
+
+    def put_away(self, key: DeviceKey) -> None:
+        """Leave a session to the store, for another node to go on with it: nobody is told, and nothing is dropped.
+
+        What stays is the HALFCONN window after a break.
+        """
+        session = self._sessions.get(key)
+        if session is None or session.link is not None:
+            return
+        self._queued_bytes -= sum(len(message.payload) for message in session.queue or ())
+        session.queue = None
+        session.unsubscribe_all()
+        session.kept_s = 0.0
+        if session.broken_s is None:
+            del self._sessions[key]
 
     def expire(self, now_s: float) -> None:
         """Forget tombstones, old persistent sessions and old queued messages. Called every few minutes."""

@@ -24,7 +24,7 @@ from linkstead.registry import (
     TooManySubDevices,
 )
 from linkstead.registry.topology import GATEWAY
-from linkstead.sessions import Claims, Ending, Link, Session, SessionTable
+from linkstead.sessions import Ending, Link, Session, SessionTable
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
 from linkstead.subscription.messages import CREATE, DELETE
 from linkstead.tsl.literal import JsonValue
@@ -54,7 +54,6 @@ class GatewayContext:
     news: News
     clock: Clock
     ids: Ids
-    claims: Claims
 
     @property
     def now_ms(self) -> int:
@@ -170,7 +169,9 @@ async def tell_unbound(registry: Registry, news: News, gateway: DeviceKey, keys:
 def close_carried(sessions: SessionTable, key: DeviceKey, ending: Ending) -> None:
     """End a sub-device's session on its gateway; a connection of its own stays."""
     session = sessions.find(key)
-    if session is not None and session.carrier is not None and session.link is not None:
+    if session is None or session.link is None:
+        sessions.neighbours.tell_changed(key)
+    elif session.carrier is not None:
         session.link.close(ending)
 
 
@@ -310,10 +311,10 @@ async def _log_in_all(context: GatewayContext, link: Link, entries: Sequence[Sub
         await context.news.prepare(product_key)
     gateway = await context.registry.find_device(link.key)
     keys = [login.device.key for login in logins]
-    lost = await context.claims.claim(keys)
+    lost = await context.sessions.neighbours.claim(keys)
     session = context.sessions.find(link.key)
     if lost or gateway is None or session is None or session.link is not link:
-        context.claims.abandon([key for key in keys if key not in lost])
+        context.sessions.neighbours.abandon([key for key in keys if key not in lost])
         text = "a device has connected elsewhere meanwhile" if lost else "the gateway's connection has ended"
         raise Refused(messages.INTERNAL_ERROR, text)
     for login in logins:
@@ -343,7 +344,7 @@ def _attach(context: GatewayContext, link: Link, carrier: Session, login: _Login
     if present is not None and isinstance(present.link, SubLink):
         # It says so again: it stays what it is.
         present.link.ext = ext
-        context.claims.abandon([device.key])
+        context.sessions.neighbours.abandon([device.key])
         return
     attachment = context.sessions.attach(
         SubLink(device, ext, carrier=link, sessions=context.sessions, clock=context.clock, ids=context.ids),

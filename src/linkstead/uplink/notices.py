@@ -37,6 +37,7 @@ def tell_order(sessions: SessionTable, ids: Ids, gateway: DeviceKey, change: Cha
 def _tell(sessions: SessionTable, gateway: DeviceKey, topic: str, payload: bytes) -> None:
     link = sessions.link(gateway)
     if link is None:
+        sessions.neighbours.send(gateway, topic, payload)
         return
     try:
         link.send(topic, payload)

@@ -14,17 +14,7 @@ from linkstead.invocation import Delivery, LocalRouter, Stray
 from linkstead.models import ModelShelf, ScriptError, ScriptRunner
 from linkstead.models.scripts import NO_SCRIPT
 from linkstead.registry import DeviceKey, Registry, TopicClasses
-from linkstead.sessions import (
-    Claims,
-    Link,
-    LinkBlocked,
-    LinkBroken,
-    LinkTooSmall,
-    OneNode,
-    QueuedMessage,
-    QueueFull,
-    SessionTable,
-)
+from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall, QueuedMessage, QueueFull, SessionTable
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink.desk import RequestDesk
 from linkstead.uplink.gateways import GatewayContext, find_carried
@@ -62,7 +52,6 @@ class Uplink:
         telemetry: what devices report and ask.
         news: tells whoever subscribed.
         ids: numbers for what is told to gateways.
-        claims: tells other nodes who is logged in here.
     """
 
     def __init__(
@@ -78,7 +67,6 @@ class Uplink:
         telemetry: TelemetryStore,
         news: News,
         ids: Ids,
-        claims: Claims | None = None,
     ) -> None:
         self._router = router
         self._delivery = delivery
@@ -96,7 +84,7 @@ class Uplink:
             news,
             clock,
             self._lanes,
-            GatewayContext(registry, sessions, news, clock, ids, claims or OneNode()),
+            GatewayContext(registry, sessions, news, clock, ids),
         )
 
         self._shadows = ShadowDesk(telemetry, clock)

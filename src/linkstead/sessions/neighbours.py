@@ -1,4 +1,4 @@
-"""The port by which the other nodes learn which devices are connected here."""
+"""The port to the other nodes, as far as who is connected where is concerned."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -6,8 +6,8 @@ from typing import Protocol
 from linkstead.registry import DeviceKey
 
 
-class Claims(Protocol):
-    """Says to the other nodes who is connected here, before the device itself is told that it is."""
+class Neighbours(Protocol):
+    """The nodes that hold the devices which are not connected here."""
 
     async def claim(self, keys: Sequence[DeviceKey]) -> Sequence[DeviceKey]:
         """Have calls for these devices come to this node, and earlier connections of theirs elsewhere end.
@@ -19,13 +19,25 @@ class Claims(Protocol):
     def abandon(self, keys: Sequence[DeviceKey]) -> None:
         """Take a claim back: the device did not stay to be attached."""
 
+    def send(self, key: DeviceKey, topic: str, payload: bytes) -> None:
+        """Send a message to a device of another node at QoS 0, if there is one; nothing tells what becomes of it."""
+
+    def tell_changed(self, key: DeviceKey) -> None:
+        """Have the node that holds a device look whether it still may be connected as it is."""
+
 
 class OneNode:
     """There is no other node."""
 
     async def claim(self, keys: Sequence[DeviceKey]) -> Sequence[DeviceKey]:
-        """See `Claims.claim`."""
+        """See `Neighbours.claim`."""
         return ()
 
     def abandon(self, keys: Sequence[DeviceKey]) -> None:
-        """See `Claims.abandon`."""
+        """See `Neighbours.abandon`."""
+
+    def send(self, key: DeviceKey, topic: str, payload: bytes) -> None:
+        """See `Neighbours.send`."""
+
+    def tell_changed(self, key: DeviceKey) -> None:
+        """See `Neighbours.tell_changed`."""
