@@ -191,6 +191,11 @@ class Rig:
         """Have what nodes have said to each other heard; there is one here."""
 
     @property
+    def at_devices(self) -> Server:
+        """The node that devices connect to."""
+        return self.server
+
+    @property
     def is_online(self) -> bool:
         """Whether any device is connected."""
         return self.server.sessions.live_count > 0
@@ -206,6 +211,10 @@ class PairRig(Rig):
 
     holder: Server = field(kw_only=True)
 
+    @property
+    def at_devices(self) -> Server:
+        return self.holder
+
     def app(self, key: AccessKey = KEY) -> App:
         return PairApp(self, key)
 
@@ -213,6 +222,10 @@ class PairRig(Rig):
         device = await super().connected(key, **fields)
         await self.settle()
         return device
+
+    def calls(self, account_id: str = ACCOUNT_ID) -> list[Call]:
+        accepted = self.holder.journal.list(CallFilter(account_id))
+        return sorted([*super().calls(account_id), *accepted], key=lambda call: -call.received_ms)
 
     async def settle(self) -> None:
         """See `Rig`; what is to be written is written, too."""

@@ -196,6 +196,8 @@ class Server:
         )
         self.delivery = Delivery(self.sessions, self.journal, self.store, self.clock)
         self.sessions.observe(self.delivery)
+        if self.cluster is not None:
+            self.cluster.deliver_by(self.delivery)
         self.webhooks = WebhookSender(
             backlog=self.store, webhooks=self.store, clock=self.clock, ids=self.ids, make_post=self._make_post
         )
@@ -331,9 +333,9 @@ class Server:
             await self.webhooks.reload()
             if self.cluster is None:
                 await self._mark_all_offline()
+                await self.delivery.restore()
             else:
                 await self._join(self.cluster)
-            await self.delivery.restore()
             self.endpoints = Endpoints(
                 http=await self._listen(settings.http, self.http.make_protocol, None),
                 mqtt=await self._listen_sniffing(settings.mqtt, tls_for_devices),

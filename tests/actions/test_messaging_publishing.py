@@ -34,7 +34,7 @@ SEVEN_DAYS_S = 7 * 24 * 3600.0
 class BrokenDelivery(Delivery):
     """The disk is full."""
 
-    async def post(self, call: Call, topic: str, payload: bytes, qos: int) -> None:
+    async def post(self, call: Call, topic: str, payload: bytes, qos: int, *, needs_subscription: bool = False) -> None:
         raise OSError("no room on the disk")
 
 

@@ -249,6 +249,9 @@ class MemoryStore:
             for session in self._disk.sessions.values()
         ]
 
+    async def find_session(self, key: DeviceKey) -> SavedSession | None:
+        return next((session for session in await self.list_sessions() if session.key == key), None)
+
     def record_session(self, session: SavedSession) -> None:
         self._note_session(session.key, lambda: self._disk.sessions.update({session.key: session}))
 

@@ -10,7 +10,7 @@ from linkstead.cluster.holder import GuestSink, Holder
 from linkstead.cluster.nodes import Nodes
 from linkstead.cluster.router import NatsRouter
 from linkstead.cluster.subjects import Subjects
-from linkstead.invocation import CallJournal, CallSink, LocalRouter
+from linkstead.invocation import CallJournal, CallSink, Delivery, LocalRouter
 from linkstead.registry import Node, NodeStore, Registry
 from linkstead.sessions import PresenceSink, SessionTable
 
@@ -75,6 +75,12 @@ class Cluster:
             clock=self._clock,
         )
         return self._router
+
+    def deliver_by(self, delivery: Delivery) -> None:
+        """Have what waits for devices delivered from node to node."""
+        self.holder.deliver_by(delivery)
+        if self._router is not None:
+            delivery.join(self._router)
 
     async def start(self) -> None:
         """Connect, and hear what other nodes say. Raises BusRefused."""

@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from linkstead.invocation import Evidence
+from linkstead.invocation import Call, Evidence
 
 FORMAT: Final = 1
 
@@ -58,6 +58,39 @@ class Send(Frame, frozen=True, tag="send"):
     payload: bytes
 
 
+class Post(Frame, frozen=True, tag="post"):
+    """A call that is to be accepted by whoever holds the device, and is its own from then on. See `Delivery.post`.
+
+    `said_s` is when it is said, on the clock that the call's timeline was made with.
+    """
+
+    call: Call
+    topic: str
+    payload: bytes
+    qos: int
+    needs_subscription: bool
+    said_s: float
+
+
+class Returned(Frame, frozen=True, tag="returned"):
+    """The app has been told that its call was accepted. `at_s` and `said_s` are of one clock, as in `Post`."""
+
+    product_key: str
+    device_name: str
+    account_id: str
+    request_id: str
+    time_ms: int
+    at_s: float
+    said_s: float
+
+
+class Wake(Frame, frozen=True, tag="wake"):
+    """Something was put into the store for a device."""
+
+    product_key: str
+    device_name: str
+
+
 class Kind:
     """What a reply says."""
 
@@ -68,6 +101,7 @@ class Kind:
     """Its connection there has broken, less than a keep-alive period ago."""
     OVERLOADED: Final = 4
     TOO_LARGE: Final = 5
+    ACCEPTED: Final = 7
     FAILED: Final = 6
     """The node that was asked has a fault, or did not understand."""
 

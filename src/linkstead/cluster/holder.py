@@ -5,6 +5,7 @@ and whoever held it before lets go. After a connection that broke, this node goe
 and answers that the device is half connected, unless it comes back elsewhere.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,7 +14,20 @@ from linkstead.alink import services
 from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.cluster import frames
 from linkstead.cluster.bus import Bus, BusAway
-from linkstead.cluster.frames import Afterwards, Changed, Kind, NotUnderstood, Own, Question, Reply, Send, Written
+from linkstead.cluster.frames import (
+    Afterwards,
+    Changed,
+    Kind,
+    NotUnderstood,
+    Own,
+    Post,
+    Question,
+    Reply,
+    Returned,
+    Send,
+    Wake,
+    Written,
+)
 from linkstead.cluster.moments import tell_moments
 from linkstead.cluster.subjects import Subjects, read_key
 from linkstead.eager import EagerRunner
@@ -21,9 +35,11 @@ from linkstead.invocation import (
     Call,
     CallJournal,
     CallSink,
+    Delivery,
     GuestCall,
     LocalRouter,
     Message,
+    Moment,
     Outcome,
     RouterOverloaded,
     Stage,
@@ -47,6 +63,10 @@ WRITTEN_TOLD_S = 0.05
 """How often callers are told whose messages have left. A call that is answered sooner needs no telling."""
 
 
+_Told = Question | Send | Post | Returned | Wake
+"""What is said to the node that holds a device."""
+
+
 class _Claim:
     """A device that this node listens for."""
 
@@ -57,6 +77,14 @@ class _Claim:
         self.epoch = 0
         self.connecting = 0
         self.timer: Timer | None = None
+
+
+def _end_quietly(_: None) -> None:
+    """Nobody waits for it."""
+
+
+def _log_fault(error: Exception) -> None:
+    log.error("what was put into the store for a device could not be read", exc_info=error)
 
 
 class GuestSink:
@@ -72,7 +100,10 @@ class GuestSink:
 
     def record_call(self, call: Call) -> None:
         """See `CallSink`."""
-        if not isinstance(call, GuestCall):
+        if call.is_handed_over:
+            if self.holder is not None:
+                self.holder.tell_returned(call)
+        elif not isinstance(call, GuestCall):
             self._sink.record_call(call)
         elif call.is_told and self.holder is not None:
             self.holder.tell_afterwards(call)
@@ -100,7 +131,7 @@ class Holder:
         self._unwritten: dict[int, GuestCall] = {}
         self._timer: Timer | None = None
         self._decode_own = frames.Decoder(Own).decode
-        self._decode_told: Callable[[bytes], Question | Send] = frames.Decoder(Question | Send).decode
+        self._decode_told: Callable[[bytes], _Told] = frames.Decoder(_Told).decode
 
     @property
     def held(self) -> list[DeviceKey]:
@@ -113,6 +144,10 @@ class Holder:
         self._sessions = sessions
         self._local = local
         self._journal = journal
+
+    def deliver_by(self, delivery: Delivery) -> None:
+        """Have what other nodes post, and what waits for devices that connect, delivered. Likewise."""
+        self._delivery = delivery
 
     def listen(self) -> None:
         """Hear of takeovers, and of questions for devices that this node is known to hold."""
@@ -140,6 +175,9 @@ class Holder:
             self._say_own(key, claim)
         # Without a connection to NATS it goes on alone: it is said when there is one.
         await self._bus.flush()
+        for key, claim in claims.items():
+            if self._claims.get(key) is claim:
+                await self._delivery.load(key)
         return [key for key, claim in claims.items() if self._claims.get(key) is not claim]
 
     def abandon(self, keys: Sequence[DeviceKey]) -> None:
@@ -209,13 +247,22 @@ class Holder:
                 half_until_ms=change.at_ms + half_s * 1000 if half_s else 0,
             )
         )
-        if change.is_online or claim is None or claim.connecting:
+        if change.is_online:
+            return
+        # Not now: the session table is in the middle of it.
+        asyncio.get_running_loop().call_soon(self._put_away, key)
+        if claim is None or claim.connecting:
             return
         if half_s:
             self._stop_timer(claim)
             claim.timer = self._clock.call_later(half_s, self._end_tombstone, key, claim)
         else:
             self._let_go(key, claim)
+
+    def _put_away(self, key: DeviceKey) -> None:
+        claim = self._claims.get(key)
+        if claim is None or not claim.connecting:
+            self._sessions.put_away(key)
 
     def _end_tombstone(self, key: DeviceKey, claim: _Claim) -> None:
         claim.timer = None
@@ -261,6 +308,63 @@ class Holder:
                 self._take_question(told, reply)
             case Send():
                 self._take_send(told)
+            case Post():
+                self._take_post(told, reply)
+            case Returned():
+                self._take_returned(told)
+            case Wake():
+                self._runner.start(
+                    self._delivery.take_up(DeviceKey(told.product_key, told.device_name)), _end_quietly, _log_fault
+                )
+
+    def _take_post(self, told: Post, reply: str) -> None:
+        call = told.call
+        key = call.key
+        if key is None or self._sessions.link(key) is None or told.node == self._node:
+            self._reply(reply, Reply(node=self._node, kind=Kind.NOT_HELD))
+            return
+        call.node = self._node
+        # On the clock of this node: what is said takes next to no time to come.
+        later_s = self._clock.monotonic_s() - told.said_s
+        call.timeline = [
+            Moment(each.stage, each.time_ms, each.monotonic_s + later_s, each.node) for each in call.timeline
+        ]
+        self._runner.start(
+            self._delivery.post(call, told.topic, told.payload, told.qos, needs_subscription=told.needs_subscription),
+            partial(self._tell_accepted, reply, call),
+            partial(self._tell_refusal, reply, call),
+        )
+
+    def _tell_accepted(self, reply: str, call: Call, _: None) -> None:
+        self._journal.close(call)
+        self._reply(reply, Reply(node=self._node, kind=Kind.ACCEPTED))
+
+    def tell_returned(self, call: Call) -> None:
+        """Tell the node that a call was handed over to that the app knows of its acceptance."""
+        moment = call.moment(Stage.RETURNED)
+        if call.key is None or moment is None:
+            return
+        told = Returned(
+            node=self._node,
+            product_key=call.key.product_key,
+            device_name=call.key.device_name,
+            account_id=call.account_id,
+            request_id=call.request_id,
+            time_ms=moment.time_ms,
+            at_s=moment.monotonic_s,
+            said_s=self._clock.monotonic_s(),
+        )
+        try:
+            self._bus.publish(self._subjects.device(call.key), frames.encode(told))
+        except BusAway:
+            log.info("not told that an app was answered", extra={"request_id": call.request_id})
+
+    def _take_returned(self, told: Returned) -> None:
+        call = self._journal.find(told.account_id, told.request_id)
+        if call is not None and call.moment(Stage.RETURNED) is None:
+            at_s = told.at_s + self._clock.monotonic_s() - told.said_s
+            call.timeline.append(Moment(Stage.RETURNED, told.time_ms, at_s, told.node))
+            self._journal.update(call)
 
     def _take_send(self, told: Send) -> None:
         link = self._sessions.link(DeviceKey(told.product_key, told.device_name))
@@ -348,7 +452,7 @@ class Holder:
         self._journal.close(guest)
         guest.is_told = True
 
-    def _tell_refusal(self, reply: str, guest: GuestCall, error: Exception) -> None:
+    def _tell_refusal(self, reply: str, guest: Call, error: Exception) -> None:
         self._unwritten.pop(guest.message_id, None)
         match error:
             case RouterOverloaded():

@@ -7,6 +7,7 @@ holds it runs the call and replies. This node keeps the deadline and the record.
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
+from itertools import count
 from math import inf
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from linkstead.alink import services
 from linkstead.clock import Clock, milliseconds
 from linkstead.cluster import frames
 from linkstead.cluster.bus import Bus, BusAway
-from linkstead.cluster.frames import Afterwards, Kind, NotUnderstood, Question, Reply, Written
+from linkstead.cluster.frames import Afterwards, Kind, NotUnderstood, Post, Question, Reply, Wake, Written
 from linkstead.cluster.moments import add_moments
 from linkstead.cluster.subjects import Subjects, read_number
 from linkstead.cluster.whereabouts import Whereabouts, judge
@@ -28,6 +29,7 @@ from linkstead.invocation import (
     Message,
     Moment,
     Outcome,
+    PostmanAway,
     RouterOverloaded,
     Stage,
     Stray,
@@ -47,6 +49,12 @@ RETRY_WAITS_S = (0.005, 0.02, 0.05)
 """Before a device that is said to be connected is asked for again: its node's listening spreads from server to server,
 which takes 0.7 ms, and 7 ms in one case of a hundred."""
 
+POST_WAIT_MS = 5_000
+"""For another node to accept a call: it writes it to the disk first."""
+
+WOKEN_AGAIN_S = 0.1
+"""By then every server knows who listens for a device that has just connected."""
+
 GRACE_MS = 20
 """Past its deadline a call waits so long for the verdict of the node that holds the device."""
 
@@ -63,6 +71,10 @@ class Heartbeats(Protocol):
 
     def release(self, presence: Presence) -> None:
         """Have it put right that a dead node is written down as the holder of a device; returns at once."""
+
+
+class NodeFailed(Exception):
+    """Another node did not do what it was asked for."""
 
 
 class _Lost:
@@ -167,6 +179,7 @@ class NatsRouter:
         self._asked: dict[int, _Asked] = {}
         self._deadlines = Deadlines(clock, self._expire, self._asked.__contains__)
         self._lookups: set[asyncio.Task[Presence | None]] = set()
+        self._numbers = count(1)
         self._decode_reply = frames.Decoder(Reply).decode
         self._decode_written = frames.Decoder(Written).decode
         self._decode_afterwards = frames.Decoder(Afterwards).decode
@@ -213,6 +226,54 @@ class NatsRouter:
             del self._asked[call.message_id]
             if not self._asked:
                 self._deadlines.clear()
+
+    async def post(self, call: Call, topic: str, payload: bytes, qos: int, *, needs_subscription: bool) -> bool:
+        """See `Postman.post`."""
+        key = call.key
+        if key is None:
+            raise ValueError("a call that is delivered names its device")
+        if len(self._asked) >= ASKED_CALLS_MAX:
+            raise RouterOverloaded
+        now_s = self._clock.monotonic_s()
+        told = Post(
+            node=self._node,
+            call=call,
+            topic=topic,
+            payload=payload,
+            qos=qos,
+            needs_subscription=needs_subscription,
+            said_s=now_s,
+        )
+        # Not by its message id: that is for calls which are answered at once.
+        number = -next(self._numbers)
+        asked = self._asked[number] = _Asked(call, key, now_s + POST_WAIT_MS / 1000)
+        self._deadlines.add(number, POST_WAIT_MS, asked.deadline_s)
+        try:
+            answer = await self._say(asked, self._subjects.device(key), frames.encode(told), number)
+        finally:
+            del self._asked[number]
+        if _is_elsewhere(answer) or (isinstance(answer, Reply) and answer.kind == Kind.HALF):
+            return False
+        if answer is _AWAY:
+            raise PostmanAway
+        if not isinstance(answer, Reply) or answer.kind not in (Kind.ACCEPTED, Kind.OVERLOADED):
+            # It may have been accepted all the same: then its end will be told.
+            raise NodeFailed("the node that holds the device did not say that it has accepted a call")
+        if answer.kind == Kind.OVERLOADED:
+            raise RouterOverloaded
+        return True
+
+    def wake(self, key: DeviceKey) -> None:
+        """See `Postman.wake`."""
+        data = frames.encode(Wake(node=self._node, product_key=key.product_key, device_name=key.device_name))
+        self._wake(key, data)
+        self._clock.call_later(WOKEN_AGAIN_S, self._wake, key, data)
+
+    def _wake(self, key: DeviceKey, data: bytes) -> None:
+        try:
+            self._bus.publish(self._subjects.device(key), data)
+        except BusAway:
+            log.info("what was put into the store for a device waits until it connects", extra={"device": str(key)})
 
     async def _find_and_call(self, asked: _Asked, message: Message, *, activated: bool) -> Outcome:
         call = asked.call
@@ -274,11 +335,13 @@ class NatsRouter:
             needs_reply=message.is_acceptable is not None,
             payload=message.payload,
         )
-        data = frames.encode(question)
+        return await self._say(asked, subject, frames.encode(question), call.message_id)
+
+    async def _say(self, asked: _Asked, subject: str, data: bytes, number: int) -> _Answer:
         if len(data) > frames.FRAME_BYTES_MAX:
             raise LinkTooSmall
         try:
-            self._bus.publish(subject, data, self._subjects.reply(self._node, call.message_id))
+            self._bus.publish(subject, data, self._subjects.reply(self._node, number))
         except BusAway:
             return _AWAY
         return await asked.wait()

@@ -1,7 +1,7 @@
 """A call from acceptance to verdict: its record, its routing to the device, and the matching of answers."""
 
 from linkstead.invocation.call import Call, Diagnosis, Evidence, GuestCall, Moment, Stage, Stray, Verdict
-from linkstead.invocation.delivery import Delivery, DeliveryStore, ResultObserver
+from linkstead.invocation.delivery import Delivery, DeliveryStore, Postman, PostmanAway, ResultObserver
 from linkstead.invocation.journal import CallFilter, CallHistory, CallJournal, CallSink, CallStore, ServiceCallStore
 from linkstead.invocation.router import LocalRouter, Message, Outcome, Router, RouterOverloaded
 
@@ -21,6 +21,8 @@ __all__ = [
     "Message",
     "Moment",
     "Outcome",
+    "Postman",
+    "PostmanAway",
     "ResultObserver",
     "Router",
     "RouterOverloaded",

@@ -117,7 +117,10 @@ class Evidence:
 
 
 class Call(msgspec.Struct, eq=False, array_like=True, gc=False):
-    """One call from the moment it is received. Written once per field by the node that does the step."""
+    """One call from the moment it is received. Written once per field by the node that does the step.
+
+    `is_handed_over`: another node has taken it over, or it waits in the store for the one that its device connects to.
+    """
 
     request_id: str
     node: str
@@ -147,6 +150,7 @@ class Call(msgspec.Struct, eq=False, array_like=True, gc=False):
     result_code: int = 0
     output_faults: list[str] = []
     iot_id: str = ""
+    is_handed_over: bool = False
 
     def mark(self, stage: Stage, time_s: float, monotonic_s: float) -> None:
         """Add a moment to the timeline."""

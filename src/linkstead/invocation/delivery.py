@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from linkstead.alink import topics
 from linkstead.alink.services import Reply
 from linkstead.clock import Clock, milliseconds
 from linkstead.invocation.broadcast import Broadcast
@@ -29,6 +30,7 @@ from linkstead.invocation.journal import CallJournal, CallStore
 from linkstead.invocation.router import RouterOverloaded
 from linkstead.registry import DeviceKey, Origin
 from linkstead.sessions import (
+    QUEUED_MESSAGES_MAX,
     LinkBlocked,
     LinkBroken,
     LinkTooSmall,
@@ -97,6 +99,25 @@ class ResultObserver(Protocol):
         """A reply came that ends no call: too late, of another service, or naming none that is known."""
 
 
+class Postman(Protocol):
+    """Brings calls to the nodes that hold their devices."""
+
+    async def post(self, call: Call, topic: str, payload: bytes, qos: int, *, needs_subscription: bool) -> bool:
+        """Have the node that holds a device accept a call, see `Delivery.post`. False when no other node holds it.
+
+        Raises:
+            RouterOverloaded: see `Delivery.post`.
+            PostmanAway: the other nodes cannot be asked.
+        """
+
+    def wake(self, key: DeviceKey) -> None:
+        """Have whichever node holds a device, now or in a moment, look what waits for it in the store."""
+
+
+class PostmanAway(Exception):
+    """The other nodes cannot be reached; the call was not accepted."""
+
+
 class _Receipt:
     """Marks a call as written; one whose connection broke first ends."""
 
@@ -146,6 +167,12 @@ class Delivery:
         self._calls_of_messages: dict[str, Call] = {}
         self._kept: set[DeviceKey] = set()
         self._lookups: set[asyncio.Task[None]] = set()
+        self._postman: Postman | None = None
+        self._open_of: dict[DeviceKey, set[int]] = {}
+
+    def join(self, postman: Postman) -> None:
+        """Be one of several nodes from now on: sessions of devices that are away are in the store alone."""
+        self._postman = postman
 
     def observe(self, observer: ResultObserver) -> None:
         """Have an observer told from now on."""
@@ -153,23 +180,31 @@ class Delivery:
 
     async def restore(self) -> None:
         """Bring back the sessions and the messages that an earlier process kept, and end the calls it left stranded."""
-        now_s, now_ms = self._clock.monotonic_s(), milliseconds(self._clock.time_s())
         for saved in await self._store.list_sessions():
-            # One that was connected when the process died is away from now on.
-            left_s = (saved.kept_until_ms - now_ms) / 1000 if saved.kept_until_ms else saved.kept_s
-            waiting = await self._store.list_messages(saved.key) if saved.waiting else []
-            queue = [self._restored(message, now_s, now_ms) for message in waiting]
-            if left_s <= 0:
-                for message in queue:
-                    await self._expire_kept(message)
-                self._store.drop_session(saved.key)
-                continue
-            self._kept.add(saved.key)
+            await self._restore(saved)
+        await self.end_stranded()
+
+    async def _restore(self, saved: SavedSession) -> None:
+        now_s, now_ms = self._clock.monotonic_s(), milliseconds(self._clock.time_s())
+        # One that was connected when the process died is away from now on.
+        left_s = (saved.kept_until_ms - now_ms) / 1000 if saved.kept_until_ms else saved.kept_s
+        waiting = await self._store.list_messages(saved.key) if saved.waiting else []
+        queue = [self._restored(message, now_s, now_ms) for message in waiting]
+        if left_s <= 0:
             for message in queue:
-                # At hand before the first acknowledgement comes: thousands of them may come at once.
-                call = await self._find_kept(message.call_id) if message.call_id else None
-                if call is not None:
-                    self._calls_of_messages[message.call_id] = call
+                await self._expire_kept(message)
+            self._store.drop_session(saved.key)
+            return
+        self._kept.add(saved.key)
+        for message in queue:
+            # At hand before the first acknowledgement comes: thousands of them may come at once.
+            call = await self._find_kept(message.call_id) if message.call_id else None
+            if call is not None:
+                self._calls_of_messages[message.call_id] = call
+                if self._postman is not None:
+                    # Another node may have put it into the store while the device was away.
+                    message.was_sent = call.moment(Stage.WRITTEN) is not None
+        if self._sessions.link(saved.key) is None:
             self._sessions.restore(
                 saved.key,
                 saved.subscriptions,
@@ -179,13 +214,46 @@ class Delivery:
                 subscribed_ms=saved.subscribed_ms,
             )
 
-        await self._end_stranded()
+    async def load(self, key: DeviceKey) -> None:
+        """Bring back the session of a device that is about to connect here; it may have been on another node before."""
+        if self._sessions.link(key) is not None:
+            return
+        for alink_id in self._open_of.pop(key, ()):
+            # Another node may have brought it further.
+            self._open.pop((key, alink_id), None)
+        saved = await self._store.find_session(key)
+        if saved is not None:
+            await self._restore(saved)
 
-    async def _end_stranded(self) -> None:
+    async def take_up(self, key: DeviceKey) -> None:
+        """Have a connected device get what was put into the store for it meanwhile."""
+        session = self._sessions.find(key)
+        if session is None or session.link is None:
+            return
+        now_s, now_ms = self._clock.monotonic_s(), milliseconds(self._clock.time_s())
+        for saved in await self._store.list_messages(key):
+            call = await self._find_kept(saved.call_id) if saved.call_id else None
+            if call is not None and (call.is_ended or call.moment(Stage.ACKNOWLEDGED) is not None):
+                continue
+            if saved.row_id in {message.row_id for message in session.queue or ()}:
+                continue
+            if call is not None:
+                self._calls_of_messages[saved.call_id] = call
+            message = self._restored(saved, now_s, now_ms)
+            message.was_sent = call is None or call.moment(Stage.WRITTEN) is not None
+            try:
+                self._sessions.deliver(key, message)
+            except QueueFull:
+                return
+
+    async def end_stranded(self, node: str | None = None) -> None:
         """End the calls of an earlier process that nothing will bring to an end any more.
 
         No message waits for them: they went at QoS 0, or to many devices at once. One that left goes on waiting for its
         answer, where there is one to come.
+
+        Args:
+            node: only those of this node, which has died.
         """
         last: Call | None = None
         while calls := await self._store.list_stranded_calls(last, STRANDED_AT_ONCE_MAX):
@@ -194,6 +262,8 @@ class Delivery:
                 if self._observer is not None:
                     await self._observer.prepare(product_key)
             for call in calls:
+                if node is not None and call.node != node:
+                    continue
                 if call.moment(Stage.WRITTEN) is None:
                     self.end(call, Verdict.UNKNOWN, Diagnosis.NODE_LOST, SEND_FAILED)
                 elif not call.alink_id:
@@ -229,13 +299,14 @@ class Delivery:
 
     # the way to the device
 
-    async def post(self, call: Call, topic: str, payload: bytes, qos: int) -> None:
+    async def post(self, call: Call, topic: str, payload: bytes, qos: int, *, needs_subscription: bool = False) -> None:
         """Accept a call. When this returns it is on the disk, and on its way or ended.
 
         Args:
             call: `key` is set. With an `alink_id` a reply of the device ends it; without one it ends when its message
                 was written (QoS 0) or acknowledged (QoS 1).
             qos: 0 or 1.
+            needs_subscription: the device gets it only where it has subscribed to the topic.
 
         Raises:
             RouterOverloaded: too much waits for the device already; the call was not accepted.
@@ -244,6 +315,12 @@ class Delivery:
         if key is None:
             raise ValueError("a call that is delivered names its device")
         call.is_asynchronous = True
+        if self._postman is not None and self._sessions.link(key) is None:
+            if await self._post_elsewhere(self._postman, call, key, topic, payload, qos, needs_subscription):
+                call.is_handed_over = True
+                return
+            if call.is_ended:
+                return
         now_s = self._clock.monotonic_s()
         call.mark(Stage.ROUTED, self._clock.time_s(), now_s)
         session = self._sessions.find(key)
@@ -251,6 +328,9 @@ class Delivery:
             is_new = call.result_code == NEVER_ACTIVATED
             diagnosis = Diagnosis.NEVER_ACTIVATED if is_new else Diagnosis.NOT_CONNECTED
             await self.drop(call, diagnosis, call.result_code or OFFLINE)
+            return
+        if needs_subscription and not topics.matches_any(session.subscriptions, topic):
+            await self.drop(call, Diagnosis.NOT_SUBSCRIBED, 0)
             return
         self._remember(key, call)
         try:
@@ -263,11 +343,46 @@ class Delivery:
             self._forget(call)
             raise
 
-    async def drop(self, call: Call, diagnosis: Diagnosis, code: int) -> None:
-        """Accept a call whose message has nowhere to go: it ends OFFLINE, and that is on the disk when this returns."""
+    async def _post_elsewhere(
+        self,
+        postman: Postman,
+        call: Call,
+        key: DeviceKey,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        needs_subscription: bool,
+    ) -> bool:
+        """Have another node accept a call, or the store for whichever node its device connects to. False: neither."""
+        is_away = False
+        try:
+            if await postman.post(call, topic, payload, qos, needs_subscription=needs_subscription):
+                return True
+        except PostmanAway:
+            is_away = True
+        if self._sessions.link(key) is not None:
+            return False
+        saved = await self._store.find_session(key) if qos == 1 else None
+        now_ms = milliseconds(self._clock.time_s())
+        if saved is None or 0 < saved.kept_until_ms <= now_ms:
+            if is_away:
+                await self.drop(call, Diagnosis.NODES_UNREACHABLE, SEND_FAILED, Verdict.UNKNOWN)
+            return False
+        if needs_subscription and not topics.matches_any(saved.subscriptions, topic):
+            await self.drop(call, Diagnosis.NOT_SUBSCRIBED, 0)
+            return False
+        if saved.waiting >= QUEUED_MESSAGES_MAX:
+            raise RouterOverloaded
+        call.mark(Stage.ROUTED, self._clock.time_s(), self._clock.monotonic_s())
+        await self._store.keep_calls([call], [SavedMessage(key, topic, payload, now_ms, call.request_id)])
+        postman.wake(key)
+        return True
+
+    async def drop(self, call: Call, diagnosis: Diagnosis, code: int, verdict: Verdict = Verdict.OFFLINE) -> None:
+        """Accept a call whose message has nowhere to go: it ends so, and that is on the disk when this returns."""
         call.is_asynchronous = True
         call.result_code = code
-        call.end(Verdict.OFFLINE, diagnosis)
+        call.end(verdict, diagnosis)
         observer = self._observer
         if observer is not None and call.alink_id and observer.call_ended(call, None):
             # First, so that a server that dies in between has told of too much rather than too little.
@@ -429,6 +544,10 @@ class Delivery:
             )
         )
 
+    def session_put_away(self, key: DeviceKey) -> None:
+        """See `SessionObserver`."""
+        self._kept.discard(key)
+
     def session_forgotten(self, key: DeviceKey) -> None:
         """See `SessionObserver`."""
         # One that was never kept has nothing on the disk but messages that are on their way.
@@ -564,12 +683,21 @@ class Delivery:
         if not call.alink_id:
             return
         self._open[key, call.alink_id] = call
+        self._open_of.setdefault(key, set()).add(call.alink_id)
         if len(self._open) > OPEN_CALLS_CACHED_MAX:
-            self._open.popitem(last=False)
+            (key, alink_id), _ = self._open.popitem(last=False)
+            self._forget_of(key, alink_id)
 
     def _forget(self, call: Call) -> None:
-        if call.key is not None:
-            self._open.pop((call.key, call.alink_id), None)
+        if call.key is not None and self._open.pop((call.key, call.alink_id), None) is not None:
+            self._forget_of(call.key, call.alink_id)
+
+    def _forget_of(self, key: DeviceKey, alink_id: int) -> None:
+        of_device = self._open_of.get(key)
+        if of_device is not None:
+            of_device.discard(alink_id)
+            if not of_device:
+                del self._open_of[key]
 
     def _look_up(self, work: Coroutine[None, None, None]) -> None:
         if len(self._lookups) >= LOOKUPS_MAX:

@@ -142,6 +142,10 @@ class CallJournal:
     def close(self, call: Call) -> None:
         """Move an ended call into the ring and hand it to the store."""
         self._open.pop(call.request_id, None)
+        if call.is_handed_over:
+            # What is in the store is newer; the sink has that told to whoever wrote it.
+            self._sink.record_call(call)
+            return
         self._ended[call.request_id] = call
         self._ring.append(call)
         self.closed_count += 1

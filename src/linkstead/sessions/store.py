@@ -40,6 +40,9 @@ class SessionStore(Protocol):
     async def list_sessions(self) -> list[SavedSession]:
         """Every session that is kept, with the number of messages that wait for it."""
 
+    async def find_session(self, key: DeviceKey) -> SavedSession | None:
+        """The session of a device, likewise; None where none is kept."""
+
     def record_session(self, session: SavedSession) -> None:
         """Take the present state of a session; written in a batch a moment later."""
 

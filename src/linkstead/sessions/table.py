@@ -101,6 +101,9 @@ class SessionObserver(Protocol):
     def session_forgotten(self, key: DeviceKey) -> None:
         """It is over; what waited was told of as dropped before."""
 
+    def session_put_away(self, key: DeviceKey) -> None:
+        """It is left to the store and to other nodes."""
+
     def message_sent(self, message: QueuedMessage) -> None:
         """It was handed to its device's connection."""
 
@@ -554,6 +557,8 @@ class SessionTable:
         session.kept_s = 0.0
         if session.broken_s is None:
             del self._sessions[key]
+        if self._observer is not None:
+            self._observer.session_put_away(key)
 
     def expire(self, now_s: float) -> None:
         """Forget tombstones, old persistent sessions and old queued messages. Called every few minutes."""

@@ -11,7 +11,7 @@ from linkstead.clock import milliseconds
 from linkstead.registry import DeviceKey
 from linkstead.sessions import SavedMessage, SavedSession
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
-from linkstead.store.tables import device, message, session
+from linkstead.store.tables import device, is_device, message, session
 
 MESSAGES_LISTED_MAX = 1_000
 """Expired messages in one answer, whatever the limit says."""
@@ -96,8 +96,8 @@ def _read_session(key: DeviceKey, kept_s: float, kept_until_ms: int, subscriptio
     )
 
 
-def list_sessions(connection: sa.Connection) -> list[SavedSession]:
-    """See `SessionStore.list_sessions`."""
+def list_sessions(connection: sa.Connection, key: DeviceKey | None = None) -> list[SavedSession]:
+    """See `SessionStore.list_sessions`; with a key only that of this device."""
     waiting = (
         sa.select(sa.func.count())
         .select_from(message)
@@ -116,6 +116,8 @@ def list_sessions(connection: sa.Connection) -> list[SavedSession]:
         .join(device, device.c.id == session.c.device_id)
         .order_by(session.c.device_id)
     )
+    if key is not None:
+        statement = statement.where(is_device(key))
     return [
         _read_session(DeviceKey(product_key, device_name), kept_s, kept_until_ms, subscriptions, count)
         for product_key, device_name, kept_s, kept_until_ms, subscriptions, count in connection.execute(statement)

@@ -411,6 +411,10 @@ class SqlStore(
         await self.flush()
         return await self._read(sessions.list_sessions)
 
+    async def find_session(self, key: DeviceKey) -> SavedSession | None:
+        await self.flush()
+        return next(iter(await self._read(sessions.list_sessions, key)), None)
+
     def record_session(self, session: SavedSession) -> None:
         self._batches.record_session(sessions.SessionNote.of(session))
 

@@ -188,18 +188,13 @@ async def batch_pub(context: ActionContext, request: BatchPubRequest) -> Answer:
 
 async def _post(context: ActionContext, call: Call, device: Device, topic: str, payload: bytes, qos: int) -> None:
     """Accept a message. Raises RouterOverloaded."""
-    now_s = context.clock.monotonic_s()
-    call.mark(Stage.ACCEPTED, context.clock.time_s(), now_s)
+    call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
     if not device.enabled:
         await context.delivery.drop(call, Diagnosis.DISABLED, DEVICE_DISABLED)
         return
     if not device.activated_ms:
         call.result_code = DEVICE_NEVER_ACTIVATED
-    session = context.sessions.find(device.key)
-    if session is not None and session.takes(qos, now_s) and not topics.matches_any(session.subscriptions, topic):
-        await context.delivery.drop(call, Diagnosis.NOT_SUBSCRIBED, 0)
-        return
-    await context.delivery.post(call, topic, payload, qos)
+    await context.delivery.post(call, topic, payload, qos, needs_subscription=True)
 
 
 async def _check_class(context: ActionContext, product_key: str, topic: str) -> None:
