@@ -31,7 +31,7 @@ from tests.test_services import answer_posted, answer_with, call, invoke, names,
 from tests.tsl.documents import read_sample
 from tests.wire import message_id, stages, until
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.on_two_nodes]
 
 
 @pytest_asyncio.fixture

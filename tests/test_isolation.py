@@ -33,7 +33,7 @@ from tests.rig import (
 )
 from tests.wire import App
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.on_two_nodes]
 
 OTHERS_INSTANCE_ID = "iot-060a0002"
 APPLY_ID = 424_242

@@ -9,7 +9,7 @@ from linkstead.mqtt.packets import MQTT_3_1, MQTT_3_1_1, MQTT_5, PubAck, Publish
 from tests.rig import LAMP, OTHER_KEY, PRODUCT_KEY, SECOND_LAMP, Rig, RigStarter
 from tests.wire import DeviceClient, stages
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.on_two_nodes]
 
 HELLO = "aGVsbG8="
 

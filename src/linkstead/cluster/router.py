@@ -18,7 +18,7 @@ from linkstead.cluster.bus import Bus, BusAway
 from linkstead.cluster.frames import Afterwards, Kind, NotUnderstood, Post, Question, Reply, Wake, Written
 from linkstead.cluster.moments import add_moments
 from linkstead.cluster.subjects import Subjects, read_number
-from linkstead.cluster.whereabouts import Whereabouts, judge
+from linkstead.cluster.whereabouts import FRESH_S, Whereabouts, judge
 from linkstead.eager import Waiter
 from linkstead.invocation import (
     Call,
@@ -262,6 +262,10 @@ class NatsRouter:
         if answer.kind == Kind.OVERLOADED:
             raise RouterOverloaded
         return True
+
+    def is_there(self, node: str) -> bool:
+        """See `Postman.is_there`."""
+        return node == self._node or self._heartbeats.silent_s(node) < FRESH_S
 
     def wake(self, key: DeviceKey) -> None:
         """See `Postman.wake`."""

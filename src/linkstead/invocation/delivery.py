@@ -113,6 +113,9 @@ class Postman(Protocol):
     def wake(self, key: DeviceKey) -> None:
         """Have whichever node holds a device, now or in a moment, look what waits for it in the store."""
 
+    def is_there(self, node: str) -> bool:
+        """True when a node is alive."""
+
 
 class PostmanAway(Exception):
     """The other nodes cannot be reached; the call was not accepted."""
@@ -190,6 +193,8 @@ class Delivery:
         left_s = (saved.kept_until_ms - now_ms) / 1000 if saved.kept_until_ms else saved.kept_s
         waiting = await self._store.list_messages(saved.key) if saved.waiting else []
         queue = [self._restored(message, now_s, now_ms) for message in waiting]
+        if self._postman is not None:
+            queue = [message for message in queue if await self._is_to_be_sent(self._postman, message)]
         if left_s <= 0:
             for message in queue:
                 await self._expire_kept(message)
@@ -201,9 +206,6 @@ class Delivery:
             call = await self._find_kept(message.call_id) if message.call_id else None
             if call is not None:
                 self._calls_of_messages[message.call_id] = call
-                if self._postman is not None:
-                    # Another node may have put it into the store while the device was away.
-                    message.was_sent = call.moment(Stage.WRITTEN) is not None
         if self._sessions.link(saved.key) is None:
             self._sessions.restore(
                 saved.key,
@@ -228,23 +230,34 @@ class Delivery:
     async def take_up(self, key: DeviceKey) -> None:
         """Have a connected device get what was put into the store for it meanwhile."""
         session = self._sessions.find(key)
-        if session is None or session.link is None:
+        if session is None or session.link is None or self._postman is None:
             return
         now_s, now_ms = self._clock.monotonic_s(), milliseconds(self._clock.time_s())
         for saved in await self._store.list_messages(key):
+            message = self._restored(saved, now_s, now_ms)
             call = await self._find_kept(saved.call_id) if saved.call_id else None
-            if call is not None and (call.is_ended or call.moment(Stage.ACKNOWLEDGED) is not None):
-                continue
+            if call is not None:
+                if not await self._is_to_be_sent(self._postman, message):
+                    continue
+                self._calls_of_messages[saved.call_id] = call
             if saved.row_id in {message.row_id for message in session.queue or ()}:
                 continue
-            if call is not None:
-                self._calls_of_messages[saved.call_id] = call
-            message = self._restored(saved, now_s, now_ms)
-            message.was_sent = call is None or call.moment(Stage.WRITTEN) is not None
             try:
                 self._sessions.deliver(key, message)
             except QueueFull:
                 return
+
+    async def _is_to_be_sent(self, postman: Postman, message: QueuedMessage) -> bool:
+        """False for one that was acknowledged to a node that is there still: it has taken the answer if there was one.
+
+        One that was never written is not a second one of its kind, whoever has put it into the store.
+        """
+        call = await self._find_kept(message.call_id) if message.call_id else None
+        if call is None:
+            return True
+        message.was_sent = call.moment(Stage.WRITTEN) is not None
+        acknowledged = call.moment(Stage.ACKNOWLEDGED)
+        return not call.is_ended and (acknowledged is None or not postman.is_there(acknowledged.node))
 
     async def end_stranded(self, node: str | None = None) -> None:
         """End the calls of an earlier process that nothing will bring to an end any more.
