@@ -30,7 +30,7 @@ from linkstead.server import DATABASE_FILE, Endpoints, Server, SystemClock
 from linkstead.store import SqliteStore
 from linkstead.subscription import NoticeSink
 from linkstead.testing.clock import ManualClock
-from tests.wire import App, DeviceClient
+from tests.wire import App, DeviceClient, Response
 
 CREATED_MS = 1_600_000_000_000
 ACCOUNT_ID, OTHER_ACCOUNT_ID = "1001", "1002"
@@ -229,10 +229,11 @@ class PairRig(Rig):
 
     async def settle(self) -> None:
         """See `Rig`; what is to be written is written, too."""
-        for server in (self.holder, self.server):
+        for server in (self.server, self.holder, self.server):
             assert server.cluster is not None
-            await server.store.flush()
             await server.cluster.bus.flush()
+        for server in (self.holder, self.server):
+            await server.store.flush()
 
     @property
     def is_online(self) -> bool:
@@ -251,9 +252,27 @@ class PairApp(App):
         super().__init__(rig.http, rig.server.clock, key.access_key_id, key.secret)
         self._rig = rig
 
+    async def call(self, action: str, **parameters: str) -> Response:
+        await self._rig.settle()
+        response = await super().call(action, **parameters)
+        await self._rig.settle()
+        return response
+
+    async def call_v3(self, action: str, **parameters: str) -> Response:
+        await self._rig.settle()
+        return await super().call_v3(action, **parameters)
+
+    async def rrpc(self, key: DeviceKey, payload: bytes | str = b"ping", **others: str) -> dict[str, Any]:
+        await self._rig.settle()
+        return await super().rrpc(key, payload, **others)
+
     async def call_record(self, call_id: int | str) -> dict[str, Any]:
         await self._rig.settle()
         return await super().call_record(call_id)
+
+    async def last_record(self) -> dict[str, Any]:
+        await self._rig.settle()
+        return await super().last_record()
 
 
 async def stop_server(server: Server, clock: ManualClock) -> None:
@@ -356,6 +375,9 @@ async def running_pair(
     caller, holder = start_nodes(filled, folder, nats_url, name, clock or manual, 2, **others)
     with watching() as watch:
         at_caller, at_holder = await caller.start(), await holder.start()
+        for server in (caller, holder):
+            assert server.cluster is not None
+            await server.cluster.nodes.look()
         rig = PairRig(
             caller, manual, replace(at_caller, mqtt=at_holder.mqtt, mqtts=at_holder.mqtts), watch, holder=holder
         )

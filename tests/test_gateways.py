@@ -459,11 +459,11 @@ async def test_what_a_sub_device_posts_is_its_own(house: Rig) -> None:
     assert await gateway.code_of(alink(PROBE, "thing/event/property/post"), {"Brightness": 42}) == 200
     pack = {"subDevices": [{"identity": describe(PROBE), "properties": {"PowerSwitch": 1}}]}
     assert await gateway.code_of(gateway.topic("thing/event/property/pack/post"), pack) == 200
-    points = {point.identifier: point.value for point in await house.server.store.list_present_properties(PROBE)}
+    points = {point.identifier: point.value for point in await house.at_devices.store.list_present_properties(PROBE)}
     assert points == {"Brightness": "42", "PowerSwitch": "1"}
     history = [{"identity": describe(SECOND_PROBE), "properties": [{"Brightness": {"value": 1, "time": 1}}]}]
     assert await gateway.code_of(gateway.topic("thing/event/property/history/post"), history) == 6401
-    assert await house.server.store.list_present_properties(SECOND_PROBE) == []
+    assert await house.at_devices.store.list_present_properties(SECOND_PROBE) == []
 
 
 async def test_who_is_no_gateway_has_no_sub_devices(house: Rig) -> None:

@@ -155,6 +155,7 @@ async def test_what_cannot_be_kept_to_is_refused_by_the_gateway(rig: Rig) -> Non
         response = await rig.app().call("Pub", **_pub_parameters(device, Format="JSON", **{name: text}))
         assert (response.status, response.json()["Code"]) == (400, f"Invalid{name}")
     await device.expect_silence()
+    rig.clock.advance(0.001)
     response = await rig.app().call(
         "Pub", **_pub_parameters(device, **{"UserProp.1.Key": "a", "UserProp.1.Value": "b"})
     )

@@ -298,7 +298,8 @@ class Server:
             history=self.store,
             subscriptions=subscriptions,
             show_console=Console(desk).answer,
-            is_ready=lambda: self._is_ready,
+            is_ready=lambda: self._is_ready and (self.cluster is None or self.cluster.bus.is_connected),
+            has_neighbours=self.cluster is not None,
         )
         self.http = HttpListener(self.front.answer, self.front.finish, self.clock)
         self.access_key: AccessKey | None = None

@@ -12,7 +12,7 @@ from linkstead.actions.messaging.broadcasting import (
     read_target,
 )
 from linkstead.errors import ErrorRow, codes
-from linkstead.invocation import Call, Diagnosis, Stage, Verdict
+from linkstead.invocation import Call, Diagnosis, Reached, Stage, Verdict
 from linkstead.registry import DeviceKey
 from linkstead.sessions import Ending
 from tests.actions.world import ACCOUNT_ID, OTHER_ACCOUNT_ID, World, check_refusal
@@ -183,4 +183,4 @@ async def test_a_broadcast_without_a_record_is_our_own_mistake(world: World) -> 
 
 @pytest.mark.parametrize("topic", ["/broadcast/a/b", "/broadcast/a/b (1 of 2 devices)", "/broadcast/a/b ("])
 async def test_the_topic_is_read_back_from_the_target(topic: str) -> None:
-    assert read_target(make_target(topic, 3, 12)) == topic
+    assert read_target(make_target(topic, Reached(3, 12))) == topic

@@ -63,6 +63,7 @@ class Cluster:
         self._changes = Changes(
             node=self._node, bus=self.bus, subjects=self._subjects, registry=registry, sessions=sessions
         )
+        self.holder.follow(self._changes.drain)
         self._router = NatsRouter(
             node=self._node,
             local=local,

@@ -129,6 +129,24 @@ class Written(Frame, frozen=True):
     calls: list[tuple[int, float, list[tuple[str, float]]]]
 
 
+class Copies(Frame, frozen=True):
+    """A message for every device of a product that is connected to a node, see `Letter`."""
+
+    number: int
+    product_key: str
+    topic: str
+    message_id: int
+    payload: bytes
+
+
+class Sent(Frame, frozen=True):
+    """How many copies a node has written, see `Reached`."""
+
+    number: int
+    written: int
+    connected: int
+
+
 class Afterwards(Frame, frozen=True):
     """What came for a call after its holder had told its end."""
 

@@ -7,7 +7,7 @@ and answers that the device is half connected, unless it comes back elsewhere.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 
 from linkstead.alink import services
@@ -17,6 +17,7 @@ from linkstead.cluster.bus import Bus, BusAway
 from linkstead.cluster.frames import (
     Afterwards,
     Changed,
+    Copies,
     Kind,
     NotUnderstood,
     Own,
@@ -25,6 +26,7 @@ from linkstead.cluster.frames import (
     Reply,
     Returned,
     Send,
+    Sent,
     Wake,
     Written,
 )
@@ -36,13 +38,17 @@ from linkstead.invocation import (
     CallJournal,
     CallSink,
     Delivery,
+    Diagnosis,
     GuestCall,
+    Letter,
     LocalRouter,
     Message,
     Moment,
     Outcome,
+    Reached,
     RouterOverloaded,
     Stage,
+    Verdict,
 )
 from linkstead.registry import DeviceKey, PresenceChange, Registry
 from linkstead.registry.registry import DEVICE
@@ -84,7 +90,7 @@ def _end_quietly(_: None) -> None:
 
 
 def _log_fault(error: Exception) -> None:
-    log.error("what was put into the store for a device could not be read", exc_info=error)
+    log.error("what another node asked for could not be done", exc_info=error)
 
 
 class GuestSink:
@@ -130,6 +136,7 @@ class Holder:
         self._runner = EagerRunner()
         self._unwritten: dict[int, GuestCall] = {}
         self._timer: Timer | None = None
+        self._decode_copies = frames.Decoder(Copies).decode
         self._decode_own = frames.Decoder(Own).decode
         self._decode_told: Callable[[bytes], _Told] = frames.Decoder(_Told).decode
 
@@ -145,6 +152,10 @@ class Holder:
         self._local = local
         self._journal = journal
 
+    def follow(self, changes_seen: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Have messages wait for `changes_seen`, which returns when what was changed elsewhere is seen to. Likewise."""
+        self._changes_seen = changes_seen
+
     def deliver_by(self, delivery: Delivery) -> None:
         """Have what other nodes post, and what waits for devices that connect, delivered. Likewise."""
         self._delivery = delivery
@@ -152,6 +163,7 @@ class Holder:
     def listen(self) -> None:
         """Hear of takeovers, and of questions for devices that this node is known to hold."""
         self._bus.subscribe(self._subjects.every_own, self._take_own)
+        self._bus.subscribe(self._subjects.everybody, self._take_copies)
         self._bus.subscribe(self._subjects.node(self._node, Question.__name__), self._take)
 
     async def drain(self) -> None:
@@ -275,7 +287,7 @@ class Holder:
         if own.node == self._node:
             return
         key = read_key(subject)
-        self._registry.note_online(key)
+        self._registry.note_online(key, milliseconds(self._clock.time_s()))
         claim = self._claims.get(key)
         if claim is None:
             return
@@ -307,7 +319,7 @@ class Holder:
             case Question():
                 self._take_question(told, reply)
             case Send():
-                self._take_send(told)
+                self._runner.start(self._send_in_turn(told), _end_quietly, _log_fault)
             case Post():
                 self._take_post(told, reply)
             case Returned():
@@ -339,6 +351,18 @@ class Holder:
         self._journal.close(call)
         self._reply(reply, Reply(node=self._node, kind=Kind.ACCEPTED))
 
+    def _take_copies(self, _subject: str, _reply: str, data: bytes, _is_nobody: bool) -> None:
+        """Send a broadcast of another node to the devices that are connected here."""
+        told = self._decode_copies(data)
+        if told.node == self._node:
+            return
+        letter = Letter(told.product_key, told.topic, told.message_id, told.payload)
+
+        def end(_verdict: Verdict, _diagnosis: Diagnosis, reached: Reached) -> None:
+            self._tell(told.node, Sent(node=self._node, number=told.number, **reached._asdict()))
+
+        self._runner.start(self._delivery.send_copies(letter, end), _end_quietly, _log_fault)
+
     def tell_returned(self, call: Call) -> None:
         """Tell the node that a call was handed over to that the app knows of its acceptance."""
         moment = call.moment(Stage.RETURNED)
@@ -366,7 +390,12 @@ class Holder:
             call.timeline.append(Moment(Stage.RETURNED, told.time_ms, at_s, told.node))
             self._journal.update(call)
 
-    def _take_send(self, told: Send) -> None:
+    async def _send_in_turn(self, told: Send) -> None:
+        # What is said of a change comes behind what the change has brought about.
+        await self._changes_seen()
+        self._send(told)
+
+    def _send(self, told: Send) -> None:
         link = self._sessions.link(DeviceKey(told.product_key, told.device_name))
         try:
             if link is not None:
@@ -507,7 +536,7 @@ class Holder:
             ),
         )
 
-    def _tell(self, node: str, frame: Written | Afterwards) -> None:
+    def _tell(self, node: str, frame: Written | Afterwards | Sent) -> None:
         try:
             self._bus.publish(self._subjects.node(node, type(frame).__name__), frames.encode(frame))
         except BusAway:

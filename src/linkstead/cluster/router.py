@@ -15,7 +15,7 @@ from linkstead.alink import services
 from linkstead.clock import Clock, milliseconds
 from linkstead.cluster import frames
 from linkstead.cluster.bus import Bus, BusAway
-from linkstead.cluster.frames import Afterwards, Kind, NotUnderstood, Post, Question, Reply, Wake, Written
+from linkstead.cluster.frames import Afterwards, Copies, Kind, NotUnderstood, Post, Question, Reply, Sent, Wake, Written
 from linkstead.cluster.moments import add_moments
 from linkstead.cluster.subjects import Subjects, read_number
 from linkstead.cluster.whereabouts import FRESH_S, Whereabouts, judge
@@ -25,11 +25,13 @@ from linkstead.invocation import (
     CallJournal,
     Diagnosis,
     Evidence,
+    Letter,
     LocalRouter,
     Message,
     Moment,
     Outcome,
     PostmanAway,
+    Reached,
     RouterOverloaded,
     Stage,
     Stray,
@@ -52,6 +54,9 @@ which takes 0.7 ms, and 7 ms in one case of a hundred."""
 POST_WAIT_MS = 5_000
 """For another node to accept a call: it writes it to the disk first."""
 
+COPIES_WAIT_S = 1.0
+"""For other nodes to say how many copies of a broadcast they have written."""
+
 WOKEN_AGAIN_S = 0.1
 """By then every server knows who listens for a device that has just connected."""
 
@@ -68,6 +73,10 @@ class Heartbeats(Protocol):
 
     def silent_s(self, node_id: str) -> float:
         """How long nothing was heard of a node; infinity where there is none of this name."""
+
+    @property
+    def node_ids(self) -> list[str]:
+        """All that ever were and were not removed."""
 
     def release(self, presence: Presence) -> None:
         """Have it put right that a dead node is written down as the holder of a device; returns at once."""
@@ -141,6 +150,31 @@ class _Asked:
             self.waiter.set_result(answer)
 
 
+class _Count:
+    """Counts the copies that other nodes have written of one broadcast."""
+
+    __slots__ = ("_nodes", "connected", "ended", "written")
+
+    def __init__(self, nodes: set[str]) -> None:
+        self._nodes = nodes
+        self.written = 0
+        self.connected = 0
+        self.ended: Waiter[bool] = Waiter()
+        if not nodes:
+            self.end()
+
+    def add(self, sent: Sent) -> None:
+        if sent.node in self._nodes:
+            self._nodes.discard(sent.node)
+            self.written += sent.written
+            self.connected += sent.connected
+            if not self._nodes:
+                self.end()
+
+    def end(self) -> None:
+        self.ended.set_result(True)
+
+
 class NatsRouter:
     """Calls devices wherever they are.
 
@@ -180,6 +214,8 @@ class NatsRouter:
         self._deadlines = Deadlines(clock, self._expire, self._asked.__contains__)
         self._lookups: set[asyncio.Task[Presence | None]] = set()
         self._numbers = count(1)
+        self._counts: dict[int, _Count] = {}
+        self._decode_sent = frames.Decoder(Sent).decode
         self._decode_reply = frames.Decoder(Reply).decode
         self._decode_written = frames.Decoder(Written).decode
         self._decode_afterwards = frames.Decoder(Afterwards).decode
@@ -194,6 +230,7 @@ class NatsRouter:
         self._bus.subscribe(self._subjects.replies(self._node), self._take_reply)
         self._bus.subscribe(self._subjects.node(self._node, Written.__name__), self._take_written)
         self._bus.subscribe(self._subjects.node(self._node, Afterwards.__name__), self._take_afterwards)
+        self._bus.subscribe(self._subjects.node(self._node, Sent.__name__), self._take_sent)
 
     def call(self, call: Call, message: Message, *, activated: bool, enabled: bool) -> Coroutine[Any, Any, Outcome]:
         """See `Router.call`. A device that is connected here is called as if there were no other node."""
@@ -262,6 +299,30 @@ class NatsRouter:
         if answer.kind == Kind.OVERLOADED:
             raise RouterOverloaded
         return True
+
+    async def broadcast(self, letter: Letter) -> Reached:
+        """See `Postman.broadcast`. Counts what the nodes say within `COPIES_WAIT_S`."""
+        nodes = {node for node in self._heartbeats.node_ids if node != self._node and self.is_there(node)}
+        number = next(self._numbers)
+        copies = Copies(
+            node=self._node,
+            number=number,
+            product_key=letter.product_key,
+            topic=letter.topic,
+            message_id=letter.message_id,
+            payload=letter.payload,
+        )
+        counted = self._counts[number] = _Count(nodes)
+        timer = self._clock.call_later(COPIES_WAIT_S, counted.end)
+        try:
+            self._bus.publish(self._subjects.everybody, frames.encode(copies))
+            await counted.ended
+        except BusAway:
+            log.warning("a broadcast did not reach the other nodes: there is no connection to NATS")
+        finally:
+            timer.cancel()
+            del self._counts[number]
+        return Reached(counted.written, counted.connected)
 
     def is_there(self, node: str) -> bool:
         """See `Postman.is_there`."""
@@ -468,6 +529,13 @@ class NatsRouter:
             call.diagnosis = Diagnosis(told.diagnosis)
         call.evidence_dropped += told.evidence_dropped
         self._keep(call, told.evidence)
+
+    def _take_sent(self, _subject: str, _reply: str, data: bytes, _is_nobody: bool) -> None:
+        """Count the copies of a broadcast that another node has written."""
+        sent = self._decode_sent(data)
+        counted = self._counts.get(sent.number)
+        if counted is not None:
+            counted.add(sent)
 
     def _keep(self, call: Call, evidence: Iterable[Evidence]) -> None:
         for each in evidence:

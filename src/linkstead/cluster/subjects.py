@@ -25,6 +25,7 @@ class Subjects:
         self._invalid = f"{start}inv."
         self.every_own = f"{self._own}>"
         self.every_invalid = f"{self._invalid}>"
+        self.everybody = f"{start}all"
         self.invalid_all = f"{self._invalid}all"
 
     def device(self, key: DeviceKey) -> str:

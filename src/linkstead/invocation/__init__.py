@@ -1,5 +1,6 @@
 """A call from acceptance to verdict: its record, its routing to the device, and the matching of answers."""
 
+from linkstead.invocation.broadcast import Letter, Reached
 from linkstead.invocation.call import Call, Diagnosis, Evidence, GuestCall, Moment, Stage, Stray, Verdict
 from linkstead.invocation.delivery import Delivery, DeliveryStore, Postman, PostmanAway, ResultObserver
 from linkstead.invocation.journal import CallFilter, CallHistory, CallJournal, CallSink, CallStore, ServiceCallStore
@@ -17,12 +18,14 @@ __all__ = [
     "Diagnosis",
     "Evidence",
     "GuestCall",
+    "Letter",
     "LocalRouter",
     "Message",
     "Moment",
     "Outcome",
     "Postman",
     "PostmanAway",
+    "Reached",
     "ResultObserver",
     "Router",
     "RouterOverloaded",

@@ -2,12 +2,39 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from linkstead.alink import topics
 from linkstead.invocation.call import Diagnosis, Verdict
 from linkstead.sessions import LinkBlocked, LinkBroken, LinkTooSmall, Session
 
 DEVICES_OF_ONE_SLICE = 100
 """Devices served before other work has its turn; a call that waits for its answer must not wait for them all."""
+
+
+class Reached(NamedTuple):
+    """How many devices a copy was written to, and how many of the product's were connected."""
+
+    written: int
+    connected: int
+
+
+class Letter(NamedTuple):
+    """What goes to every connected device of a product. Source: `device-protocol.md` 3.1 and 3.3.
+
+    With a `topic` it goes out on that, to those that subscribed to it; else to each on a topic of its own.
+    """
+
+    product_key: str
+    topic: str
+    message_id: int
+    payload: bytes
+
+    def name_topic(self, session: Session) -> str:
+        """The topic of one device's copy, empty when it is not to have the message."""
+        if not self.topic:
+            return topics.broadcast_request(session.key, self.message_id)
+        return self.topic if topics.matches_any(session.subscriptions, self.topic) else ""
 
 
 class Broadcast:

@@ -8,14 +8,14 @@ call ends at once with the code for one that is not. There is no deadline for th
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Protocol
 
 from linkstead.alink import topics
 from linkstead.alink.services import Reply
 from linkstead.clock import Clock, milliseconds
-from linkstead.invocation.broadcast import Broadcast
+from linkstead.invocation.broadcast import Broadcast, Letter, Reached
 from linkstead.invocation.call import (
     EVIDENCE_PAYLOAD_BYTES_MAX,
     EVIDENCE_TOPIC_CHARS_MAX,
@@ -112,6 +112,9 @@ class Postman(Protocol):
 
     def wake(self, key: DeviceKey) -> None:
         """Have whichever node holds a device, now or in a moment, look what waits for it in the store."""
+
+    async def broadcast(self, letter: Letter) -> Reached:
+        """Send a letter to the devices that are connected to other nodes."""
 
     def is_there(self, node: str) -> bool:
         """True when a node is alive."""
@@ -428,32 +431,39 @@ class Delivery:
         except (LinkBroken, LinkBlocked, LinkTooSmall):
             self.end(call, Verdict.OFFLINE, Diagnosis.WRITE_FAILED, OFFLINE)
 
-    async def broadcast(
-        self,
-        call: Call,
-        audience: Sequence[Session],
-        name_topic: Callable[[Session], str],
-        payload: bytes,
-        label: Callable[[int], str],
-    ) -> None:
+    async def broadcast(self, call: Call, letter: Letter, label: Callable[[Reached], str]) -> None:
         """Accept a call that goes to many devices; when this returns every copy is on its way.
 
         Args:
             call: names no device. It ends when it is known of each copy whether it was written.
-            audience, name_topic: see `Broadcast.send`.
+            letter: what they get.
             label: the call's `target`, made of the number of copies that were written.
         """
         call.is_asynchronous = True
         call.mark(Stage.ROUTED, self._clock.time_s(), self._clock.monotonic_s())
         await self._store.keep_calls([call], [])
+        elsewhere = await self._postman.broadcast(letter) if self._postman is not None else Reached(0, 0)
 
-        def end(verdict: Verdict, diagnosis: Diagnosis, written: int) -> None:
-            call.target = label(written)
-            if written:
+        def end(verdict: Verdict, diagnosis: Diagnosis, here: Reached) -> None:
+            reached = Reached(here.written + elsewhere.written, here.connected + elsewhere.connected)
+            call.target = label(reached)
+            if reached.written:
                 call.mark(Stage.WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
+                verdict, diagnosis = Verdict.SUCCESS, Diagnosis.DELIVERED
+            elif reached.connected and diagnosis is Diagnosis.NOT_CONNECTED:
+                diagnosis = Diagnosis.NOT_SUBSCRIBED
             self.end(call, verdict, diagnosis, 0)
 
-        await Broadcast(end).send(audience, name_topic, payload)
+        await self.send_copies(letter, end)
+
+    async def send_copies(self, letter: Letter, end: Callable[[Verdict, Diagnosis, Reached], None]) -> None:
+        """Send a letter to the devices that are connected here; `end` is told what became of it."""
+        audience = self._sessions.list_live(letter.product_key)
+
+        def count(verdict: Verdict, diagnosis: Diagnosis, written: int) -> None:
+            end(verdict, diagnosis, Reached(written, len(audience)))
+
+        await Broadcast(count).send(audience, letter.name_topic, letter.payload)
 
     def note_written(self, call: Call) -> None:
         """The message of a call has left in full."""

@@ -1,7 +1,7 @@
 """The registry as the rest of the core uses it: reads from memory where it can, writes through to the store."""
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import inf
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -23,6 +23,9 @@ DEVICES_CACHED_MAX = 200_000
 INSTANCES_CACHED_MAX = 10_000
 POLICIES_CACHED_MAX = 10_000
 TOPIC_CLASSES_CACHED_MAX = 10_000
+CAME_REMEMBERED_MAX = 20_000
+"""Devices that have connected to other nodes of late."""
+
 CACHED_AGE_S_MAX = 300.0
 DEVICE = "device"
 """The kind of a device's record, see `Registry.observe`."""
@@ -111,6 +114,7 @@ class Registry:
         self._policies: _Cache[tuple[str, str], Policy] = _Cache("policy", POLICIES_CACHED_MAX)
         self._topic_classes: _Cache[str, TopicClasses] = _Cache("topics", TOPIC_CLASSES_CACHED_MAX)
         self._epoch = 0
+        self._came: _Cache[DeviceKey, int] = _Cache("came", CAME_REMEMBERED_MAX)
         self._tell_forgotten: Callable[[str, Hashable], None] | None = None
         self.has_applications = True
 
@@ -145,11 +149,16 @@ class Registry:
             case _:
                 self.forget_all()
 
-    def note_online(self, key: DeviceKey) -> None:
-        """A device has connected to another node: one that had never done so before is read anew."""
-        device = self._devices.get(key, self._monotonic_s())
-        if device is not None and not device.activated_ms:
-            self._devices.drop(key)
+    def note_online(self, key: DeviceKey, at_ms: int) -> None:
+        """A device connects to another node: it is activated from now on, whether that is written down yet or not."""
+        self._came.drop(key)
+        self._came.add(key, at_ms, self._monotonic_s())
+
+    async def refresh(self, device: Device) -> Device:
+        """A device as it is written down now, where another node may have written: nobody tells who goes offline."""
+        if self._tell_forgotten is None:
+            return device
+        return await self.store.find_device(device.key) or device
 
     async def find_access_key(self, access_key_id: str) -> AccessKey | None:
         """The key pair, enabled or not, or None."""
@@ -177,6 +186,9 @@ class Registry:
         if device is not None and not device.activated_ms and self._tell_forgotten is not None:
             # It may connect to another node at any moment, and that changes what is said of it.
             self._devices.drop(key)
+            came_ms = self._came.get(key, self._monotonic_s())
+            if came_ms is not None:
+                return replace(device, activated_ms=came_ms, online_ms=came_ms, status_ms=came_ms, is_online=True)
         return device
 
     async def find_instances(self, account_id: str) -> frozenset[str]:

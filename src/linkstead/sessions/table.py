@@ -272,6 +272,7 @@ class SessionTable:
 
     def __init__(self, presence: PresenceSink, neighbours: Neighbours | None = None) -> None:
         self.neighbours = neighbours or OneNode()
+        self._has_neighbours = neighbours is not None
         self._sessions: dict[DeviceKey, Session] = {}
         self._presence = presence
         self._observer: SessionObserver | None = None
@@ -323,10 +324,13 @@ class SessionTable:
         return Reach.HALF if session.is_half_connected(now_s) else Reach.NONE
 
     def status(self, device: Device) -> DeviceStatus:
-        """The device's status in the vendor's words. Source: `device-protocol.md` 9.1."""
+        """The device's status in the vendor's words, of one on another node as it is written down.
+
+        Source: `device-protocol.md` 9.1.
+        """
         if not device.enabled:
             return DeviceStatus.DISABLE
-        if self.link(device.key) is not None:
+        if self.link(device.key) is not None or (self._has_neighbours and device.is_online):
             return DeviceStatus.ONLINE
         return DeviceStatus.OFFLINE if device.activated_ms else DeviceStatus.UNACTIVE
 

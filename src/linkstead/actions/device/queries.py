@@ -142,7 +142,7 @@ async def query_device_detail(context: ActionContext, request: DeviceRequest) ->
     Raises:
         ApiError: see `find_device`.
     """
-    device = await find(context, request)
+    device = await context.registry.refresh(await find(context, request))
     product = await find_product(context.registry, context.scope, device.product_key)
     return QueryDeviceDetailAnswer(
         data=QueryDeviceDetailData(

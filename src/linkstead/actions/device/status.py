@@ -32,7 +32,7 @@ async def get_device_status(context: ActionContext, request: DeviceRequest) -> G
     Raises:
         ApiError: see `find_device`.
     """
-    device = await find(context, request)
+    device = await context.registry.refresh(await find(context, request))
     return GetDeviceStatusAnswer(
         data=GetDeviceStatusData(status=context.sessions.status(device), timestamp=device.status_ms or UNSET)
     )
@@ -85,6 +85,7 @@ async def batch_get_device_state(
         devices = await _find_by_iot_ids(context, request.iot_id)
     else:
         devices = await _find_by_names(context, request.product_key, request.device_name)
+    devices = [await context.registry.refresh(device) for device in devices]
     states = [
         DeviceState(
             iot_id=device.iot_id,

@@ -1,14 +1,15 @@
 """Messages to all devices of a product that are connected: PubBroadcast."""
 
+from functools import partial
+
 from msgspec import UNSET, UnsetType
 
 from linkstead.action import Action, ActionContext, Answer, Request
 from linkstead.actions.messaging.payload import decode_content
 from linkstead.alink import topics
 from linkstead.errors import ApiError, codes
-from linkstead.invocation import Stage
+from linkstead.invocation import Letter, Reached, Stage
 from linkstead.registry import find_product
-from linkstead.sessions import Session
 
 BROADCAST_BYTES_MAX = 65_536
 """Source: PubBroadcast reference, row MessageContent."""
@@ -55,24 +56,16 @@ async def pub_broadcast(context: ActionContext, request: PubBroadcastRequest) ->
     message_id = call.message_id = context.ids.message_id()
     call.set_request(payload, is_whole=True)
     call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
-    audience = context.sessions.list_live(product.product_key)
     shown = name or f"/sys/{product.product_key}/+/broadcast/request/{message_id}"
-    call.target = make_target(shown, 0, len(audience))
-
-    def name_topic(session: Session) -> str:
-        if not name:
-            return topics.broadcast_request(session.key, message_id)
-        return name if topics.matches_any(session.subscriptions, name) else ""
-
-    await context.delivery.broadcast(
-        call, audience, name_topic, payload, lambda written: make_target(shown, written, len(audience))
-    )
+    call.target = make_target(shown, Reached(0, 0))
+    letter = Letter(product.product_key, name, message_id, payload)
+    await context.delivery.broadcast(call, letter, partial(make_target, shown))
     return PubBroadcastAnswer(message_id=message_id)
 
 
-def make_target(topic: str, written: int, connected: int) -> str:
+def make_target(topic: str, reached: Reached) -> str:
     """What the record of a broadcast names as its target: the topic, and how many devices it was written to."""
-    return f"{topic} ({written} of {connected} devices)"
+    return f"{topic} ({reached.written} of {reached.connected} devices)"
 
 
 def read_target(target: str) -> str:
