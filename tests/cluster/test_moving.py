@@ -1,0 +1,197 @@
+"""Devices that go from node to node, nodes that die, and NATS away: real nodes, a real NATS server."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from linkstead.config import Address
+from linkstead.mqtt.packets import Disconnect
+from linkstead.registry import DeviceKey
+from linkstead.server import Server, SystemClock
+from tests.cli.processes import ServerProcess, serving
+from tests.nats_server import NatsServer, running_nats
+from tests.rig import KEY, LAMP, NetworkClock, PairRig, device_secret, start_nodes, stop_server, watching
+from tests.wire import App, DeviceClient
+
+pytestmark = pytest.mark.asyncio
+two_nodes = pytest.mark.parametrize("start_rig", ["two nodes"], indirect=True)
+
+WAIT_S = 10.0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def device_at(address: Address, key: DeviceKey = LAMP) -> DeviceClient:
+    return DeviceClient(address, key, device_secret(key))
+
+
+def mqtt_of(server: Server) -> Address:
+    assert server.endpoints is not None
+    return server.endpoints.mqtt
+
+
+async def answered(app: App, device: DeviceClient) -> bool:
+    call = asyncio.ensure_future(app.rrpc(LAMP))
+    await device.answer_call(b"pong")
+    return bool((await call)["RrpcCode"] == "SUCCESS")
+
+
+@two_nodes
+async def test_a_device_that_connects_to_another_node_is_held_by_that_one_alone(rig: PairRig) -> None:
+    first = await rig.connected(level=5)
+    second = device_at(mqtt_of(rig.server))
+    rig.devices.append(second)
+    await second.connect(level=5)
+    assert (await first.expect(Disconnect)).reason_code == 0x8E
+    await until(lambda: not rig.is_online)
+    assert rig.server.sessions.live_count == 1
+    assert await answered(rig.app(), second)
+    back = await rig.connected()
+    await until(lambda: rig.server.sessions.live_count == 0)
+    assert await answered(rig.app(), back)
+    assert (await rig.app().call("GetDeviceStatus", **names(LAMP))).json()["Data"]["Status"] == "ONLINE"
+
+
+def names(key: DeviceKey) -> dict[str, str]:
+    return {"ProductKey": key.product_key, "DeviceName": key.device_name, "Format": "JSON"}
+
+
+@two_nodes
+async def test_a_device_that_comes_back_elsewhere_is_not_half_connected(rig: PairRig) -> None:
+    device = await rig.connected()
+    device.reset()
+    await until(lambda: not rig.is_online)
+    assert (await rig.app().rrpc(LAMP))["RrpcCode"] == "HALFCONN"
+    second = device_at(mqtt_of(rig.server))
+    rig.devices.append(second)
+    await second.connect()
+    assert await answered(rig.app(), second)
+    await second.disconnect()
+    assert (await rig.app().rrpc(LAMP))["RrpcCode"] == "OFFLINE"
+
+
+@two_nodes
+async def test_the_timeline_names_the_node_of_each_moment(rig: PairRig) -> None:
+    device = await rig.connected()
+    await answered(rig.app(), device)
+    record = await rig.app().last_record()
+    at = {moment["stage"]: moment["node"] for moment in record["timeline"]}
+    assert {at[stage] for stage in ("received", "authenticated", "accepted", "returned")} == {rig.server.node}
+    assert {at[stage] for stage in ("routed", "written", "answered")} == {rig.holder.node}
+    offsets = [moment["offset_ms"] for moment in record["timeline"]]
+    assert offsets == sorted(offsets)
+
+
+@two_nodes
+async def test_a_listening_that_is_not_known_yet_is_made_up_for_by_asking_its_node(rig: PairRig) -> None:
+    device = await rig.connected()
+    holder = rig.holder.cluster
+    assert holder is not None
+    # As if the server that the caller speaks to had not heard of it yet.
+    claim = holder.holder._claims[LAMP]
+    holder.bus.unsubscribe(claim.number)
+    await rig.settle()
+    assert await answered(rig.app(), device)
+
+
+@two_nodes
+async def test_a_call_is_not_answered_by_a_node_that_has_let_go_of_its_device(rig: PairRig) -> None:
+    device = await rig.connected()
+    calls = [asyncio.ensure_future(rig.app().rrpc(LAMP)) for _ in range(20)]
+    await device.disconnect()
+    for answer in await asyncio.gather(*calls):
+        assert answer["RrpcCode"] in ("OFFLINE", "HALFCONN")
+
+
+@two_nodes
+async def test_an_own_of_an_older_connection_changes_nothing_and_is_set_right(rig: PairRig) -> None:
+    device = await rig.connected()
+    assert rig.server.cluster is not None
+    other = rig.server.cluster.holder
+    # A node that was cut off, with a clock that is behind, and has not heard of the device's present connection.
+    other._epoch = 0
+    rig.clock.jump(-60.0)
+    await other.claim([LAMP])
+    rig.clock.jump(60.0)
+    await until(lambda: LAMP not in other.held)
+    assert rig.is_online
+    assert await answered(rig.app(), device)
+
+
+@pytest_asyncio.fixture
+async def processes(
+    filled_database: Path, nats_server: NatsServer, tmp_path: Path
+) -> AsyncIterator[tuple[ServerProcess, ServerProcess]]:
+    """Two nodes in processes of their own: one to call, one to kill."""
+    path = tmp_path / "shared.db"
+    shutil.copyfile(filled_database, path)
+    options = ("--database", f"sqlite:///{path}", "--nats", nats_server.url, "--cluster-name", tmp_path.name[-32:])
+    with (
+        serving("serve", *options, folder=tmp_path, name="a") as first,
+        serving("serve", *options, folder=tmp_path, name="b") as second,
+    ):
+        yield first, second
+
+
+async def test_a_node_that_dies_mid_call_is_no_timeout_unless_it_said_written(
+    processes: tuple[ServerProcess, ServerProcess],
+) -> None:
+    caller, holder = processes
+    app = App(caller.http, SystemClock(), KEY.access_key_id, KEY.secret)
+    device = device_at(holder.mqtt)
+    await device.connect()
+    call = asyncio.ensure_future(app.rrpc(LAMP, Timeout="1000"))
+    await device.expect_call()
+    await asyncio.sleep(0.2)
+    holder.child.kill()
+    answer = await call
+    record = await app.call_record(answer["MessageId"])
+    assert (record["verdict"], record["diagnosis"]) == ("TIMEOUT", "node-lost")
+    assert 1000 <= record["timeline"][-1]["offset_ms"] < 1_050 + 200
+    # Within a keep-alive period of its death its devices are half connected.
+    assert (await app.rrpc(LAMP))["RrpcCode"] == "HALFCONN"
+    await device.close()
+    again = device_at(caller.mqtt)
+    await again.connect()
+    assert await answered(app, again)
+    await again.close()
+
+
+@pytest_asyncio.fixture
+async def own_nats(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    with running_nats(tmp_path) as server:
+        yield server
+
+
+async def test_without_nats_devices_of_this_node_go_on_and_others_come_back_with_it(
+    filled_database: Path, tmp_path_factory: pytest.TempPathFactory, own_nats: NatsServer
+) -> None:
+    clock = NetworkClock()
+    nodes = start_nodes(filled_database, tmp_path_factory.mktemp("data"), own_nats.url, "away", clock, 2)
+    with watching():
+        for node in nodes:
+            await node.start()
+        apps = [App(node.endpoints.http, clock, KEY.access_key_id, KEY.secret) for node in nodes if node.endpoints]
+        device = device_at(mqtt_of(nodes[1]))
+        await device.connect()
+        assert await answered(apps[0], device)
+        own_nats.kill()
+        await until(lambda: not any(node.cluster and node.cluster.bus.is_connected for node in nodes))
+        assert await answered(apps[1], device)
+        answer = await apps[0].rrpc(LAMP)
+        record = await apps[0].call_record(answer["MessageId"])
+        assert (record["verdict"], record["diagnosis"]) == ("UNKNOWN", "nodes-unreachable")
+        own_nats.start()
+        await until(lambda: all(node.cluster and node.cluster.bus.is_connected for node in nodes))
+        assert await answered(apps[0], device)
+        await device.close()
+        for node in nodes:
+            await stop_server(node, clock)
