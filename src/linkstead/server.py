@@ -328,7 +328,8 @@ class Server:
         try:
             await self._seal_secrets()
             self.access_key = await self._prepare_key()
-            await self.store.return_all_letters(int(self.clock.time_s() * 1000))
+            if self.cluster is None:
+                await self.store.return_all_letters(int(self.clock.time_s() * 1000))
             self._registry_version = await self.store.registry_version()
             # Before anything is told: who is told is remembered.
             await self.webhooks.reload()
@@ -373,7 +374,7 @@ class Server:
         self.gateway.drain()
         await self.http.drain()
         if self.cluster is not None:
-            await self.cluster.holder.drain()
+            await self.cluster.holder.give_up_all()
         await self.gateway.close()
         # Simulated devices go when nothing can be asked of them any more.
         await self.fleet.close()
@@ -446,17 +447,25 @@ class Server:
         )
 
     async def _join(self, cluster: Cluster) -> None:
-        cluster.nodes.tell_left(self._tell_left)
+        cluster.nodes.tell_left(self._tell_left, self.delivery.end_stranded)
         self._started_ms = int(self.clock.time_s() * 1000)
         try:
             await cluster.start()
         except BusRefused as error:
             raise StartError(f"--nats: {error}") from None
         await cluster.nodes.beat()
+        if cluster.nodes.is_alone:
+            await self.store.return_all_letters(self._started_ms)
+            await cluster.nodes.release_unheld()
         await cluster.nodes.release_left()
 
-    def _tell_left(self, presence: Presence, at_ms: int) -> None:
+    async def _tell_left(self, presence: Presence, at_ms: int) -> None:
         """Tell that a device whose node died is not connected."""
+        device = await self.registry.find_device(presence.key)
+        if device is not None:
+            self.sessions.tell_left_online(
+                device.origin, since_ms=presence.status_ms, now_ms=at_ms, ip_address=device.ip_address
+            )
 
     async def _leave(self, cluster: Cluster) -> None:
         await self.store.flush()
@@ -621,8 +630,9 @@ class Server:
 
     async def _keep_house(self) -> None:
         self.sessions.expire(self.clock.monotonic_s())
-        await self.delivery.expire()
-        await self.store.prune(int(self.clock.time_s() * 1000))
+        if self.cluster is None or self.cluster.nodes.is_eldest:
+            await self.delivery.expire()
+            await self.store.prune(int(self.clock.time_s() * 1000))
 
 
 def _reason(error: OSError) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +15,10 @@ from linkstead.server import Server, SystemClock
 from tests.cli.processes import ServerProcess, serving
 from tests.nats_server import NatsServer, running_nats
 from tests.rig import KEY, LAMP, NetworkClock, PairRig, device_secret, start_nodes, stop_server, watching
-from tests.wire import App, DeviceClient
+from tests.wire import App, DeviceClient, until
 
 pytestmark = pytest.mark.asyncio
 two_nodes = pytest.mark.parametrize("start_rig", ["two nodes"], indirect=True)
-
-WAIT_S = 10.0
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def device_at(address: Address, key: DeviceKey = LAMP) -> DeviceClient:

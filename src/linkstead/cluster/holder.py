@@ -132,6 +132,7 @@ class Holder:
         self._subjects = subjects
         self._clock = clock
         self._claims: dict[DeviceKey, _Claim] = {}
+        self._is_leaving = False
         self._epoch = 0
         self._runner = EagerRunner()
         self._unwritten: dict[int, GuestCall] = {}
@@ -166,8 +167,13 @@ class Holder:
         self._bus.subscribe(self._subjects.everybody, self._take_copies)
         self._bus.subscribe(self._subjects.node(self._node, Question.__name__), self._take)
 
-    async def drain(self) -> None:
-        """Return when no call of another node is under way."""
+    async def give_up_all(self) -> None:
+        """Send the devices away, to other nodes, each when it has no call under way; return when no other node's is."""
+        self._is_leaving = True
+        for key in self.held:
+            link = self._sessions.link(key)
+            if link is not None and not self._local.is_calling(key):
+                link.close(Ending.STOPPED)
         await self._runner.drain()
 
     # what is held
@@ -332,7 +338,7 @@ class Holder:
     def _take_post(self, told: Post, reply: str) -> None:
         call = told.call
         key = call.key
-        if key is None or self._sessions.link(key) is None or told.node == self._node:
+        if key is None or self._sessions.link(key) is None or told.node == self._node or self._is_leaving:
             self._reply(reply, Reply(node=self._node, kind=Kind.NOT_HELD))
             return
         call.node = self._node
@@ -428,7 +434,7 @@ class Holder:
             is_half = session is not None and session.is_half_connected(came_s)
             self._reply(reply, Reply(node=self._node, kind=Kind.HALF if is_half else Kind.NOT_HELD))
             return
-        if question.node == self._node:
+        if question.node == self._node or self._is_leaving:
             # It connected here while it was asked for; the call goes on where its record is.
             self._reply(reply, Reply(node=self._node, kind=Kind.NOT_HELD))
             return

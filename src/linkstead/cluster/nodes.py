@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 
 from linkstead.clock import Clock, milliseconds
@@ -13,6 +13,9 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 """Between two heartbeats."""
+
+BURIED_S = 1_200.0
+"""A node that was not heard of for the longest keep-alive period there is has no device any more."""
 
 RELEASED_AT_ONCE_MAX = 500
 """Devices of a dead node that are written down as offline in one go."""
@@ -34,12 +37,20 @@ class Nodes:
         self._clock = clock
         self._describe = describe
         self._heard: dict[str, tuple[int, float]] = {}
-        self._left: Callable[[Presence, int], None] = lambda presence, at_ms: None
+        self._left: Callable[[Presence, int], Awaitable[None]] | None = None
+        self._buried: Callable[[str], Awaitable[None]] | None = None
         self._releasing: set[asyncio.Task[None]] = set()
 
-    def tell_left(self, left: Callable[[Presence, int], None]) -> None:
-        """Have `left` called for each device that a dead node held, once in the cluster, with when that was noted."""
-        self._left = left
+    def tell_left(
+        self, left: Callable[[Presence, int], Awaitable[None]], buried: Callable[[str], Awaitable[None]]
+    ) -> None:
+        """Have these called, once in the cluster each.
+
+        Args:
+            left: with each device that a dead node held, and when that was noted.
+            buried: with the name of a node that is not waited for any longer.
+        """
+        self._left, self._buried = left, buried
 
     async def beat(self) -> None:
         """Say that this node is there, and look who else is."""
@@ -80,8 +91,8 @@ class Nodes:
         now_ms = milliseconds(self._clock.time_s())
         released = set(await self._store.release_devices(presences, now_ms))
         for presence in presences:
-            if presence.key in released:
-                self._left(presence, now_ms)
+            if presence.key in released and self._left is not None:
+                await self._left(presence, now_ms)
 
     async def release_left(self) -> None:
         """Write the devices of dead nodes down as gone offline, once their connections would be."""
@@ -89,11 +100,40 @@ class Nodes:
             silent_s = self.silent_s(node_id)
             if silent_s < FRESH_S:
                 continue
-            while held := await self._store.list_held_devices(node_id, RELEASED_AT_ONCE_MAX):
-                left = [presence for presence in held if silent_s >= presence.keep_alive_s]
-                await self._release(left)
-                if len(left) < RELEASED_AT_ONCE_MAX:
-                    break
+            is_empty = await self._release_all(node_id, silent_s)
+            if (
+                is_empty
+                and silent_s >= BURIED_S
+                and await self._store.remove_node(node_id)
+                and self._buried is not None
+            ):
+                log.warning("a node was not heard of for so long that it is forgotten", extra={"node": node_id})
+                await self._buried(node_id)
+
+    async def _release_all(self, node_id: str, silent_s: float) -> bool:
+        """Release what a node held, of which nothing was heard for so long. False while some are not released yet."""
+        while held := await self._store.list_held_devices(node_id, RELEASED_AT_ONCE_MAX):
+            left = [presence for presence in held if silent_s >= presence.keep_alive_s]
+            await self._release(left)
+            if len(left) < RELEASED_AT_ONCE_MAX:
+                return len(left) == len(held)
+        return True
+
+    async def release_unheld(self) -> None:
+        """Write devices down as gone offline that a server which was no node had left as connected."""
+        await self._release_all("", inf)
+
+    @property
+    def is_eldest(self) -> bool:
+        """True for one of the nodes that are there: it does what one has to do for all."""
+        own = self._describe().node_id
+        return own == min((node_id for node_id in self._heard if self.silent_s(node_id) < FRESH_S), default=own)
+
+    @property
+    def is_alone(self) -> bool:
+        """True when no other node is there."""
+        own = self._describe().node_id
+        return all(self.silent_s(node_id) >= FRESH_S for node_id in self._heard if node_id != own)
 
     async def drain(self) -> None:
         """Return when nothing is being put right."""

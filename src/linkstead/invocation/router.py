@@ -166,6 +166,10 @@ class LocalRouter:
         """Calls waiting for an answer."""
         return len(self._pending)
 
+    def is_calling(self, key: DeviceKey) -> bool:
+        """True while a call waits for an answer of this device."""
+        return key in self._by_device
+
     async def call(self, call: Call, message: Message, *, activated: bool, enabled: bool) -> Outcome:
         """See `Router.call`."""
         key = call.key
