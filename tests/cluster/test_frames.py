@@ -21,13 +21,15 @@ def test_what_is_said_to_a_holder_is_told_apart() -> None:
 
 
 def test_a_field_of_a_later_version_is_passed_over_and_one_that_is_missing_is_made_up() -> None:
-    later = msgspec.msgpack.encode([frames.FORMAT, "node-a", 5, "of a later version"])
+    later = msgspec.msgpack.encode([f"Own/{frames.FORMAT}", "node-a", 5, "of a later version"])
     assert Decoder(Own).decode(later) == OWN
-    earlier = msgspec.msgpack.encode([frames.FORMAT, "node-a", 1])
+    earlier = msgspec.msgpack.encode([f"Reply/{frames.FORMAT}", "node-a", 1])
     assert Decoder(Reply).decode(earlier) == Reply(node="node-a", kind=1)
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff", msgspec.msgpack.encode([frames.FORMAT + 1, "node-a", 5]), b"\x91\x01"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", msgspec.msgpack.encode([f"Own/{frames.FORMAT + 1}", "node-a", 5]), b"\x91\x01"]
+)
 def test_another_format_is_not_understood(data: bytes) -> None:
     with pytest.raises(NotUnderstood):
         Decoder(Own).decode(data)

@@ -28,6 +28,10 @@ class Bus(Protocol):
         """True while what is published leaves."""
 
     @property
+    def said_count(self) -> int:
+        """What was sent so far."""
+
+    @property
     def payload_bytes_max(self) -> int:
         """The largest message that is taken."""
 

@@ -19,14 +19,13 @@ FRAME_BYTES_MAX = 786_432
 1 MiB unless it is told otherwise."""
 
 
-class Frame(msgspec.Struct, array_like=True, frozen=True, gc=False, kw_only=True):
-    """Every frame begins with its format, and the node that says it."""
+class Frame(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=lambda name: f"{name}/{FORMAT}"):
+    """Every frame begins with its name and format, and the node that says it."""
 
-    format: int = FORMAT
     node: str
 
 
-class Question(Frame, frozen=True, tag="call"):
+class Question(Frame, frozen=True):
     """A call, asked of whoever holds the device. For the fields see `Call` and `Message`.
 
     `needs_reply`: only an Alink reply is an answer. `timeout_ms` is what is left of the call's time.
@@ -49,7 +48,7 @@ class Question(Frame, frozen=True, tag="call"):
     payload: bytes
 
 
-class Send(Frame, frozen=True, tag="send"):
+class Send(Frame, frozen=True):
     """A message for a device, at QoS 0, that nobody asks after."""
 
     product_key: str
@@ -58,7 +57,7 @@ class Send(Frame, frozen=True, tag="send"):
     payload: bytes
 
 
-class Post(Frame, frozen=True, tag="post"):
+class Post(Frame, frozen=True):
     """A call that is to be accepted by whoever holds the device, and is its own from then on. See `Delivery.post`.
 
     `said_s` is when it is said, on the clock that the call's timeline was made with.
@@ -72,7 +71,7 @@ class Post(Frame, frozen=True, tag="post"):
     said_s: float
 
 
-class Returned(Frame, frozen=True, tag="returned"):
+class Returned(Frame, frozen=True):
     """The app has been told that its call was accepted. `at_s` and `said_s` are of one clock, as in `Post`."""
 
     product_key: str
@@ -84,7 +83,7 @@ class Returned(Frame, frozen=True, tag="returned"):
     said_s: float
 
 
-class Wake(Frame, frozen=True, tag="wake"):
+class Wake(Frame, frozen=True):
     """Something was put into the store for a device."""
 
     product_key: str
@@ -194,6 +193,4 @@ class Decoder(Generic[AnyFrame]):
             frame: AnyFrame = self._decode(data)
         except msgspec.MsgspecError as error:
             raise NotUnderstood(str(error)) from None
-        if frame.format != FORMAT:
-            raise NotUnderstood(f"format {frame.format}, this node speaks {FORMAT}")
         return frame

@@ -68,6 +68,7 @@ class NatsBus:
         self._client = Client()
         self._is_closing = False
         self._connections = 0
+        self._said_count = 0
 
     @property
     def is_connected(self) -> bool:
@@ -101,6 +102,11 @@ class NatsBus:
         """Take leave."""
         self._is_closing = True
         await self._client.close()
+
+    @property
+    def said_count(self) -> int:
+        """See `Bus.said_count`."""
+        return self._said_count
 
     @property
     def payload_bytes_max(self) -> int:
@@ -140,6 +146,7 @@ class NatsBus:
         client = self._client
         if not client.is_connected or client._pending_data_size > WAITING_BYTES_MAX:
             return False
+        self._said_count += 1
         client._pending.append(command)
         client._pending_data_size += len(command)
         flushes = client._flush_queue
