@@ -72,6 +72,7 @@ call_fields: dict[str, st.SearchStrategy[Any]] = {
     "result_code": st.integers(-INTEGER_MAX, INTEGER_MAX),
     "output_faults": st.lists(st.text(), max_size=3),
     "iot_id": st.text(),
+    "is_handed_over": st.booleans(),
 }
 calls = st.builds(Call, **call_fields)
 

@@ -57,7 +57,7 @@ async def pub_broadcast(context: ActionContext, request: PubBroadcastRequest) ->
     call.set_request(payload, is_whole=True)
     call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
     shown = name or f"/sys/{product.product_key}/+/broadcast/request/{message_id}"
-    call.target = make_target(shown, Reached(0, 0))
+    call.target = make_target(shown, Reached(0, len(context.sessions.list_live(product.product_key))))
     letter = Letter(product.product_key, name, message_id, payload)
     await context.delivery.broadcast(call, letter, partial(make_target, shown))
     return PubBroadcastAnswer(message_id=message_id)
