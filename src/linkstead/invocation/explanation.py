@@ -185,6 +185,8 @@ EXPLANATIONS = {
         "Look at the NATS servers and at the network between them and this node. Nothing was sent by this call.",
         "设备未连接到被调用的节点，而该节点无法与其他节点通信。",
         "请检查 NATS 服务器以及本节点到它们的网络。本次调用未发送任何消息。",
+        "デバイスは呼び出されたノードになく、そのノードは他のノードと通信できませんでした。",
+        "NATS サーバーとそこまでのネットワークを確認してください。何も送信していません。",
     ),
     Diagnosis.INTERNAL_ERROR: Explanation(
         "The server itself failed.",
