@@ -2,6 +2,7 @@
 
 from linkstead.registry.addressing import Scope, find_device, find_product, find_senior_product
 from linkstead.registry.applications import Application, ApplicationDevice, ApplicationStatus
+from linkstead.registry.nodes import Node, NodeState, NodeStore, Presence
 from linkstead.registry.records import (
     PUBLIC_INSTANCE,
     AccessKey,
@@ -39,8 +40,12 @@ __all__ = [
     "DeviceKey",
     "DeviceStatus",
     "Instance",
+    "Node",
+    "NodeState",
+    "NodeStore",
     "Origin",
     "Page",
+    "Presence",
     "PresenceChange",
     "Product",
     "ProductGone",

@@ -178,12 +178,22 @@ class DeviceCertificate:
 
 @dataclass(frozen=True, slots=True)
 class PresenceChange:
-    """A device came online or went offline at `at_ms`; `ip_address` is the peer's when it came online."""
+    """A device came online or went offline at `at_ms`; `ip_address` is the peer's when it came online.
+
+    The rest is for a node of a cluster to say. `holder` names it, and `holder_epoch` (above 0) rises from one
+    connection of a device to the next, wherever that is: what is told of an earlier connection never replaces what is
+    told of a later one. keep_alive_s: of the connection. half_until_ms: the moment until which the device counts as
+    half connected after a connection that was not closed in order, 0 where it was.
+    """
 
     key: DeviceKey
     is_online: bool
     at_ms: int
     ip_address: str = ""
+    holder: str = ""
+    holder_epoch: int = 0
+    keep_alive_s: int = 0
+    half_until_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from linkstead.store.tables import device
 class PresenceNote:
     """What one or more changes of a device come to: the state after the last, and when it came online in between.
 
-    `first_online_ms`, `online_ms` and `ip_address` are None where it did not come online.
+    `first_online_ms`, `online_ms` and `ip_address` are None where it did not come online. For the others see
+    `PresenceChange`.
     """
 
     key: DeviceKey
@@ -23,16 +24,33 @@ class PresenceNote:
     first_online_ms: int | None
     online_ms: int | None
     ip_address: str | None
+    holder: str
+    holder_epoch: int
+    keep_alive_s: int
+    half_until_ms: int
 
     @classmethod
     def of(cls, change: PresenceChange) -> Self:
         """The note of a single change."""
         online_ms = change.at_ms if change.is_online else None
         ip_address = change.ip_address if change.is_online else None
-        return cls(change.key, change.is_online, change.at_ms, online_ms, online_ms, ip_address)
+        return cls(
+            change.key,
+            change.is_online,
+            change.at_ms,
+            online_ms,
+            online_ms,
+            ip_address,
+            change.holder,
+            change.holder_epoch,
+            change.keep_alive_s,
+            change.half_until_ms,
+        )
 
     def then(self, later: "PresenceNote") -> "PresenceNote":
-        """The note of these changes and later ones of the same device."""
+        """The note of these changes and later ones of the same device, passed over if of an older connection."""
+        if later.holder_epoch < self.holder_epoch:
+            return self
         came_online = later.online_ms is not None
         return PresenceNote(
             self.key,
@@ -41,17 +59,25 @@ class PresenceNote:
             later.first_online_ms if self.first_online_ms is None else self.first_online_ms,
             later.online_ms if came_online else self.online_ms,
             later.ip_address if came_online else self.ip_address,
+            later.holder,
+            later.holder_epoch,
+            later.keep_alive_s,
+            later.half_until_ms,
         )
 
 
 # A device that never came online stays as it is, so a change that was overtaken by the deletion of its device leaves
-# nothing in a new one of the same name.
+# nothing in a new one of the same name. What is told of an earlier connection never replaces what is told of a later.
 _UPDATE = (
     sa.update(device)
     .where(
         device.c.product_key == sa.bindparam("of_product_key"),
         device.c.device_name == sa.bindparam("of_device_name"),
         sa.or_(device.c.activated_ms > 0, sa.bindparam("first_online_ms", type_=sa.BigInteger).is_not(None)),
+        sa.or_(
+            device.c.holder_epoch <= sa.bindparam("by_holder_epoch", type_=sa.BigInteger),
+            sa.bindparam("by_holder_epoch", type_=sa.BigInteger) == 0,
+        ),
     )
     .values(
         is_online=sa.bindparam("now_online", type_=sa.Boolean),
@@ -62,6 +88,10 @@ _UPDATE = (
             (device.c.activated_ms == 0, sa.func.coalesce(sa.bindparam("first_online_ms", type_=sa.BigInteger), 0)),
             else_=device.c.activated_ms,
         ),
+        holder=sa.bindparam("by_holder", type_=sa.String),
+        holder_epoch=sa.bindparam("by_holder_epoch", type_=sa.BigInteger),
+        keep_alive_s=sa.bindparam("kept_alive_s", type_=sa.Integer),
+        half_until_ms=sa.bindparam("half_until", type_=sa.BigInteger),
     )
 )
 
@@ -79,8 +109,13 @@ def write_presence(connection: sa.Connection, notes: Sequence[PresenceNote]) -> 
                 "first_online_ms": note.first_online_ms,
                 "last_online_ms": note.online_ms,
                 "last_ip_address": note.ip_address,
+                "by_holder": note.holder,
+                "by_holder_epoch": note.holder_epoch,
+                "kept_alive_s": note.keep_alive_s,
+                "half_until": note.half_until_ms,
             }
-            for note in notes
+            # In one order everywhere, so that no two nodes wait for each other's rows.
+            for note in sorted(notes, key=lambda note: note.key)
         ],
     )
 

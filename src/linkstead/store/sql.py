@@ -20,7 +20,10 @@ from linkstead.registry import (
     DeviceKey,
     DeviceStatus,
     Instance,
+    Node,
+    NodeStore,
     Page,
+    Presence,
     PresenceChange,
     Product,
     ProductGone,
@@ -39,6 +42,7 @@ from linkstead.store import (
     certificates,
     history,
     models,
+    nodes,
     presence,
     product_tags,
     retention,
@@ -84,6 +88,7 @@ class SqlStore(
     BacklogStore,
     WebhookStore,
     AuditLog,
+    NodeStore,
     ABC,
 ):
     """All that outlives the process. An engine brings the abstract methods.
@@ -748,6 +753,26 @@ class SqlStore(
 
     def record_presence(self, change: PresenceChange) -> None:
         self._batches.record_presence(change)
+
+    async def beat(self, node: Node) -> bool:
+        return await self._write_soon(nodes.beat, node)
+
+    async def list_nodes(self) -> list[Node]:
+        return await self._read(nodes.list_nodes)
+
+    async def remove_node(self, node_id: str) -> bool:
+        return await self._write(nodes.remove_node, node_id)
+
+    async def find_presence(self, key: DeviceKey) -> Presence | None:
+        await self._flush_presence([key])
+        return await self._read(nodes.find_presence, key)
+
+    async def list_held_devices(self, node_id: str, limit: int) -> list[Presence]:
+        await self.flush()
+        return await self._read(nodes.list_held_devices, node_id, limit)
+
+    async def release_devices(self, presences: Sequence[Presence], at_ms: int) -> list[DeviceKey]:
+        return await self._write_soon(nodes.release_devices, presences, at_ms)
 
     async def find_device(self, key: DeviceKey) -> Device | None:
         return await self._device_reads.find(key)

@@ -136,6 +136,8 @@ product_tag = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# `holder` is the node that holds or held the connection, empty where a server that is no node wrote the row; the rising
+# `holder_epoch` tells the connections of a device apart. `half_until_ms` is 0 where it was closed in order.
 device = sa.Table(
     "device",
     metadata,
@@ -157,9 +159,27 @@ device = sa.Table(
     sa.Column("ip_address", sa.String, nullable=False),
     sa.Column("firmware_version", sa.String, nullable=False),
     sa.Column("reset_ms", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("holder", sa.String, nullable=False, server_default=""),
+    sa.Column("holder_epoch", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("keep_alive_s", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("half_until_ms", sa.BigInteger, nullable=False, server_default="0"),
     sa.UniqueConstraint("product_key", "device_name"),
     sa.Index(None, "product_key", "id"),
     sa.Index(None, "account_id"),
+)
+
+# Rows are kept by `node_id` alone: a node that starts again takes the place of what it was, with a higher `epoch`.
+node = sa.Table(
+    "node",
+    metadata,
+    sa.Column("node_id", sa.String, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("started_ms", sa.BigInteger, nullable=False),
+    sa.Column("seen_ms", sa.BigInteger, nullable=False),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("http", sa.String, nullable=False),
+    sa.Column("mqtt", sa.String, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
 )
 
 # `record` is the whole call; the other columns are what calls are looked for by, NULL where a call never got so far.
