@@ -10,6 +10,9 @@ import uvloop
 from hypothesis import settings
 
 from linkstead.server import DATABASE_FILE
+from linkstead.store.postgres import PostgresStore
+from linkstead.testing.clock import ManualClock
+from tests.postgres import PostgresServer
 from tests.rig import Certificate, ErrorWatch, Rig, RigStarter, fill, make_certificate, running
 
 # A busy machine is no fault of what is tested.
@@ -45,6 +48,28 @@ def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("filled") / DATABASE_FILE
     asyncio.run(fill(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that runs."""
+    with contextlib.closing(PostgresServer()) as server:
+        server.start()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """The name of a database with tables and no records, to be copied."""
+
+    async def make() -> str:
+        name = await postgres.make_database()
+        store = PostgresStore(postgres.url(name), ManualClock())
+        await store.open()
+        await store.close()
+        return name
+
+    return asyncio.run(make())
 
 
 @pytest_asyncio.fixture

@@ -27,17 +27,19 @@ REPORTS_LISTED_MAX = 1_000
 
 _OF_DEVICE = " FROM device WHERE product_key = :product_key AND device_name = :device_name"
 
-# Text, so that a row goes to the driver as the tuple it is, its values in the order they are named here.
+# Text, so that a row goes to the driver as the tuple it is, its values in the order they are named here. PostgreSQL takes
+# a value that is selected for a text unless it is told otherwise.
 _ADD_POINT = sa.text(
-    "INSERT INTO property_history (device_id, identifier, value, time_ms) SELECT id, :identifier, :value, :time_ms"
-    + _OF_DEVICE
+    "INSERT INTO property_history (device_id, identifier, value, time_ms)"
+    " SELECT id, :identifier, :value, CAST(:time_ms AS BIGINT)" + _OF_DEVICE
 )
 _ADD_EVENT = sa.text(
     "INSERT INTO event_history (device_id, identifier, name, event_type, output, time_ms)"
-    " SELECT id, :identifier, :name, :event_type, :output, :time_ms" + _OF_DEVICE
+    " SELECT id, :identifier, :name, :event_type, :output, CAST(:time_ms AS BIGINT)" + _OF_DEVICE
 )
 _SET_PRESENT = sa.text(
-    "INSERT INTO property_present (device_id, identifier, value, time_ms) SELECT id, :identifier, :value, :time_ms"
+    "INSERT INTO property_present (device_id, identifier, value, time_ms)"
+    " SELECT id, :identifier, :value, CAST(:time_ms AS BIGINT)"
     + _OF_DEVICE
     + " ON CONFLICT (device_id, identifier) DO UPDATE SET value = excluded.value, time_ms = excluded.time_ms"
     " WHERE excluded.time_ms >= property_present.time_ms"
