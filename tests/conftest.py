@@ -1,6 +1,6 @@
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import pytest_asyncio
 import uvloop
 from hypothesis import settings
 
-from linkstead.server import DATABASE_FILE
+from linkstead.server import DATABASE_FILE, SystemClock
+from linkstead.store import SqliteStore
 from linkstead.store.postgres import PostgresStore
 from linkstead.testing.clock import ManualClock
 from tests.postgres import PostgresServer
@@ -18,6 +19,9 @@ from tests.rig import Certificate, ErrorWatch, Rig, RigStarter, fill, make_certi
 # A busy machine is no fault of what is tested.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+ON_BOTH_ENGINES = {"test_rrpc", "test_services"}
+"""Tests of the whole server that run on PostgreSQL every time."""
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -46,7 +50,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 @pytest.fixture(scope="session")
 def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("filled") / DATABASE_FILE
-    asyncio.run(fill(path))
+    asyncio.run(fill(SqliteStore(path, SystemClock())))
     return path
 
 
@@ -72,14 +76,57 @@ def postgres_template(postgres: PostgresServer) -> str:
     return asyncio.run(make())
 
 
+@pytest.fixture(scope="session")
+def filled_postgres(postgres: PostgresServer, postgres_template: str) -> str:
+    """The name of a database like `filled_database`, to be copied."""
+
+    async def make() -> str:
+        name = await postgres.make_database(postgres_template)
+        await fill(PostgresStore(postgres.url(name), SystemClock()))
+        return name
+
+    return asyncio.run(make())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What starts a server runs on both engines, on PostgreSQL mostly among the long tests."""
+    if "engine" in metafunc.fixturenames:
+        marks = () if metafunc.module.__name__.rpartition(".")[2] in ON_BOTH_ENGINES else pytest.mark.long
+        metafunc.parametrize("engine", ["sqlite", pytest.param("postgres", marks=marks)])
+
+
+DatabaseMaker = Callable[[], Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture
+def copy_database(engine: str, request: pytest.FixtureRequest) -> DatabaseMaker:
+    """Makes a copy of the filled database for a server, and says how `running` is told of it."""
+    if engine == "sqlite":
+        filled: Path = request.getfixturevalue("filled_database")
+
+        async def name_file() -> dict[str, Any]:
+            return {"filled": filled}
+
+        return name_file
+    template: str = request.getfixturevalue("filled_postgres")
+    server: PostgresServer = request.getfixturevalue("postgres")
+
+    async def copy() -> dict[str, Any]:
+        return {"filled": None, "database": server.url(await server.make_database(template))}
+
+    return copy
+
+
 @pytest_asyncio.fixture
-async def start_rig(filled_database: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RigStarter]:
+async def start_rig(
+    copy_database: DatabaseMaker, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RigStarter]:
     """Starts servers with settings of the test's own."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Rig:
             folder = tmp_path_factory.mktemp("data")
-            return await stack.enter_async_context(running(filled_database, folder, **settings))
+            return await stack.enter_async_context(running(folder=folder, **await copy_database(), **settings))
 
         yield start
 

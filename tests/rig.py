@@ -26,8 +26,8 @@ from linkstead.registry import (
     TopicOperation,
 )
 from linkstead.registry.topic_classes import TOPIC_CLASSES_MAX
-from linkstead.server import DATABASE_FILE, Endpoints, Server, SystemClock
-from linkstead.store import SqliteStore
+from linkstead.server import DATABASE_FILE, Endpoints, Server, make_store
+from linkstead.store.sql import SqlStore
 from linkstead.subscription import NoticeSink
 from linkstead.testing.clock import ManualClock
 from tests.wire import App, DeviceClient
@@ -99,9 +99,8 @@ def device_secret(key: DeviceKey) -> str:
     return f"secret-of-{key.product_key}-{key.device_name}"
 
 
-async def fill(path: Path) -> None:
-    """Make a database with the records named above."""
-    store = SqliteStore(path, SystemClock())
+async def fill(store: SqlStore) -> None:
+    """Put the records named above into a database that has none."""
     await store.open()
     for account_id in (ACCOUNT_ID, OTHER_ACCOUNT_ID):
         await store.add_account(Account(account_id, f"account {account_id}", CREATED_MS))
@@ -157,6 +156,7 @@ class Rig:
     clock: ManualClock
     endpoints: Endpoints
     watch: ErrorWatch
+    settings: Settings
     devices: list[DeviceClient] = field(default_factory=list)
 
     @property
@@ -182,6 +182,10 @@ class Rig:
         device = self.device(key)
         await device.connect(**fields)
         return device
+
+    def another_store(self) -> SqlStore:
+        """The server's database as another process has it, to be opened."""
+        return make_store(self.settings, self.clock)
 
     def calls(self, account_id: str = ACCOUNT_ID) -> list[Call]:
         """The records of an account's calls, under way or lately ended, newest first."""
@@ -214,7 +218,7 @@ def rig_settings(folder: Path, **others: Any) -> Settings:
 
 @contextlib.asynccontextmanager
 async def running(
-    filled: Path,
+    filled: Path | None,
     folder: Path,
     *,
     clock: Clock | None = None,
@@ -224,17 +228,20 @@ async def running(
 ) -> AsyncIterator[Rig]:
     """A server on a copy of the filled database, from start to stop. Nothing may go wrong in it unnoticed.
 
+    filled: None where `database` among the others names what it is to be.
     folder: empty, the server's own.
     """
-    shutil.copyfile(filled, folder / DATABASE_FILE)
+    if filled is not None:
+        shutil.copyfile(filled, folder / DATABASE_FILE)
     manual = ManualClock()
-    server = Server(rig_settings(folder, **others), is_production=is_production, clock=clock or manual, sink=sink)
+    settings = rig_settings(folder, **others)
+    server = Server(settings, is_production=is_production, clock=clock or manual, sink=sink)
     watch = ErrorWatch()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(watch.handle_loop_exception)
     logging.getLogger().addHandler(watch)
     try:
-        rig = Rig(server, manual, await server.start(), watch)
+        rig = Rig(server, manual, await server.start(), watch, settings)
         try:
             yield rig
         finally:

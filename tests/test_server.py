@@ -24,7 +24,7 @@ from linkstead.server import (
     SystemClock,
     SystemIds,
 )
-from linkstead.store import SqliteStore
+from linkstead.store.sql import SqlStore
 from linkstead.testing.clock import ManualClock
 from tests.rig import (
     ACCOUNT_ID,
@@ -238,7 +238,9 @@ async def test_devices_that_a_crash_left_online_are_offline(start_rig: RigStarte
     assert await rig.server.store.flush()
     # a second server on the same file, as after kill -9
     after = Server(
-        rig_settings(filled_database.parent, database=f"sqlite:///{rig.server.store._path}"),
+        rig_settings(
+            filled_database.parent, database=rig.settings.database or f"sqlite:///{rig.settings.data}/{DATABASE_FILE}"
+        ),
         is_production=True,
         clock=ManualClock(1_700_000_100.0),
     )
@@ -304,8 +306,8 @@ async def test_a_demo_key_that_is_disabled_is_no_obstacle(tmp_path: Path) -> Non
 # --- other processes ---
 
 
-async def _another_process(rig: Rig) -> SqliteStore:
-    store = SqliteStore(rig.server.store._path, rig.clock)
+async def _another_process(rig: Rig) -> SqlStore:
+    store = rig.another_store()
     await store.open()
     return store
 

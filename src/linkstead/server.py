@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -42,6 +43,8 @@ from linkstead.sessions import SessionTable
 from linkstead.simulator.fleet import Fleet
 from linkstead.store import SqliteStore, StoreUnusable
 from linkstead.store.sealing import SealBroken, UnknownMasterKey, Vault
+from linkstead.store.sql import SqlStore
+from linkstead.store.urls import DATABASE_RULE, SQLITE_HEAD, is_postgres
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeSink, Subscriptions
 from linkstead.subscription.messages import CREATE
 from linkstead.tls.contexts import FindPsk, has_psk
@@ -169,7 +172,7 @@ class Server:
         self._is_production = is_production
         self.clock: Clock = clock or SystemClock()
         self.ids: Ids = ids or SystemIds(self.clock)
-        self.store = SqliteStore(database_path(settings), self.clock, make_vault(settings))
+        self.store: SqlStore = make_store(settings, self.clock)
         self.registry = Registry(self.store, self.clock.monotonic_s)
         self.models = ModelShelf(self.store, lenient_float=settings.lenient_float)
         self.script_host = ScriptHost(self.clock)
@@ -370,6 +373,7 @@ class Server:
         try:
             parsed = psk.parse_identity(identity)
             # In the middle of a handshake nothing can be waited for; to read one row takes less than to sign.
+            assert isinstance(self.store, SqliteStore), "make_certificate_pair refuses --tls-psk with PostgreSQL"
             device = self.store.find_device_at_once(parsed.key)
         except psk.BadIdentity as error:
             log.warning("pre-shared key refused: %s", error)
@@ -554,18 +558,35 @@ def database_path(settings: Settings) -> Path:
     """The SQLite file of these settings; its folder is made where it is missing.
 
     Raises:
-        StartError: the folder cannot be made, or `--database` names an engine that is not there yet.
+        StartError: the folder cannot be made, or `--database` names something else.
     """
     if settings.database is not None:
-        if not settings.database.startswith("sqlite:///"):
-            raise StartError("--database takes sqlite:///PATH; postgresql:// is not served yet")
-        return Path(settings.database.removeprefix("sqlite:///"))
+        if not settings.database.startswith(SQLITE_HEAD):
+            raise StartError(DATABASE_RULE)
+        return Path(settings.database.removeprefix(SQLITE_HEAD))
     folder = Path(settings.data)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StartError(f"--data {folder}: {error.strerror}") from None
     return folder / DATABASE_FILE
+
+
+def make_store(settings: Settings, clock: Clock) -> SqlStore:
+    """The store of these settings, to be opened.
+
+    Raises:
+        StartError: see `database_path` and `make_vault`; or what PostgreSQL needs is not installed.
+    """
+    if settings.database is None or not is_postgres(settings.database):
+        return SqliteStore(database_path(settings), clock, make_vault(settings))
+    missing = [name for name in ("asyncpg", "greenlet") if find_spec(name) is None]
+    if missing:
+        raise StartError(f"--database postgresql:// needs {' and '.join(missing)}: pip install 'linkstead[cluster]'")
+    # What only clusters have installed.
+    from linkstead.store.postgres import PostgresStore  # noqa: PLC0415
+
+    return PostgresStore(settings.database, clock, make_vault(settings))
 
 
 def make_vault(settings: Settings) -> Vault | None:
@@ -603,6 +624,8 @@ def make_certificate_pair(settings: Settings, clock: Clock, find_psk: FindPsk) -
         return None
     if cert is None or key is None:
         raise StartError("--tls-cert and --tls-key are given together")
+    if settings.tls_psk and is_postgres(settings.database):
+        raise StartError("--tls-psk needs the database in a file: no handshake can wait for PostgreSQL")
     if settings.tls_psk and not has_psk():
         raise StartError(f"--tls-psk needs Python 3.13 or later; this is {platform.python_version()}")
     try:

@@ -20,6 +20,7 @@ from linkstead.store.migration import UnknownRevision, migrate, needs_migration
 from linkstead.store.sealing import SEALED, Vault
 from linkstead.store.sql import SqlStore, Statement, StoreUnusable, reason_of
 from linkstead.store.tables import metadata
+from linkstead.store.urls import hide_password
 
 READ_CONNECTIONS_MAX = 4
 WRITE_CONNECTIONS_MAX = 4
@@ -180,7 +181,7 @@ class PostgresStore(SqlStore):
                 await self._migrate()
         except (ValueError, SQLAlchemyError, UnknownRevision, asyncpg.InterfaceError) as error:
             await self._disconnect()
-            raise StoreUnusable(f"the PostgreSQL database cannot be used: {reason_of(error)}") from None
+            raise StoreUnusable(f"the database {hide_password(self._url)} cannot be used: {reason_of(error)}") from None
 
     async def _migrate(self) -> None:
         alone = _Lane(self._url, 1, statement_timeout_s=None)

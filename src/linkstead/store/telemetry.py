@@ -27,8 +27,8 @@ REPORTS_LISTED_MAX = 1_000
 
 _OF_DEVICE = " FROM device WHERE product_key = :product_key AND device_name = :device_name"
 
-# Text, so that a row goes to the driver as the tuple it is, its values in the order they are named here. PostgreSQL takes
-# a value that is selected for a text unless it is told otherwise.
+# Text, so that a row goes to the driver as the tuple it is, its values in the order they are named here. PostgreSQL
+# takes a value that is selected for a text unless it is told otherwise.
 _ADD_POINT = sa.text(
     "INSERT INTO property_history (device_id, identifier, value, time_ms)"
     " SELECT id, :identifier, :value, CAST(:time_ms AS BIGINT)" + _OF_DEVICE
