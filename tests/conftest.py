@@ -1,6 +1,6 @@
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("engine", ["sqlite", pytest.param("postgres", marks=marks)])
 
 
-DatabaseMaker = Callable[[], Awaitable[dict[str, Any]]]
+DatabaseMaker = Callable[[], contextlib.AbstractAsyncContextManager[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -104,15 +104,18 @@ def copy_database(engine: str, request: pytest.FixtureRequest) -> DatabaseMaker:
     if engine == "sqlite":
         filled: Path = request.getfixturevalue("filled_database")
 
-        async def name_file() -> dict[str, Any]:
-            return {"filled": filled}
+        @contextlib.asynccontextmanager
+        async def name_file() -> AsyncIterator[dict[str, Any]]:
+            yield {"filled": filled}
 
         return name_file
     template: str = request.getfixturevalue("filled_postgres")
     server: PostgresServer = request.getfixturevalue("postgres")
 
-    async def copy() -> dict[str, Any]:
-        return {"filled": None, "database": server.url(await server.make_database(template))}
+    @contextlib.asynccontextmanager
+    async def copy() -> AsyncIterator[dict[str, Any]]:
+        async with server.copied(template) as url:
+            yield {"filled": None, "database": url}
 
     return copy
 
@@ -126,7 +129,8 @@ async def start_rig(
 
         async def start(**settings: Any) -> Rig:
             folder = tmp_path_factory.mktemp("data")
-            return await stack.enter_async_context(running(folder=folder, **await copy_database(), **settings))
+            database = await stack.enter_async_context(copy_database())
+            return await stack.enter_async_context(running(folder=folder, **database, **settings))
 
         yield start
 

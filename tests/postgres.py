@@ -9,6 +9,8 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
@@ -130,6 +132,15 @@ class PostgresServer:
         name = f"linkstead_{next(self._numbers)}"
         await self.run(f"CREATE DATABASE {name} TEMPLATE {template or 'template0'} STRATEGY file_copy")
         return name
+
+    @asynccontextmanager
+    async def copied(self, template: str) -> AsyncIterator[str]:
+        """A copy of a database, removed when the block ends; gives its URL."""
+        name = await self.make_database(template)
+        try:
+            yield self.url(name)
+        finally:
+            await self.run(f"DROP DATABASE {name} WITH (FORCE)")
 
     @property
     def _log(self) -> Path:

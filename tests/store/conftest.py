@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.postgres import PostgresServer
 ENGINES = ("sqlite", "postgres")
 """Every engine; the suite runs on each."""
 
-StoreMaker = Callable[[Clock], Awaitable[SqlStore]]
+StoreMaker = Callable[[Clock], AbstractAsyncContextManager[SqlStore]]
 
 
 @pytest.fixture
@@ -26,16 +27,19 @@ def clock() -> ManualClock:
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreMaker:
     """Makes a store without any records, to be opened."""
 
-    async def make_sqlite(clock: Clock) -> SqlStore:
-        return SqliteStore(tmp_path / "linkstead.db", clock)
+    @asynccontextmanager
+    async def make_sqlite(clock: Clock) -> AsyncIterator[SqlStore]:
+        yield SqliteStore(tmp_path / "linkstead.db", clock)
 
     if request.param == "sqlite":
         return make_sqlite
     server: PostgresServer = request.getfixturevalue("postgres")
     template: str = request.getfixturevalue("postgres_template")
 
-    async def make_postgres(clock: Clock) -> SqlStore:
-        return PostgresStore(server.url(await server.make_database(template)), clock)
+    @asynccontextmanager
+    async def make_postgres(clock: Clock) -> AsyncIterator[SqlStore]:
+        async with server.copied(template) as url:
+            yield PostgresStore(url, clock)
 
     return make_postgres
 
@@ -43,7 +47,7 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreMaker:
 @pytest_asyncio.fixture
 async def store(make_store: StoreMaker, clock: ManualClock) -> AsyncIterator[SqlStore]:
     """An open store without any records."""
-    store = await make_store(clock)
-    await store.open()
-    yield store
-    await store.close()
+    async with make_store(clock) as store:
+        await store.open()
+        yield store
+        await store.close()

@@ -57,7 +57,7 @@ class _Lane:
         connections_max: int,
         *,
         is_transaction: bool = True,
-        statement_timeout_s: float | None = STATEMENT_TIMEOUT_S,
+        statement_timeout_s: float | None,
     ) -> None:
         self.statement_count = 0
         self._is_transaction = is_transaction
@@ -166,9 +166,9 @@ class PostgresStore(SqlStore):
     def __init__(self, url: str, clock: Clock, vault: Vault | None = None) -> None:
         super().__init__(clock, vault)
         self._url = url
-        self._writer = _Lane(url, WRITE_CONNECTIONS_MAX)
-        self._reader = _Lane(url, READ_CONNECTIONS_MAX, is_transaction=False)
-        self._background = _Lane(url, BACKGROUND_CONNECTIONS_MAX)
+        self._writer = _Lane(url, WRITE_CONNECTIONS_MAX, statement_timeout_s=STATEMENT_TIMEOUT_S)
+        self._reader = _Lane(url, READ_CONNECTIONS_MAX, is_transaction=False, statement_timeout_s=STATEMENT_TIMEOUT_S)
+        self._background = _Lane(url, BACKGROUND_CONNECTIONS_MAX, statement_timeout_s=STATEMENT_TIMEOUT_S)
         self._lanes = (self._writer, self._reader, self._background)
 
     @property
