@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from linkstead.invocation import CallFilter, Verdict
-from linkstead.server import REGISTRY_POLL_S, SystemClock
+from linkstead.server import KEPT_WITHOUT_STORE_S, REGISTRY_POLL_S, SystemClock
 from linkstead.store.batches import RETRY_S_MAX
 from linkstead.store.postgres import PostgresStore
 from tests.postgres import PostgresServer
@@ -41,16 +41,33 @@ async def call(rig: Rig, device: DeviceClient) -> dict[str, Any]:
 
 @pytest.mark.asyncio
 async def test_connected_devices_and_warm_calls_go_on_without_the_database(
-    database: tuple[PostgresServer, str], tmp_path_factory: pytest.TempPathFactory
+    database: tuple[PostgresServer, str], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, url = database
     async with running(None, tmp_path_factory.mktemp("data"), database=url) as rig:
-        device = await rig.connected()
+        asked: list[float] = []
+        read_version = rig.server.store.registry_version
+
+        async def look() -> int:
+            try:
+                return await read_version()
+            finally:
+                asked.append(rig.clock.monotonic_s())
+
+        monkeypatch.setattr(rig.server.store, "registry_version", look)
+        device = await rig.connected(keep_alive_s=1200)
         assert (await call(rig, device))["RrpcCode"] == "SUCCESS"
         server.kill()
         rig.clock.advance(REGISTRY_POLL_S)
         for _ in range(3):
             assert (await call(rig, device))["RrpcCode"] == "SUCCESS"
+        # For longer than a record is remembered otherwise.
+        for _ in range(10):
+            looks = len(asked)
+            rig.clock.advance(KEPT_WITHOUT_STORE_S * 0.8)
+            while len(asked) == looks:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert (await call(rig, device))["RrpcCode"] == "SUCCESS"
         # It was never read: nobody knows whether it may come in.
         refused = rig.device(SECOND_LAMP)
         assert (await refused.request_connect()).reason_code == UNAVAILABLE
@@ -73,6 +90,6 @@ async def test_connected_devices_and_warm_calls_go_on_without_the_database(
         answer = await rig.app().call("RegisterDevice", ProductKey=LAMP.product_key, DeviceName="lamp-03")
         assert answer.json()["Success"] is True
         calls = await rig.server.store.list_calls(CallFilter(ACCOUNT_ID))
-        assert [kept.verdict for kept in calls if kept.action == "RRpc"] == [Verdict.SUCCESS] * 6
+        assert [kept.verdict for kept in calls if kept.action == "RRpc"] == [Verdict.SUCCESS] * 7
         assert rig.server.store.history_dropped == 0
         rig.watch.take()

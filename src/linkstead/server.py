@@ -60,6 +60,9 @@ MESSAGE_ID_EPOCH_MS = 1_577_836_800_000
 MESSAGE_ID_SEQUENCE_BITS = 22
 ALINK_ID_MAX = 2_147_483_647
 REGISTRY_POLL_S = 1.0
+KEPT_WITHOUT_STORE_S = 60.0
+"""How long records in memory last while the store does not answer, from each time it was asked in vain."""
+
 """How long a change made by another process can go unnoticed."""
 
 REGISTRAR_POLL_S = 0.1
@@ -291,6 +294,7 @@ class Server:
         self._listeners: list[asyncio.Server | SniffingAcceptor] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._registry_version = 0
+        self._is_store_away = False
         self._certificate: CertificatePair | None = None
 
     async def start(self) -> Endpoints:
@@ -522,7 +526,19 @@ class Server:
                 log.exception("background work failed")
 
     async def _look_for_changes(self) -> None:
-        version = await self.store.registry_version()
+        try:
+            version = await self.store.registry_version()
+        except Exception:
+            # What is at hand is all there is; it is told once.
+            self.registry.keep_records(KEPT_WITHOUT_STORE_S)
+            self.consumers.expire()
+            if self._is_store_away:
+                return
+            self._is_store_away = True
+            raise
+        if self._is_store_away:
+            self._is_store_away = False
+            log.warning("the database answers again")
         if version != self._registry_version:
             try:
                 await self.store.check_master_keys()
