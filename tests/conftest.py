@@ -20,7 +20,7 @@ from tests.rig import Certificate, ErrorWatch, Rig, RigStarter, fill, make_certi
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-ON_BOTH_ENGINES = {"test_rrpc", "test_services"}
+ON_BOTH_ENGINES = {"test_services"}
 """Tests of the whole server that run on PostgreSQL every time."""
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]

@@ -16,11 +16,26 @@ from pathlib import Path
 
 import asyncpg
 
+from linkstead.store.tables import metadata, registry_version
+
 USER = "linkstead"
 PASSWORD = "the-password"
 START_S_MAX = 60.0
 UNPRIVILEGED = ("postgres", "nobody")
 """Users that the server may run as where the tests run as root, which it refuses."""
+
+WIPE = ";".join(
+    [
+        *(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables) if table is not registry_version),
+        f"UPDATE {registry_version.name} SET version = 0",
+        *(
+            f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), 1, false)"
+            for table in metadata.sorted_tables
+            if "id" in table.c and table is not registry_version
+        ),
+    ]
+)
+"""What makes of a database one without records, as if it had just been made."""
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -30,6 +45,7 @@ SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
+    "max_wal_size": "4GB",
 }
 
 
@@ -71,6 +87,7 @@ class PostgresServer:
             self._programs = self._folder / "pginstall" / "bin"
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
+        self._empty: list[str] = []
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.port: int = taken.getsockname()[1]
         password_file = self._folder / "password"
@@ -130,7 +147,7 @@ class PostgresServer:
     async def make_database(self, template: str | None = None) -> str:
         """Make a database, empty or a copy of another; returns its name."""
         name = f"linkstead_{next(self._numbers)}"
-        await self.run(f"CREATE DATABASE {name} TEMPLATE {template or 'template0'} STRATEGY file_copy")
+        await self.run(f"CREATE DATABASE {name} TEMPLATE {template or 'template0'}")
         return name
 
     @asynccontextmanager
@@ -141,6 +158,14 @@ class PostgresServer:
             yield self.url(name)
         finally:
             await self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    @asynccontextmanager
+    async def emptied(self, template: str) -> AsyncIterator[str]:
+        """As `copied`, of a database without records: one that was used before where there is one; that is quicker."""
+        name = self._empty.pop() if self._empty else await self.make_database(template)
+        yield self.url(name)
+        await self.run(WIPE, database=name)
+        self._empty.append(name)
 
     @property
     def _log(self) -> Path:

@@ -181,8 +181,9 @@ async def test_the_lease_and_the_search_for_the_next_read_no_letter_that_is_not_
     def explain(connection: sa.Connection, statement: sa.Select[Any]) -> str:
         explain = "EXPLAIN QUERY PLAN"
         if connection.dialect.name == "postgresql":
-            # It reads so short a table from end to end, index or none.
-            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            # So short a table it would read from end to end, index or none.
+            for way in ("seqscan", "bitmapscan", "sort"):
+                connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
             explain = "EXPLAIN"
         text = statement.compile(connection, compile_kwargs={"literal_binds": True})
         return str(connection.exec_driver_sql(f"{explain} {text}").all())
