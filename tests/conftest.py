@@ -71,18 +71,20 @@ def postgres_template(postgres: PostgresServer) -> str:
         store = PostgresStore(postgres.url(name), ManualClock())
         await store.open()
         await store.close()
+        await postgres.keep_as_template(name)
         return name
 
     return asyncio.run(make())
 
 
 @pytest.fixture(scope="session")
-def filled_postgres(postgres: PostgresServer, postgres_template: str) -> str:
+def filled_postgres(postgres: PostgresServer) -> str:
     """The name of a database like `filled_database`, to be copied."""
 
     async def make() -> str:
-        name = await postgres.make_database(postgres_template)
+        name = await postgres.make_database()
         await fill(PostgresStore(postgres.url(name), SystemClock()))
+        await postgres.keep_as_template(name)
         return name
 
     return asyncio.run(make())

@@ -38,7 +38,7 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreMaker:
 
     @asynccontextmanager
     async def make_postgres(clock: Clock) -> AsyncIterator[SqlStore]:
-        async with server.emptied(template) as url:
+        async with server.copied(template) as url:
             yield PostgresStore(url, clock)
 
     return make_postgres
