@@ -105,7 +105,7 @@ lock: $(LOCK)/.ready  ## compile the locks anew (UPGRADE=--upgrade: with the new
 	@$(COMPILE) requirements/build.in -o requirements/build.txt
 	@$(COMPILE) requirements/node.in -o requirements/node.txt
 	@$(COMPILE) pyproject.toml -o requirements/run.txt
-	@$(COMPILE) pyproject.toml requirements/dev.in -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml --extra cluster requirements/dev.in -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml --extra demo -c requirements/run.txt -c requirements/build.txt -o requirements/demo.txt
 	@$(COMPILE) bench/peers/requirements.in -o bench/peers/requirements.txt
 	@cd tests/node && npm install --package-lock-only

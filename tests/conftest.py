@@ -9,8 +9,12 @@ import pytest_asyncio
 import uvloop
 from hypothesis import settings
 
-from linkstead.server import DATABASE_FILE
+from linkstead.server import DATABASE_FILE, SystemClock
+from linkstead.store import SqliteStore
+from linkstead.store.postgres import PostgresStore
+from linkstead.testing.clock import ManualClock
 from tests.nats_server import NatsServer, running_nats
+from tests.postgres import PostgresServer
 from tests.rig import Certificate, ErrorWatch, Rig, RigStarter, fill, make_certificate, running, running_pair
 
 # A busy machine is no fault of what is tested.
@@ -18,6 +22,9 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 ONE_NODE, TWO_NODES = "one node", "two nodes"
+ON_BOTH_ENGINES = {"test_services"}
+"""Tests of the whole server that run on PostgreSQL every time."""
+
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
@@ -45,7 +52,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 @pytest.fixture(scope="session")
 def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("filled") / DATABASE_FILE
-    asyncio.run(fill(path))
+    asyncio.run(fill(SqliteStore(path, SystemClock())))
     return path
 
 
@@ -56,27 +63,97 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that runs."""
+    with contextlib.closing(PostgresServer()) as server:
+        server.start()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """The name of a database with tables and no records, to be copied."""
+
+    async def make() -> str:
+        name = await postgres.make_database()
+        store = PostgresStore(postgres.url(name), ManualClock())
+        await store.open()
+        await store.close()
+        await postgres.keep_as_template(name)
+        return name
+
+    return asyncio.run(make())
+
+
+@pytest.fixture(scope="session")
+def filled_postgres(postgres: PostgresServer) -> str:
+    """The name of a database like `filled_database`, to be copied."""
+
+    async def make() -> str:
+        name = await postgres.make_database()
+        await fill(PostgresStore(postgres.url(name), SystemClock()))
+        await postgres.keep_as_template(name)
+        return name
+
+    return asyncio.run(make())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What starts a server runs on both engines, on PostgreSQL mostly among the long tests.
+
+    What is marked `on_two_nodes` runs on one node, and with app and device on different ones.
+    """
+    if "engine" in metafunc.fixturenames:
+        marks = () if metafunc.module.__name__.rpartition(".")[2] in ON_BOTH_ENGINES else pytest.mark.long
+        metafunc.parametrize("engine", ["sqlite", pytest.param("postgres", marks=marks)])
+    if metafunc.definition.get_closest_marker("on_two_nodes") and "start_rig" in metafunc.fixturenames:
+        metafunc.parametrize("start_rig", [ONE_NODE, TWO_NODES], indirect=True)
+
+
+DatabaseMaker = Callable[[], contextlib.AbstractAsyncContextManager[dict[str, Any]]]
+
+
+@pytest.fixture
+def copy_database(engine: str, request: pytest.FixtureRequest) -> DatabaseMaker:
+    """Makes a copy of the filled database for a server, and says how `running` is told of it."""
+    if engine == "sqlite":
+        filled: Path = request.getfixturevalue("filled_database")
+
+        @contextlib.asynccontextmanager
+        async def name_file() -> AsyncIterator[dict[str, Any]]:
+            yield {"filled": filled}
+
+        return name_file
+    template: str = request.getfixturevalue("filled_postgres")
+    server: PostgresServer = request.getfixturevalue("postgres")
+
+    @contextlib.asynccontextmanager
+    async def copy() -> AsyncIterator[dict[str, Any]]:
+        async with server.copied(template) as url:
+            yield {"filled": None, "database": url}
+
+    return copy
+
+
 @pytest_asyncio.fixture
 async def start_rig(
-    request: pytest.FixtureRequest, filled_database: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, copy_database: DatabaseMaker, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RigStarter]:
     """Starts servers with settings of the test's own; each is two nodes where the test is `on_two_nodes`, once more."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Rig:
             folder = tmp_path_factory.mktemp("data")
+            database = await stack.enter_async_context(copy_database())
             if getattr(request, "param", ONE_NODE) == ONE_NODE:
-                return await stack.enter_async_context(running(filled_database, folder, **settings))
+                return await stack.enter_async_context(running(folder=folder, **database, **settings))
             nats: NatsServer = request.getfixturevalue("nats_server")
-            return await stack.enter_async_context(running_pair(filled_database, folder, nats.url, **settings))
+            return await stack.enter_async_context(
+                running_pair(folder=folder, nats_url=nats.url, **database, **settings)
+            )
 
         yield start
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What is marked `on_two_nodes` and has a server is run on one node, and with app and device on different ones."""
-    if metafunc.definition.get_closest_marker("on_two_nodes") and "start_rig" in metafunc.fixturenames:
-        metafunc.parametrize("start_rig", [ONE_NODE, TWO_NODES], indirect=True)
 
 
 @pytest_asyncio.fixture

@@ -26,8 +26,8 @@ from linkstead.registry import (
     TopicOperation,
 )
 from linkstead.registry.topic_classes import TOPIC_CLASSES_MAX
-from linkstead.server import DATABASE_FILE, Endpoints, Server, SystemClock
-from linkstead.store import SqliteStore
+from linkstead.server import DATABASE_FILE, Endpoints, Server, make_store
+from linkstead.store.sql import SqlStore
 from linkstead.subscription import NoticeSink
 from linkstead.testing.clock import ManualClock
 from tests.wire import App, DeviceClient, Response
@@ -99,9 +99,8 @@ def device_secret(key: DeviceKey) -> str:
     return f"secret-of-{key.product_key}-{key.device_name}"
 
 
-async def fill(path: Path) -> None:
-    """Make a database with the records named above."""
-    store = SqliteStore(path, SystemClock())
+async def fill(store: SqlStore) -> None:
+    """Put the records named above into a database that has none."""
     await store.open()
     for account_id in (ACCOUNT_ID, OTHER_ACCOUNT_ID):
         await store.add_account(Account(account_id, f"account {account_id}", CREATED_MS))
@@ -157,6 +156,7 @@ class Rig:
     clock: ManualClock
     endpoints: Endpoints
     watch: ErrorWatch
+    settings: Settings
     devices: list[DeviceClient] = field(default_factory=list)
 
     @property
@@ -182,6 +182,10 @@ class Rig:
         device = self.device(key)
         await device.connect(**fields)
         return device
+
+    def another_store(self) -> SqlStore:
+        """The server's database as another process has it, to be opened."""
+        return make_store(self.settings, self.clock)
 
     def calls(self, account_id: str = ACCOUNT_ID) -> list[Call]:
         """The records of an account's calls, under way or lately ended, newest first."""
@@ -297,7 +301,7 @@ def rig_settings(folder: Path, **others: Any) -> Settings:
 
 @contextlib.asynccontextmanager
 async def running(
-    filled: Path,
+    filled: Path | None,
     folder: Path,
     *,
     clock: Clock | None = None,
@@ -307,13 +311,16 @@ async def running(
 ) -> AsyncIterator[Rig]:
     """A server on a copy of the filled database, from start to stop. Nothing may go wrong in it unnoticed.
 
+    filled: None where `database` among the others names what it is to be.
     folder: empty, the server's own.
     """
-    shutil.copyfile(filled, folder / DATABASE_FILE)
+    if filled is not None:
+        shutil.copyfile(filled, folder / DATABASE_FILE)
     manual = ManualClock()
-    server = Server(rig_settings(folder, **others), is_production=is_production, clock=clock or manual, sink=sink)
+    settings = rig_settings(folder, **others)
+    server = Server(settings, is_production=is_production, clock=clock or manual, sink=sink)
     with watching() as watch:
-        rig = Rig(server, manual, await server.start(), watch)
+        rig = Rig(server, manual, await server.start(), watch, settings)
         async with stopped_at_the_end(rig):
             yield rig
 
@@ -355,18 +362,20 @@ class NetworkClock(ManualClock):
 
 
 def start_nodes(
-    filled: Path, folder: Path, nats_url: str, cluster_name: str, clock: Clock, count: int, **others: Any
+    filled: Path | None, folder: Path, nats_url: str, cluster_name: str, clock: Clock, count: int, **others: Any
 ) -> list[Server]:
-    """Nodes of a cluster on one database, not started yet."""
-    path = folder / DATABASE_FILE
-    shutil.copyfile(filled, path)
-    settings = rig_settings(folder, database=f"sqlite:///{path}", nats=nats_url, cluster_name=cluster_name, **others)
+    """Nodes of a cluster on one database, not started yet; `filled` as in `running`."""
+    if filled is not None:
+        path = folder / DATABASE_FILE
+        shutil.copyfile(filled, path)
+        others["database"] = f"sqlite:///{path}"
+    settings = rig_settings(folder, nats=nats_url, cluster_name=cluster_name, **others)
     return [Server(settings, is_production=True, clock=clock) for _ in range(count)]
 
 
 @contextlib.asynccontextmanager
 async def running_pair(
-    filled: Path, folder: Path, nats_url: str, *, clock: Clock | None = None, **others: Any
+    filled: Path | None, folder: Path, nats_url: str, *, clock: Clock | None = None, **others: Any
 ) -> AsyncIterator[PairRig]:
     """Two nodes, one for apps and one for devices, from start to stop."""
     manual = NetworkClock()
@@ -379,7 +388,12 @@ async def running_pair(
             assert server.cluster is not None
             await server.cluster.nodes.look()
         rig = PairRig(
-            caller, manual, replace(at_caller, mqtt=at_holder.mqtt, mqtts=at_holder.mqtts), watch, holder=holder
+            caller,
+            manual,
+            replace(at_caller, mqtt=at_holder.mqtt, mqtts=at_holder.mqtts),
+            watch,
+            caller.settings,
+            holder=holder,
         )
         async with stopped_at_the_end(rig):
             yield rig

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from linkstead.server import DATABASE_FILE, SystemClock
+from linkstead.store import SqliteStore
 from tests.cli.processes import ServerProcess, serving
 from tests.rig import KEY, PRODUCT_KEY, Rig, RigStarter, fill
 from tests.wire import App, fetch
@@ -75,7 +76,7 @@ async def test_an_application_is_worked_off_by_the_server(rig: Rig) -> None:
 
 async def test_a_server_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     path = tmp_path / DATABASE_FILE
-    await fill(path)
+    await fill(SqliteStore(path, SystemClock()))
     options = ("--no-quotas", "--database", f"sqlite:///{path}")
     with serving("serve", *options, folder=tmp_path, name="first") as server:
         app = app_of(server)

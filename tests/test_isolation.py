@@ -5,12 +5,11 @@ that names something, or as one that does not.
 """
 
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
+import sqlalchemy as sa
 from msgspec import inspect
 
 from linkstead.action import AnyAction
@@ -18,6 +17,7 @@ from linkstead.actions import ACTIONS
 from linkstead.registry import Instance, ProductTopic, TopicOperation
 from linkstead.registry.applications import Application, ApplicationDevice, ApplicationStatus
 from linkstead.registry.topic_classes import TOPIC_CLASSES_MAX
+from linkstead.store import tables
 from linkstead.subscription import ConsumerGroup
 from tests.rig import (
     ACCOUNT_ID,
@@ -226,12 +226,14 @@ async def told(app: App, action: AnyAction, parameters: Mapping[str, str], names
     return text
 
 
-def rows(rig: Rig) -> set[tuple[object, ...]]:
+async def rows(rig: Rig) -> set[tuple[object, ...]]:
     """All that is kept but calls, the audit log, and the count of changes."""
-    with closing(sqlite3.connect(rig.server.store._path)) as connection:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        kept = [name for name in tables if name not in ("call_history", "audit_log", "registry_version")]
-        return {(table, *row) for table in kept for row in connection.execute(f"SELECT * FROM {table}")}
+    kept = tables.metadata.tables.keys() - {"call_history", "audit_log", "registry_version"}
+
+    def read(connection: sa.Connection) -> set[tuple[object, ...]]:
+        return {(name, *row) for name in kept for row in connection.execute(sa.select(tables.metadata.tables[name]))}
+
+    return await rig.server.store._read(read)
 
 
 async def fill(rig: Rig) -> Names:
@@ -242,10 +244,16 @@ async def fill(rig: Rig) -> Names:
     topic_id = await store.add_topic(topic, TOPIC_CLASSES_MAX)
     application = Application(0, PRODUCT_KEY, ApplicationStatus.CHECK_SUCCESS, 1, CREATED_MS)
     assert await store.add_application(application, [ApplicationDevice(0, "lamp-77")], 10, 10) is not None
-    with closing(sqlite3.connect(store._path)) as connection, connection:
+
+    def renumber(connection: sa.Connection) -> None:
         # An id that is no other number in an answer.
-        connection.execute("UPDATE application SET id = ?", [APPLY_ID])
-        connection.execute("UPDATE application_device SET apply_id = ?", [APPLY_ID])
+        columns = [column for column in tables.application.c if column.name != "id"]
+        copy = sa.select(sa.literal(APPLY_ID), *columns)
+        connection.execute(sa.insert(tables.application).from_select(["id", *columns], copy))
+        connection.execute(sa.update(tables.application_device).values(apply_id=APPLY_ID))
+        connection.execute(sa.delete(tables.application).where(tables.application.c.id != APPLY_ID))
+
+    await store._write(renumber)
     await store.add_instance(Instance(OTHERS_INSTANCE_ID, OTHER_ACCOUNT_ID, CREATED_MS))
     app = rig.app()
     message = {"ProductKey": PRODUCT_KEY, "TopicFullName": f"/{PRODUCT_KEY}/lamp-01/user/get", "MessageContent": "aGk="}
@@ -265,19 +273,19 @@ async def fill(rig: Rig) -> Names:
 async def test_what_is_another_accounts_is_as_if_it_were_not_there(rig: Rig, action: AnyAction) -> None:
     own = await fill(rig)
     stranger, owner = rig.app(OTHER_KEY), rig.app()
-    before = rows(rig)
+    before = await rows(rig)
     for parameters, absent in zip(requests(action, own), requests(action, ABSENT), strict=True):
         assert names_something(parameters) is (action.name not in NAMES_NOTHING)
         foreign = await told(stranger, action, parameters, own)
         await rig.server.store.flush()
-        assert before <= rows(rig)
+        assert before <= await rows(rig)
         if action.name in NAMES_NOTHING:
             assert own.product_key not in foreign
             assert own.group_id not in foreign
             continue
-        assert rows(rig) == before
+        assert await rows(rig) == before
         assert foreign == await told(stranger, action, absent, ABSENT)
-        assert rows(rig) == before
+        assert await rows(rig) == before
     for parameters in requests(action, own):
         is_gone = await rig.server.registry.find_device(LAMP) is None
         if not is_gone and names_something(parameters) and action.name not in SAME_FOR_THE_OWNER:
@@ -292,22 +300,22 @@ async def test_what_is_another_instances_is_as_if_it_were_not_there(start_rig: R
     app = rig.app()
     of_product = {name: getattr(ABSENT, name) for name in Names.__dataclass_fields__ if name not in OF_THE_ACCOUNT}
     absent = Names(**{**{name: getattr(own, name) for name in OF_THE_ACCOUNT}, **of_product})
-    before = rows(rig)
+    before = await rows(rig)
     for here, gone in zip(requests(action, own), requests(action, absent), strict=True):
         if not any(NAMING.get(_word(name), "group_id") not in OF_THE_ACCOUNT for name in here):
             continue
         foreign = await told(app, action, here, own, IotInstanceId=INSTANCE_ID)
         await rig.server.store.flush()
-        assert rows(rig) == before
+        assert await rows(rig) == before
         assert foreign == await told(app, action, gone, absent, IotInstanceId=INSTANCE_ID)
-        assert rows(rig) == before
+        assert await rows(rig) == before
 
 
 @actions
 async def test_another_accounts_instance_is_as_if_it_were_not_there(start_rig: RigStarter, action: AnyAction) -> None:
     rig = await start_rig(strict_instances=True)
     own = await fill(rig)
-    before = rows(rig)
+    before = await rows(rig)
     for parameters in requests(action, own):
         answers = []
         for instance_id in (OTHERS_INSTANCE_ID, "iot-060a0009"):
@@ -315,4 +323,4 @@ async def test_another_accounts_instance_is_as_if_it_were_not_there(start_rig: R
             answers.append(answer.replace(instance_id, "<instance>"))
         assert "IotInstanceNotFound" in answers[0]
         assert answers[0] == answers[1]
-        assert rows(rig) == before
+        assert await rows(rig) == before

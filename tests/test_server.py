@@ -24,7 +24,8 @@ from linkstead.server import (
     SystemClock,
     SystemIds,
 )
-from linkstead.store import SqliteStore
+from linkstead.store.sql import SqlStore
+from linkstead.store.urls import DATABASE_RULE
 from linkstead.testing.clock import ManualClock
 from tests.rig import (
     ACCOUNT_ID,
@@ -204,9 +205,30 @@ async def test_an_encrypted_key_is_told_and_not_asked_for(tmp_path: Path, certif
 
 
 async def test_a_database_of_another_engine_is_told(tmp_path: Path) -> None:
-    refusal = await _refusal(tmp_path, database="postgresql://localhost/linkstead")
-    assert refusal.startswith("--database takes sqlite:///PATH")
+    refusal = await _refusal(tmp_path, database="mysql://me:the-password@localhost/linkstead")
+    assert refusal == DATABASE_RULE
     assert os.listdir(tmp_path) == []
+
+
+async def test_a_database_server_that_does_not_answer_is_told_without_its_password(tmp_path: Path) -> None:
+    refusal = await _refusal(tmp_path, database="postgresql://me:the-password@127.0.0.1:1/linkstead")
+    assert refusal.startswith("the database postgresql://me@127.0.0.1:1/linkstead cannot be used: ")
+    assert "the-password" not in refusal
+
+
+async def test_what_postgresql_needs_is_named_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linkstead.server.find_spec", lambda name: None)
+    refusal = await _refusal(tmp_path, database="postgresql://me:the-password@127.0.0.1:1/linkstead")
+    assert refusal == "--database postgresql:// needs asyncpg and greenlet: pip install 'linkstead[cluster]'"
+
+
+async def test_pre_shared_keys_need_a_database_in_a_file(tmp_path: Path, certificate: Certificate) -> None:
+    url = "postgresql://me:the-password@127.0.0.1:1/linkstead"
+    pair = {"tls_cert": str(certificate.certificate), "tls_key": str(certificate.key)}
+    refusal = await _refusal(tmp_path, database=url, tls_psk=True, **pair)
+    assert refusal == "--tls-psk needs the database in a file: no handshake can wait for PostgreSQL"
 
 
 async def test_a_database_elsewhere_is_used(tmp_path: Path) -> None:
@@ -238,7 +260,9 @@ async def test_devices_that_a_crash_left_online_are_offline(start_rig: RigStarte
     assert await rig.server.store.flush()
     # a second server on the same file, as after kill -9
     after = Server(
-        rig_settings(filled_database.parent, database=f"sqlite:///{rig.server.store._path}"),
+        rig_settings(
+            filled_database.parent, database=rig.settings.database or f"sqlite:///{rig.settings.data}/{DATABASE_FILE}"
+        ),
         is_production=True,
         clock=ManualClock(1_700_000_100.0),
     )
@@ -304,8 +328,8 @@ async def test_a_demo_key_that_is_disabled_is_no_obstacle(tmp_path: Path) -> Non
 # --- other processes ---
 
 
-async def _another_process(rig: Rig) -> SqliteStore:
-    store = SqliteStore(rig.server.store._path, rig.clock)
+async def _another_process(rig: Rig) -> SqlStore:
+    store = rig.another_store()
     await store.open()
     return store
 

@@ -56,11 +56,11 @@ async def test_a_notice_reaches_the_group_that_subscribed(rig: Rig) -> None:
     ]
 
 
-async def test_a_subscription_made_by_another_process_is_noticed(rig: Rig, tmp_path: Path) -> None:
+async def test_a_subscription_made_by_another_process_is_noticed(rig: Rig) -> None:
     taker = attach(rig)
     forward(rig, b"to nobody")
     await until(rig, lambda: not rig.server.forwarder.wants(PRODUCT_KEY, NoticeKind.DEVICE_DATA))
-    other = SqliteStore(rig.server.store._path, ManualClock())
+    other = rig.another_store()
     await other.open()
     await other.add_relation(RELATION)
     await other.close()
@@ -101,7 +101,7 @@ async def test_what_waits_when_a_server_stops_is_on_the_disk(start_rig: RigStart
     forward(rig, b"2")
     forward(rig, b"3", DeviceKey(OTHER_PRODUCT_KEY, "lamp-01"))
     await rig.server.stop()
-    store = SqliteStore(rig.server.store._path, rig.clock)
+    store = rig.another_store()
     await store.open()
     now_ms = rig.server.dispatcher.now_ms()
     letters = await store.lease_letters(DESTINATION, 10, now_ms, now_ms)

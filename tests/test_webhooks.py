@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from linkstead.clock import milliseconds
-from linkstead.server import REGISTRY_POLL_S
+from linkstead.server import DATABASE_FILE, REGISTRY_POLL_S
 from linkstead.store import SqliteStore
 from linkstead.store.batches import BATCH_DELAY_S
 from linkstead.store.retention import DAY_MS
@@ -43,7 +43,7 @@ def forward(rig: Rig, payload: bytes, kind: NoticeKind = NoticeKind.DEVICE_DATA)
 async def add_by_another_process(rig: Rig, receiver: Receiver, **fields: object) -> str:
     """Make a webhook as the command line does; the server has noticed when this returns."""
     webhook = a_webhook(receiver.url(), product_key=PRODUCT_KEY, account_id=ACCOUNT_ID, **fields)
-    other = SqliteStore(rig.server.store._path, ManualClock())
+    other = rig.another_store()
     await other.open()
     await other.add_webhook(webhook)
     await other.close()
@@ -90,9 +90,8 @@ async def test_a_message_outlives_the_server_with_its_wait(
         due_ms = await due_after_failure(rig, destination)
         # As a process that was killed leaves it.
         left = tmp_path / "left.db"
-        shutil.copyfile(rig.server.store._path, left)
-        wal = Path(f"{rig.server.store._path}-wal")
-        shutil.copyfile(wal, f"{left}-wal")
+        for end in ("", "-wal"):
+            shutil.copyfile(folder / f"{DATABASE_FILE}{end}", f"{left}{end}")
     store = SqliteStore(left, ManualClock())
     await store.open()
     assert await store.next_due_ms(destination) == due_ms

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -47,6 +48,8 @@ from linkstead.sessions import SessionTable
 from linkstead.simulator.fleet import Fleet
 from linkstead.store import SqliteStore, StoreUnusable
 from linkstead.store.sealing import SealBroken, UnknownMasterKey, Vault
+from linkstead.store.sql import SqlStore
+from linkstead.store.urls import DATABASE_RULE, SQLITE_HEAD, is_postgres
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeSink, Subscriptions
 from linkstead.subscription.messages import CREATE
 from linkstead.tls.contexts import FindPsk, has_psk
@@ -62,6 +65,9 @@ MESSAGE_ID_EPOCH_MS = 1_577_836_800_000
 MESSAGE_ID_SEQUENCE_BITS = 22
 ALINK_ID_MAX = 2_147_483_647
 REGISTRY_POLL_S = 1.0
+KEPT_WITHOUT_STORE_S = 60.0
+"""How long records in memory last while the store does not answer, from each time it was asked in vain."""
+
 """How long a change made by another process can go unnoticed."""
 
 REGISTRAR_POLL_S = 0.1
@@ -176,11 +182,11 @@ class Server:
         sink: NoticeSink | None = None,
         witness: Witness | None = None,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._is_production = is_production
         self.clock: Clock = clock or SystemClock()
         self.ids: Ids = ids or SystemIds(self.clock)
-        self.store = SqliteStore(database_path(settings), self.clock, make_vault(settings))
+        self.store: SqlStore = make_store(settings, self.clock)
         self.registry = Registry(self.store, self.clock.monotonic_s)
         self.models = ModelShelf(self.store, lenient_float=settings.lenient_float)
         self.script_host = ScriptHost(self.clock)
@@ -309,6 +315,7 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
         self._registry_version = 0
         self._started_ms = 0
+        self._is_store_away = False
         self._certificate: CertificatePair | None = None
 
     async def start(self) -> Endpoints:
@@ -317,7 +324,7 @@ class Server:
         Raises:
             StartError: a port is taken, a file is missing, there is no key, …
         """
-        settings = self._settings
+        settings = self.settings
         self._certificate = make_certificate_pair(settings, self.clock, self._find_psk)
         tls = self._certificate.apps if self._certificate else None
         tls_for_devices = self._certificate.devices if self._certificate else None
@@ -402,6 +409,7 @@ class Server:
         try:
             parsed = psk.parse_identity(identity)
             # In the middle of a handshake nothing can be waited for; to read one row takes less than to sign.
+            assert isinstance(self.store, SqliteStore), "make_certificate_pair refuses --tls-psk with PostgreSQL"
             device = self.store.find_device_at_once(parsed.key)
         except psk.BadIdentity as error:
             log.warning("pre-shared key refused: %s", error)
@@ -499,7 +507,7 @@ class Server:
 
     async def _prepare_key(self) -> AccessKey | None:
         """Make the account's first key where it is given and not there yet."""
-        settings = self._settings
+        settings = self.settings
         if self._is_production:
             stored = await self.store.find_access_key(DEMO_ACCESS_KEY_ID)
             if settings.access_key_id == DEMO_ACCESS_KEY_ID or (stored is not None and stored.enabled):
@@ -607,7 +615,19 @@ class Server:
                 log.exception("background work failed")
 
     async def _look_for_changes(self) -> None:
-        version = await self.store.registry_version()
+        try:
+            version = await self.store.registry_version()
+        except Exception:
+            # What is at hand is all there is; it is told once.
+            self.registry.keep_records(KEPT_WITHOUT_STORE_S)
+            self.consumers.expire()
+            if self._is_store_away:
+                return
+            self._is_store_away = True
+            raise
+        if self._is_store_away:
+            self._is_store_away = False
+            log.warning("the database answers again")
         if version != self._registry_version:
             try:
                 await self.store.check_master_keys()
@@ -644,18 +664,35 @@ def database_path(settings: Settings) -> Path:
     """The SQLite file of these settings; its folder is made where it is missing.
 
     Raises:
-        StartError: the folder cannot be made, or `--database` names an engine that is not there yet.
+        StartError: the folder cannot be made, or `--database` names something else.
     """
     if settings.database is not None:
-        if not settings.database.startswith("sqlite:///"):
-            raise StartError("--database takes sqlite:///PATH; postgresql:// is not served yet")
-        return Path(settings.database.removeprefix("sqlite:///"))
+        if not settings.database.startswith(SQLITE_HEAD):
+            raise StartError(DATABASE_RULE)
+        return Path(settings.database.removeprefix(SQLITE_HEAD))
     folder = Path(settings.data)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StartError(f"--data {folder}: {error.strerror}") from None
     return folder / DATABASE_FILE
+
+
+def make_store(settings: Settings, clock: Clock) -> SqlStore:
+    """The store of these settings, to be opened.
+
+    Raises:
+        StartError: see `database_path` and `make_vault`; or what PostgreSQL needs is not installed.
+    """
+    if settings.database is None or not is_postgres(settings.database):
+        return SqliteStore(database_path(settings), clock, make_vault(settings))
+    missing = [name for name in ("asyncpg", "greenlet") if find_spec(name) is None]
+    if missing:
+        raise StartError(f"--database postgresql:// needs {' and '.join(missing)}: pip install 'linkstead[cluster]'")
+    # What only clusters have installed.
+    from linkstead.store.postgres import PostgresStore  # noqa: PLC0415
+
+    return PostgresStore(settings.database, clock, make_vault(settings))
 
 
 def make_vault(settings: Settings) -> Vault | None:
@@ -693,6 +730,8 @@ def make_certificate_pair(settings: Settings, clock: Clock, find_psk: FindPsk) -
         return None
     if cert is None or key is None:
         raise StartError("--tls-cert and --tls-key are given together")
+    if settings.tls_psk and is_postgres(settings.database):
+        raise StartError("--tls-psk needs the database in a file: no handshake can wait for PostgreSQL")
     if settings.tls_psk and not has_psk():
         raise StartError(f"--tls-psk needs Python 3.13 or later; this is {platform.python_version()}")
     try:

@@ -14,6 +14,7 @@ from linkstead.api.signatures import format_timestamp, signed_query_v1, string_t
 from linkstead.cli import demo_data
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET
 from linkstead.doctor.signing import read_parameters
+from linkstead.store.urls import DATABASE_RULE
 from tests.cli.processes import ENVIRONMENT, WAIT_S, ServerProcess, done, invoke, run, told
 
 DEVICE_SECRET = "doctors-device-secret"
@@ -143,7 +144,7 @@ def test_options_come_from_the_servers_file(dev: ServerProcess) -> None:
 
 def test_wrong_usage_is_told(tmp_path: Path) -> None:
     assert "--access-key-id and --access-key-secret are given together" in told(2, "doctor", "--access-key-id", "x")
-    assert "--database takes sqlite:///PATH" in told(2, "doctor", "--database", "mysql://x")
+    assert DATABASE_RULE in told(2, "doctor", "--database", "mysql://x")
     for wrong in ("0.09", "60.1"):
         assert f"{wrong} is not in the range" in told(2, "doctor", "--wait-s", wrong)
     assert "--device-name: not UTF-8" in told(2, "doctor", "--device-name", "\udcff")

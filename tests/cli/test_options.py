@@ -15,6 +15,7 @@ from linkstead.cli.options import (
     with_settings,
 )
 from linkstead.config import Address, Settings, reachable
+from linkstead.store.urls import DATABASE_RULE
 from tests.cli.processes import told
 
 SECRET = "a-secret-nobody-may-read"
@@ -178,8 +179,6 @@ def test_serve_has_no_key_of_its_own() -> None:
     "arguments",
     [
         ["--workers", "2"],
-        ["--database", f"postgresql://linkstead:{SECRET}@db/linkstead"],
-        ["--database", f"postgres://linkstead:{SECRET}@db/linkstead"],
     ],
 )
 @pytest.mark.parametrize("command", ["serve", "dev"])
@@ -212,7 +211,8 @@ def test_one_worker_is_what_there_is() -> None:
         (["--quota", "RRpc"], "RRpc=: N is a whole number from 0 to 1000000"),
         (["--quota", "RRpc=-1"], "RRpc=-1: N is a whole number"),
         (["--quota", "RRpc=²"], "RRpc=²: N is a whole number"),
-        (["--database", "mysql://x"], "--database takes sqlite:///PATH"),
+        (["--database", f"mysql://me:{SECRET}@x"], DATABASE_RULE),
+        (["--database", f"postgresql+asyncpg://me:{SECRET}@x"], DATABASE_RULE),
         (["--tls-cert", "c"], "--tls-cert and --tls-key are given together"),
         (["--tls-key", "k"], "--tls-cert and --tls-key are given together"),
         (["--https", "h:1"], "--https, --mqtts and --amqps need --tls-cert and --tls-key"),

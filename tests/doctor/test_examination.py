@@ -8,6 +8,7 @@ import pytest
 
 from linkstead.config import Address
 from linkstead.doctor import Fault, State
+from linkstead.doctor.databases import SqliteDatabase
 from linkstead.doctor.examination import CALL_TIMEOUT_MS, TIMESTAMP_TOLERANCE_S
 from linkstead.registry import DeviceKey
 from linkstead.server import database_path
@@ -306,12 +307,12 @@ async def test_a_consumer_that_is_closed_on_is_told(rig: Rig) -> None:
 
 
 async def test_the_database_tells_whose_a_product_is(rig: Rig) -> None:
-    database = database_path(rig.server._settings)
+    database = database_path(rig.server.settings)
     database.chmod(0o600)
-    findings = await examine_rig(rig, product_key=OTHER_LAMP.product_key, database=database)
+    findings = await examine_rig(rig, product_key=OTHER_LAMP.product_key, database=SqliteDatabase(database))
     assert faults(findings) == {"product": Fault.PRODUCT_OF_OTHER_ACCOUNT}
     assert findings["product"].facts["account_id"] == "1002"
-    findings = await examine_rig(rig, product_key="a1Nobody001", database=database)
+    findings = await examine_rig(rig, product_key="a1Nobody001", database=SqliteDatabase(database))
     assert faults(findings) == {"product": Fault.PRODUCT_NOT_THERE}
     assert {findings[name].state for name in ("master-key", "nats")} == {State.NOT_USED}
 

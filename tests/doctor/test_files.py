@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from linkstead.doctor import Fault, State
+from linkstead.doctor.databases import SqliteDatabase
 from linkstead.doctor.files import FREE_BYTES_MIN
 from linkstead.registry import DeviceCertificate, DeviceKey
 from linkstead.server import DATABASE_FILE, SystemClock
@@ -33,7 +34,8 @@ def database(filled_database: Path, tmp_path: Path) -> Path:
 
 def look(database: Path | None = None, **others: Any) -> Findings:
     """What is found on this machine alone."""
-    return asyncio.run(examine(SystemClock(), database=database, **others))
+    read = SqliteDatabase(database) if database is not None else None
+    return asyncio.run(examine(SystemClock(), database=read, **others))
 
 
 def set_revision(database: Path, revision: str) -> None:

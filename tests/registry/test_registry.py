@@ -157,6 +157,21 @@ async def test_a_record_is_remembered_for_half_of_that_at_least(bench: Bench, re
 
 
 @pytest.mark.asyncio
+@reads
+async def test_a_record_is_remembered_for_as_long_as_the_store_is_away(bench: Bench, read: Read) -> None:
+    await read(bench)
+    bench.store.reads.clear()
+    for _ in range(100):
+        bench.registry.keep_records(60.0)
+        bench.clock.advance(59.0)
+        await read(bench)
+    assert bench.read_count == 0
+    bench.clock.advance(CACHED_AGE_S_MAX)
+    await read(bench)
+    assert bench.read_count == 1
+
+
+@pytest.mark.asyncio
 async def test_a_record_that_is_gone_elsewhere_is_gone_after_five_minutes(bench: Bench) -> None:
     await bench.find()
     await bench.store.delete_device(KEY)

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -6,13 +7,15 @@ import pytest_asyncio
 
 from linkstead.clock import Clock
 from linkstead.store import SqliteStore
+from linkstead.store.postgres import PostgresStore
 from linkstead.store.sql import SqlStore
 from linkstead.testing.clock import ManualClock
+from tests.postgres import PostgresServer
 
-ENGINES: dict[str, Callable[[Path, Clock], SqlStore]] = {
-    "sqlite": lambda directory, clock: SqliteStore(directory / "linkstead.db", clock),
-}
+ENGINES = ("sqlite", "postgres")
 """Every engine; the suite runs on each."""
+
+StoreMaker = Callable[[Clock], AbstractAsyncContextManager[SqlStore]]
 
 
 @pytest.fixture
@@ -20,10 +23,31 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest_asyncio.fixture(params=ENGINES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqlStore]:
+@pytest.fixture(params=ENGINES)
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreMaker:
+    """Makes a store without any records, to be opened."""
+
+    @asynccontextmanager
+    async def make_sqlite(clock: Clock) -> AsyncIterator[SqlStore]:
+        yield SqliteStore(tmp_path / "linkstead.db", clock)
+
+    if request.param == "sqlite":
+        return make_sqlite
+    server: PostgresServer = request.getfixturevalue("postgres")
+    template: str = request.getfixturevalue("postgres_template")
+
+    @asynccontextmanager
+    async def make_postgres(clock: Clock) -> AsyncIterator[SqlStore]:
+        async with server.copied(template) as url:
+            yield PostgresStore(url, clock)
+
+    return make_postgres
+
+
+@pytest_asyncio.fixture
+async def store(make_store: StoreMaker, clock: ManualClock) -> AsyncIterator[SqlStore]:
     """An open store without any records."""
-    store = ENGINES[request.param](tmp_path, clock)
-    await store.open()
-    yield store
-    await store.close()
+    async with make_store(clock) as store:
+        await store.open()
+        yield store
+        await store.close()

@@ -1,15 +1,11 @@
 """The registry's statements, through the store, on every engine."""
 
-import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from linkstead.registry import AlreadyExists, Device, DeviceKey, ProductGone, ProductStatistics
-from linkstead.store import SqliteStore
 from linkstead.store.sql import SqlStore
 from linkstead.store.statements import NAMES_PER_STATEMENT_MAX
 from tests.store.samples import (
@@ -290,25 +286,16 @@ async def test_pages_go_on_where_the_one_before_ended(store: SqlStore) -> None:
     assert (await store.list_devices(PRODUCT_KEY, 0, 5)).next_before_id is None
 
 
-async def test_a_gateway_that_is_reset_has_no_sub_devices_any_longer(store: SqliteStore, tmp_path: Path) -> None:
+async def test_a_gateway_that_is_reset_has_no_sub_devices_any_longer(store: SqlStore) -> None:
     await store.add_account(an_account())
     await store.add_product(a_product())
     await store.add_devices(some_devices(["gate-0001", "gate-0002", "lamp-0001", "lamp-0002"]))
-    pairs = [("gate-0001", "lamp-0001"), ("gate-0002", "lamp-0002")]
-    id_of = "(SELECT id FROM device WHERE device_name = ?)"
-    with closing(sqlite3.connect(tmp_path / "linkstead.db")) as connection:
-        for gateway, lamp in pairs:
-            connection.execute(
-                f"INSERT INTO topology (gateway_id, device_id, created_ms) VALUES ({id_of}, {id_of}, 1)",
-                (gateway, lamp),
-            )
-        connection.commit()
-        freed = await store.reset_device(DeviceKey(PRODUCT_KEY, "gate-0001"), NOW_MS + 1)
-        assert freed == [LAMP]
-        left = connection.execute(
-            "SELECT device_name FROM topology JOIN device ON device.id = topology.gateway_id"
-        ).fetchall()
-    assert left == [("gate-0002",)]
+    gates = [DeviceKey(PRODUCT_KEY, name) for name in ("gate-0001", "gate-0002")]
+    other_lamp = DeviceKey(PRODUCT_KEY, "lamp-0002")
+    await store.bind_sub_devices(gates[0], [LAMP], NOW_MS)
+    await store.bind_sub_devices(gates[1], [other_lamp], NOW_MS)
+    assert await store.reset_device(gates[0], NOW_MS + 1) == [LAMP]
+    assert [await store.find_gateway(key) for key in (LAMP, other_lamp)] == [None, gates[1]]
     reset = await store.find_device(DeviceKey(PRODUCT_KEY, "gate-0001"))
     assert reset == a_device("gate-0001", reset_ms=NOW_MS + 1, modified_ms=NOW_MS + 1)
     assert await store.reset_device(DeviceKey(PRODUCT_KEY, "gate-0003"), NOW_MS) is None

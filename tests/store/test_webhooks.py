@@ -57,7 +57,8 @@ async def add_letters(store: SqlStore, destination: str, count: int = 1, **field
 async def letters(store: SqlStore) -> list[Any]:
     """Every letter's id, due time, number of attempts, error, and whether it is dead."""
     columns = (letter.c.id, letter.c.due_ms, letter.c.attempts, letter.c.last_error, letter.c.is_dead)
-    return await store._read(lambda connection: [tuple(row) for row in connection.execute(sa.select(*columns))])
+    statement = sa.select(*columns).order_by(letter.c.id)
+    return await store._read(lambda connection: [tuple(row) for row in connection.execute(statement)])
 
 
 async def test_webhooks_are_kept_as_they_are(store: SqlStore) -> None:

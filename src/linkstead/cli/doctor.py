@@ -38,10 +38,12 @@ from linkstead.doctor import (
     compare,
     read_request,
 )
+from linkstead.doctor.databases import Database, PostgresDatabase, SqliteDatabase
 from linkstead.doctor.findings import PORTS
 from linkstead.doctor.signing import REQUEST_CHARS_MAX
 from linkstead.errors import Language
 from linkstead.server import DATABASE_FILE, SystemClock, SystemIds
+from linkstead.store.urls import SQLITE_HEAD, hide_password, is_postgres
 
 WAIT_S_MIN, WAIT_S_MAX = 0.1, 60.0
 CONTEXT_CHARS = 30
@@ -196,12 +198,17 @@ def _read_patient(options: dict[str, Any]) -> Patient:
     for name, default in (("http", plain.http), ("mqtt", plain.mqtt)):
         if given[name] is None and given[f"{name}s"] is None:
             given[name] = default
-    database: Path | None = None
-    if options["database"] is not None:
-        check_database(options["database"])
-        database = Path(options["database"].removeprefix("sqlite:///"))
+    database: Database | None = None
+    url = options["database"]
+    if url is not None:
+        check_database(url)
+        database = (
+            PostgresDatabase(url, hide_password(url))
+            if is_postgres(url)
+            else SqliteDatabase(Path(url.removeprefix(SQLITE_HEAD)))
+        )
     elif options["data"] is not None:
-        database = Path(options["data"]) / DATABASE_FILE
+        database = SqliteDatabase(Path(options["data"]) / DATABASE_FILE)
     secret = pair_secret(options["access_key_id"], options["access_key_secret"]) or ""
     return Patient(
         ports={name: _reach(address) for name, address in given.items() if address is not None},

@@ -18,8 +18,9 @@ from linkstead.ids import LETTERS_AND_DIGITS, Ids
 from linkstead.models import ModelShelf, ScriptShelf
 from linkstead.registry import AccessKey, Account, AlreadyExists, Device, DeviceKey, Instance, Product, Registry, Store
 from linkstead.registry.audit import AuditLog
-from linkstead.server import ACCOUNT_ID_DIGITS, SystemClock, SystemIds, database_path, make_vault
-from linkstead.store import SqliteStore
+from linkstead.server import ACCOUNT_ID_DIGITS, SystemClock, SystemIds, database_path, make_store
+from linkstead.store.sql import reason_of
+from linkstead.store.urls import hide_password, is_postgres
 from linkstead.subscription.webhooks import WebhookStore
 
 NAME_CHARS_MAX = 64
@@ -154,9 +155,10 @@ async def open_installation(settings: Settings, *, is_new_allowed: bool = False)
         click.ClickException: there is none, or it failed.
         StoreUnusable: it cannot be opened.
     """
-    path = _find_database(settings, is_new_allowed=is_new_allowed)
+    if not is_new_allowed:
+        _check_database(settings)
     clock = SystemClock()
-    store = SqliteStore(path, clock, make_vault(settings))
+    store = make_store(settings, clock)
     await store.open()
     try:
         registry = Registry(store, clock.monotonic_s)
@@ -172,21 +174,25 @@ async def open_installation(settings: Settings, *, is_new_allowed: bool = False)
             ids=SystemIds(clock),
         )
     except DBAPIError as error:
-        raise click.ClickException(f"the database {path} failed: {error.orig}") from None
+        raise click.ClickException(f"the database {_name_database(settings)} failed: {reason_of(error)}") from None
     finally:
         await store.close()
 
 
-def _find_database(settings: Settings, *, is_new_allowed: bool) -> Path:
-    if is_new_allowed:
-        return database_path(settings)
+def _check_database(settings: Settings) -> None:
     # A directory that is not there must not be made for looking into it.
-    if settings.database is not None or Path(settings.data).is_dir():
-        path = database_path(settings)
-        if path.is_file():
-            return path
-    where = settings.database or settings.data
-    raise click.ClickException(f"there is no database in {where}; name the server's with --data or --database")
+    is_there = is_postgres(settings.database) or (
+        (settings.database is not None or Path(settings.data).is_dir()) and database_path(settings).is_file()
+    )
+    if not is_there:
+        where = settings.database or settings.data
+        raise click.ClickException(f"there is no database in {where}; name the server's with --data or --database")
+
+
+def _name_database(settings: Settings) -> str:
+    if settings.database is not None and is_postgres(settings.database):
+        return hide_password(settings.database)
+    return str(database_path(settings))
 
 
 def check_name(what: str, text: str) -> None:

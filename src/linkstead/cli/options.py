@@ -17,6 +17,7 @@ from linkstead.api.quotas import LIMITS
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Address, Settings, parse_address
 from linkstead.errors import Language
 from linkstead.profiles import Profile
+from linkstead.store.urls import DATABASE_RULE, POSTGRES_HEADS, SQLITE_HEAD
 from linkstead.tls.contexts import TlsVersion
 
 CONFIG_FILE = "linkstead.toml"
@@ -39,7 +40,6 @@ Decorator = Callable[[Command], Command]
 
 LATER = {
     "workers": "one process serves all; several are to come",
-    "database": "sqlite:///PATH is served; postgresql:// is to come",
 }
 """Options whose part is not there yet, and what there is instead."""
 
@@ -124,7 +124,11 @@ def storage_options() -> list[Decorator]:
             help="File with options, one `name = value` a line (TOML).",
         ),
         option("--data", default=Settings().data, metavar="DIR", help="Directory of the database; made when missing."),
-        option("--database", metavar="URL", help="sqlite:///PATH in place of the file in --data."),
+        option(
+            "--database",
+            metavar="URL",
+            help="sqlite:///PATH in place of the file in --data, or postgresql://USER:PASSWORD@HOST/DATABASE.",
+        ),
         option(
             "--master-key-file",
             type=FILE,
@@ -323,11 +327,8 @@ def pair_secret(access_key_id: str | None, secret: str | None) -> str | None:
 
 def check_database(url: str | None) -> None:
     """Raises click.UsageError for a database that is not served. The URL is not repeated: it may hold a password."""
-    if url is None or url.startswith("sqlite:///"):
-        return
-    if url.startswith(("postgresql:", "postgresql+", "postgres:")):
-        raise not_yet("database")
-    raise click.UsageError("--database takes sqlite:///PATH")
+    if url is not None and not url.startswith((SQLITE_HEAD, *POSTGRES_HEADS)):
+        raise click.UsageError(DATABASE_RULE)
 
 
 def not_yet(name: str) -> click.UsageError:

@@ -22,6 +22,7 @@ from linkstead.cli.snippets import bash_snippet, python_snippet
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Settings, reachable
 from linkstead.registry import Device, DeviceKey
 from linkstead.server import Endpoints, Server, StartError, write_ready_file
+from linkstead.store.urls import hide_password
 
 try:
     from uvloop import new_event_loop
@@ -187,7 +188,7 @@ def describe(settings: Settings, endpoints: Endpoints) -> str:
     lines += [f"  {name:<8}{text}" for name, text in _name_ports(endpoints).items()]
     lines += [
         f"  {'key':<8}{access_key_id}" + (f"  secret {DEMO_ACCESS_KEY_SECRET}" if is_demo else ""),
-        f"  {'data':<8}{settings.database or settings.data}",
+        f"  {'data':<8}{hide_password(settings.database or settings.data)}",
         "",
         f"  Devices of product {demo_data.PRODUCT_KEY}, simulated, answering every call: {simulated}",
         f"  For a device of yours: ProductKey {own_key.product_key}  DeviceName {own_key.device_name}",

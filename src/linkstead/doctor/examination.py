@@ -16,6 +16,7 @@ from linkstead.clock import Clock
 from linkstead.doctor import files
 from linkstead.doctor.app import AppClient, skew_fault
 from linkstead.doctor.consumer import Consumer
+from linkstead.doctor.databases import Database
 from linkstead.doctor.device import OwnDevice, check_connect
 from linkstead.doctor.faults import Fault
 from linkstead.doctor.findings import PORTS, FaultFound, Finding, NotTried, NotUsed, Patient, State
@@ -259,17 +260,17 @@ class Examination:
             raise NotTried("--product-key, --device-name")
         answer = await self._caller.call_v1("QueryProduct", {"ProductKey": product_key})
         if answer.get("Code") == codes.NOT_EXISTED_PRODUCT.code:
-            raise self._missing_product(product_key)
+            raise await self._missing_product(product_key)
         self._caller.check_success("QueryProduct", answer)
         self._auth_type = answer["Data"]["AuthType"]
         return product_key
 
-    def _missing_product(self, product_key: str) -> FaultFound:
+    async def _missing_product(self, product_key: str) -> FaultFound:
         facts = {"product_key": product_key, "access_key_id": self._patient.access_key_id}
         database = self._patient.database
-        if database is None or not database.is_file():
+        if database is None or (database.path is not None and not database.path.is_file()):
             return FaultFound(Fault.PRODUCT_NOT_FOUND, **facts)
-        account_id = files.find_owner(database, product_key)
+        account_id = await asyncio.to_thread(files.find_owner, database, product_key)
         if not account_id:
             return FaultFound(Fault.PRODUCT_NOT_THERE, **facts)
         return FaultFound(Fault.PRODUCT_OF_OTHER_ACCOUNT, account_id=account_id, **facts)
@@ -407,13 +408,17 @@ class Examination:
 
     # on the server's machine
 
-    def _database_steps(self, path: Path) -> list[_Step]:
-        return [
-            _Step("database", partial(asyncio.to_thread, files.check_database, path)),
-            _Step("database-mode", partial(asyncio.to_thread, files.check_mode, path), ("database",)),
+    def _database_steps(self, database: Database) -> list[_Step]:
+        steps = [
+            _Step("database", partial(asyncio.to_thread, files.check_database, database)),
             _Step("master-key", self._check_master_key, ("database",)),
-            _Step("disk", partial(asyncio.to_thread, files.check_disk, path, self._free_bytes_min), ("database",)),
         ]
+        if database.path is None:
+            return steps
+        path = database.path
+        steps.insert(1, _Step("database-mode", partial(asyncio.to_thread, files.check_mode, path), ("database",)))
+        check_disk = partial(asyncio.to_thread, files.check_disk, path, self._free_bytes_min)
+        return [*steps, _Step("disk", check_disk, ("database",))]
 
     async def _check_master_key(self) -> str:
         assert self._patient.database is not None, "made for a database only"

@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import sqlite3
 import ssl
 import stat
 from pathlib import Path
 
+from linkstead.doctor.databases import Database, DatabaseUnreadable
 from linkstead.doctor.faults import Fault
 from linkstead.doctor.findings import FaultFound, NotUsed, Patient
 from linkstead.doctor.ports import VERIFY_FAULTS
@@ -21,15 +21,12 @@ MIB = 1024 * 1024
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def check_database(path: Path) -> str:
+def check_database(database: Database) -> str:
     """Read the revision of the tables, changing nothing. Raises FaultFound."""
-    if not path.is_file():
+    path = database.name
+    if database.path is not None and not database.path.is_file():
         raise FaultFound(Fault.DATABASE_MISSING, path=path)
-    try:
-        found = _select(path, "SELECT version_num FROM alembic_version")
-    except sqlite3.Error as error:
-        raise FaultFound(Fault.DATABASE_UNREADABLE, path=path, reason=error) from None
-    revision = found or "-"
+    revision = _select(database, "SELECT version_num FROM alembic_version") or "-"
     if revision not in REVISIONS:
         raise FaultFound(Fault.DATABASE_REVISION_UNKNOWN, path=path, revision=revision, wanted=REVISIONS[-1])
     if revision != REVISIONS[-1]:
@@ -37,28 +34,19 @@ def check_database(path: Path) -> str:
     return f"{path}, {revision}"
 
 
-def find_owner(path: Path, product_key: str) -> str:
+def find_owner(database: Database, product_key: str) -> str:
     """The account of a product, "" where there is none. Raises FaultFound for a database that cannot be read."""
-    try:
-        return _select(path, "SELECT account_id FROM product WHERE product_key = ?", product_key)
-    except sqlite3.Error as error:
-        raise FaultFound(Fault.DATABASE_UNREADABLE, path=path, reason=error) from None
+    return _select(database, "SELECT account_id FROM product WHERE product_key = ?", product_key)
 
 
-def check_master_key(path: Path, key_file: str | None) -> str:
+def check_master_key(database: Database, key_file: str | None) -> str:
     """See that the keys that secrets are sealed under are at hand.
 
     Raises:
         NotUsed: there is no key, and nothing is sealed.
         FaultFound: the file cannot be used, or lacks a key.
     """
-    connection = _connect(path)
-    try:
-        sealing = {str(row[0]) for row in connection.execute("SELECT key_id FROM master_key")}
-    except sqlite3.Error as error:
-        raise FaultFound(Fault.DATABASE_UNREADABLE, path=path, reason=error) from None
-    finally:
-        connection.close()
+    sealing = set(_select_all(database, "SELECT key_id FROM master_key"))
     if key_file is None and not sealing:
         raise NotUsed
     at_hand: frozenset[str] = frozenset()
@@ -76,7 +64,7 @@ def check_master_key(path: Path, key_file: str | None) -> str:
     return ", ".join(sorted(sealing)) or "-"
 
 
-def check_device_certificate(path: Path, product_key: str, device_name: str, now_s: float) -> str:
+def check_device_certificate(database: Database, product_key: str, device_name: str, now_s: float) -> str:
     """See that a device that has to show a certificate has one, and that it has not expired.
 
     Raises:
@@ -91,12 +79,9 @@ def check_device_certificate(path: Path, product_key: str, device_name: str, now
         "SELECT not_after_ms FROM device_certificate JOIN device ON device.id = device_id"
         " WHERE product_key = ? AND device_name = ?"
     )
-    try:
-        if not _select(path, has_certificates, product_key, device_name, X509):
-            raise NotUsed
-        not_after_ms = _select(path, find_end, product_key, device_name)
-    except sqlite3.Error as error:
-        raise FaultFound(Fault.DATABASE_UNREADABLE, path=path, reason=error) from None
+    if not _select(database, has_certificates, product_key, device_name, X509):
+        raise NotUsed
+    not_after_ms = _select(database, find_end, product_key, device_name)
     names = {"product_key": product_key, "device_name": device_name}
     if not not_after_ms:
         raise FaultFound(Fault.DEVICE_CERTIFICATE_MISSING, **names)
@@ -106,17 +91,15 @@ def check_device_certificate(path: Path, product_key: str, device_name: str, now
     return not_after
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+def _select(database: Database, statement: str, *values: str) -> str:
+    return next(iter(_select_all(database, statement, *values)), "")
 
 
-def _select(path: Path, statement: str, *values: str) -> str:
-    connection = _connect(path)
+def _select_all(database: Database, statement: str, *values: str) -> list[str]:
     try:
-        row = connection.execute(statement, values).fetchone()
-    finally:
-        connection.close()
-    return str(row[0]) if row else ""
+        return database.select(statement, *values)
+    except DatabaseUnreadable as error:
+        raise FaultFound(Fault.DATABASE_UNREADABLE, path=database.name, reason=error) from None
 
 
 def check_mode(path: Path) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
+from linkstead.doctor.databases import Database
 from linkstead.doctor.faults import Fault
 
 PORTS = ("http", "https", "mqtt", "mqtts", "amqp", "amqps")
@@ -52,7 +52,7 @@ class Patient:
         rrpc_topic: the Topic of an RRpc.
         service: identifier of a service.
         is_taking_over: connect with the device's secret even while the device is connected, which ends that connection.
-        database: the SQLite file of the server, on this machine.
+        database: the server's.
         master_key_file, tls_cert, tls_key: the files of the server, on this machine.
         wait_s: seconds that a peer may take to answer.
     """
@@ -73,7 +73,7 @@ class Patient:
     service: str = ""
     consumer_group_id: str = ""
     is_taking_over: bool = False
-    database: Path | None = None
+    database: Database | None = None
     master_key_file: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None

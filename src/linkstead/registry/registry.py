@@ -80,6 +80,9 @@ class _Cache(Generic[Name, Value]):
         self._younger.pop(name, None)
         self._older.pop(name, None)
 
+    def keep(self, until_s: float) -> None:
+        self._turn_s = max(self._turn_s, until_s)
+
     def clear(self) -> None:
         self._younger.clear()
         self._older.clear()
@@ -159,6 +162,19 @@ class Registry:
         if self._tell_forgotten is None:
             return device
         return await self.store.find_device(device.key) or device
+
+    def keep_records(self, for_s: float) -> None:
+        """Let no record grow too old for so long: to be called again and again while the store does not answer."""
+        until_s = self._monotonic_s() + for_s
+        for cache in (
+            self._access_keys,
+            self._products,
+            self._devices,
+            self._instances,
+            self._policies,
+            self._topic_classes,
+        ):
+            cache.keep(until_s)
 
     async def find_access_key(self, access_key_id: str) -> AccessKey | None:
         """The key pair, enabled or not, or None."""

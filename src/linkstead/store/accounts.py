@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from linkstead.registry.policies import POLICIES_PER_ACCOUNT_MAX
 from linkstead.store.retention import DAY_MS
 from linkstead.store.statements import change, raise_version
-from linkstead.store.tables import access_key, user_policy
+from linkstead.store.tables import access_key, account, user_policy
 
 EXPIRED_KEY_DAYS = 1
 """How long a temporary key is kept after its end, so that who still uses it is told that it has expired."""
@@ -16,6 +16,7 @@ def save_policy(connection: sa.Connection, account_id: str, user_name: str, docu
     statement = sa.update(user_policy).where(_is_of(account_id, user_name)).values(document=document)
     if change(connection, statement):
         return True
+    connection.execute(sa.select(account.c.account_id).where(account.c.account_id == account_id).with_for_update())
     of_account = user_policy.c.account_id == account_id
     count = connection.execute(sa.select(sa.func.count()).select_from(user_policy).where(of_account)).scalar_one()
     if count >= POLICIES_PER_ACCOUNT_MAX:

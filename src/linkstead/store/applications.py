@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from linkstead.registry import Application, ApplicationDevice, ApplicationStatus, Device, Page
 from linkstead.registry.applications import EXISTING_DEVICE_NAME
 from linkstead.store.statements import SELECT_DEVICE, add_devices, list_names
-from linkstead.store.tables import application, application_device, device
+from linkstead.store.tables import application, application_device, device, lock_product
 
 _COLUMN = application.c
 _OF = application_device.c
@@ -34,6 +34,7 @@ def add_application(
     connection: sa.Connection, new: Application, devices: Sequence[ApplicationDevice], open_max: int, kept_max: int
 ) -> int | None:
     """See `Store.add_application`."""
+    lock_product(connection, new.product_key)
     of_product = _COLUMN.product_key == new.product_key
     count = sa.select(sa.func.count()).select_from(application).where(of_product)
     if connection.execute(count.where(_IS_OPEN)).scalar_one() >= open_max:
@@ -98,6 +99,8 @@ def register_application(
     connection: sa.Connection, worked_off: Application, devices: Sequence[tuple[int, Device]]
 ) -> tuple[list[Device], bool]:
     """See `Store.register_application`."""
+    # Whoever else works on it waits here, and finds fewer that wait.
+    connection.execute(sa.select(_COLUMN.id).where(_COLUMN.id == worked_off.apply_id).with_for_update())
     current = find_application(connection, worked_off.apply_id)
     if current is None or current.status is not ApplicationStatus.CREATE:
         return [], True

@@ -89,7 +89,8 @@ def due_letters(destination: str, now_ms: int, limit: int) -> sa.Select[tuple[in
     """The ids of what is due at `now_ms`, the longest due first."""
     is_due = letter.c.due_ms <= now_ms
     columns = sa.select(letter.c.id).where(_waits_for(destination), is_due)
-    return columns.order_by(letter.c.due_ms, letter.c.id).limit(limit)
+    # What another node takes at this moment is not waited for.
+    return columns.order_by(letter.c.due_ms, letter.c.id).limit(limit).with_for_update(skip_locked=True)
 
 
 def first_due(destination: str) -> sa.Select[Any]:

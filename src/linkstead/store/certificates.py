@@ -6,7 +6,7 @@ They are read whenever a device shows one, so nobody keeps them at hand, and the
 import sqlalchemy as sa
 
 from linkstead.registry import DeviceCertificate, DeviceKey
-from linkstead.store.tables import device, device_certificate, device_id_of, is_device
+from linkstead.store.tables import device, device_certificate, device_id_of, is_device, lock_device
 
 _SELECT = sa.select(
     device.c.product_key,
@@ -20,7 +20,7 @@ _SELECT = sa.select(
 
 def set_certificate(connection: sa.Connection, new: DeviceCertificate) -> bool:
     """See `Store.set_device_certificate`."""
-    device_id = connection.execute(sa.select(device.c.id).where(is_device(new.key))).scalar()
+    device_id = lock_device(connection, new.key)
     if device_id is None:
         return False
     delete_certificate(connection, new.key)

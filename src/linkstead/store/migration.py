@@ -8,6 +8,9 @@ REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "00
 """Every revision there is, oldest first: the files in `migrations/versions`. Kept here too, for Alembic takes over a
 second to import and is needed only when there is something to change."""
 
+_LOCK = int.from_bytes(b"linkstea")
+"""The advisory lock of who migrates a PostgreSQL database: eight bytes, as many as it takes."""
+
 _DIRECTORY = Path(__file__).parent / "migrations"
 
 
@@ -29,14 +32,16 @@ def needs_migration(connection: sa.Connection) -> bool:
 
 
 def migrate(connection: sa.Connection) -> None:
-    """Bring the tables to `REVISIONS[-1]`, in one transaction: wholly or not at all. Raises UnknownRevision."""
+    """Bring the tables to `REVISIONS[-1]`. To be run in a transaction: wholly or not at all. Raises UnknownRevision."""
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(_DIRECTORY).replace("%", "%%"))
     config.attributes["connection"] = connection
-    with connection.begin():
-        # Another process may have been faster.
-        if needs_migration(connection):
-            command.upgrade(config, REVISIONS[-1])
+    if connection.dialect.name == "postgresql":
+        # SQLite has taken the lock for writing when the transaction began.
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    # Another process may have been faster.
+    if needs_migration(connection):
+        command.upgrade(config, REVISIONS[-1])

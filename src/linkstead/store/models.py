@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from linkstead.models import ThingModelVersion
 from linkstead.registry import ProductReleased
 from linkstead.store.statements import raise_version
-from linkstead.store.tables import product, thing_model_draft, thing_model_version
+from linkstead.store.tables import lock_product, product, thing_model_draft, thing_model_version
 
 _SAVE_DRAFT = sa.text(
     "INSERT INTO thing_model_draft (product_key, document) VALUES (:product_key, :document)"
@@ -46,6 +46,7 @@ def publish(connection: sa.Connection, new: ThingModelVersion, versions_kept_max
 
 def _check_not_released(connection: sa.Connection, product_key: str) -> None:
     # In the transaction that writes: what is released while a change is on its way stays as it is.
+    lock_product(connection, product_key)
     if connection.execute(sa.select(product.c.released).where(product.c.product_key == product_key)).scalar():
         raise ProductReleased
 

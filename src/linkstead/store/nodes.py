@@ -35,7 +35,7 @@ def beat(connection: sa.Connection, now: Node) -> bool:
 def list_nodes(connection: sa.Connection) -> list[Node]:
     """See `NodeStore.list_nodes`."""
     rows = connection.execute(sa.select(*(node.c[name] for name in _NODE_FIELDS)).order_by(node.c.node_id))
-    return [_make_node(*row) for row in rows]
+    return [Node(**{**row, "state": NodeState(row["state"])}) for row in rows.mappings()]
 
 
 def remove_node(connection: sa.Connection, node_id: str) -> bool:
@@ -73,11 +73,6 @@ def _release(connection: sa.Connection, found: Presence, at_ms: int) -> bool:
         .values(is_online=False, status_ms=at_ms, half_until_ms=0)
     )
     return connection.execute(statement).rowcount > 0
-
-
-def _make_node(*row: Any) -> Node:
-    *others, state = row
-    return Node(*others, state=NodeState(state))
 
 
 def _make_presence(row: Sequence[Any]) -> Presence:

@@ -74,10 +74,6 @@ _UPDATE = (
         device.c.product_key == sa.bindparam("of_product_key"),
         device.c.device_name == sa.bindparam("of_device_name"),
         sa.or_(device.c.activated_ms > 0, sa.bindparam("first_online_ms", type_=sa.BigInteger).is_not(None)),
-        sa.or_(
-            device.c.holder_epoch <= sa.bindparam("by_holder_epoch", type_=sa.BigInteger),
-            sa.bindparam("by_holder_epoch", type_=sa.BigInteger) == 0,
-        ),
     )
     .values(
         is_online=sa.bindparam("now_online", type_=sa.Boolean),
@@ -88,36 +84,54 @@ _UPDATE = (
             (device.c.activated_ms == 0, sa.func.coalesce(sa.bindparam("first_online_ms", type_=sa.BigInteger), 0)),
             else_=device.c.activated_ms,
         ),
-        holder=sa.bindparam("by_holder", type_=sa.String),
-        holder_epoch=sa.bindparam("by_holder_epoch", type_=sa.BigInteger),
-        keep_alive_s=sa.bindparam("kept_alive_s", type_=sa.Integer),
-        half_until_ms=sa.bindparam("half_until", type_=sa.BigInteger),
     )
+)
+_UPDATE_ALONE = _UPDATE.values(
+    holder=sa.literal_column("''"),
+    holder_epoch=sa.literal_column("0"),
+    keep_alive_s=sa.literal_column("0"),
+    half_until_ms=sa.literal_column("0"),
+)
+_UPDATE_OF_NODE = _UPDATE.where(device.c.holder_epoch <= sa.bindparam("by_epoch", type_=sa.BigInteger)).values(
+    holder=sa.bindparam("by_holder", type_=sa.String),
+    holder_epoch=sa.bindparam("by_epoch", type_=sa.BigInteger),
+    keep_alive_s=sa.bindparam("kept_alive_s", type_=sa.Integer),
+    half_until_ms=sa.bindparam("half_until", type_=sa.BigInteger),
 )
 
 
 def write_presence(connection: sa.Connection, notes: Sequence[PresenceNote]) -> None:
     """Write notes into the rows of their devices; devices that are gone are passed over."""
-    connection.execute(
-        _UPDATE,
-        [
-            {
-                "of_product_key": note.key.product_key,
-                "of_device_name": note.key.device_name,
-                "now_online": note.is_online,
-                "changed_ms": note.status_ms,
-                "first_online_ms": note.first_online_ms,
-                "last_online_ms": note.online_ms,
-                "last_ip_address": note.ip_address,
-                "by_holder": note.holder,
-                "by_holder_epoch": note.holder_epoch,
-                "kept_alive_s": note.keep_alive_s,
-                "half_until": note.half_until_ms,
-            }
-            # In one order everywhere, so that no two nodes wait for each other's rows.
-            for note in sorted(notes, key=lambda note: note.key)
-        ],
-    )
+    alone = [_values(note) for note in notes if not note.holder_epoch]
+    if alone:
+        connection.execute(_UPDATE_ALONE, alone)
+    # In one order everywhere, so that no two nodes wait for each other's rows.
+    held = sorted((note for note in notes if note.holder_epoch), key=lambda note: note.key)
+    of_node = [_values_of_node(note) for note in held]
+    if of_node:
+        connection.execute(_UPDATE_OF_NODE, of_node)
+
+
+def _values(note: PresenceNote) -> dict[str, object]:
+    return {
+        "of_product_key": note.key.product_key,
+        "of_device_name": note.key.device_name,
+        "now_online": note.is_online,
+        "changed_ms": note.status_ms,
+        "first_online_ms": note.first_online_ms,
+        "last_online_ms": note.online_ms,
+        "last_ip_address": note.ip_address,
+    }
+
+
+def _values_of_node(note: PresenceNote) -> dict[str, object]:
+    return {
+        **_values(note),
+        "by_holder": note.holder,
+        "by_epoch": note.holder_epoch,
+        "kept_alive_s": note.keep_alive_s,
+        "half_until": note.half_until_ms,
+    }
 
 
 def mark_all_offline(connection: sa.Connection, at_ms: int) -> None:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from linkstead.registry import Product, ProductTagFilter
 from linkstead.store.statements import read_products
-from linkstead.store.tables import product, product_tag
+from linkstead.store.tables import lock_product, product, product_tag
 
 _COLUMN = product_tag.c
 
@@ -19,6 +19,7 @@ def list_tags(connection: sa.Connection, product_key: str) -> dict[str, str]:
 
 def add_tags(connection: sa.Connection, product_key: str, tags: Mapping[str, str], tags_max: int) -> list[str] | None:
     """See `Store.add_product_tags`."""
+    lock_product(connection, product_key)
     known = list_tags(connection, product_key)
     taken = [name for name in tags if name in known]
     if taken:
@@ -33,6 +34,7 @@ def add_tags(connection: sa.Connection, product_key: str, tags: Mapping[str, str
 
 def update_tags(connection: sa.Connection, product_key: str, tags: Mapping[str, str]) -> list[str]:
     """See `Store.update_product_tags`."""
+    lock_product(connection, product_key)
     known = list_tags(connection, product_key)
     missing = [name for name in tags if name not in known]
     if tags and not missing:

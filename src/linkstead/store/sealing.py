@@ -118,7 +118,9 @@ def begin_sealing(connection: sa.Connection, key_id: str, now_ms: int) -> None:
 def seal_part(connection: sa.Connection, vault: Vault, where: SealedColumns, after: str) -> tuple[int, str]:
     """Seal up to `SEALED_PER_TRANSACTION_MAX` rows after the row `after`; how many were looked at, and the last."""
     row, columns = where.table.c[where.row], [where.table.c[name] for name in where.columns]
-    statement = sa.select(row, *columns).where(row > after).order_by(row).limit(SEALED_PER_TRANSACTION_MAX)
+    statement = (
+        sa.select(row, *columns).where(row > after).order_by(row).limit(SEALED_PER_TRANSACTION_MAX).with_for_update()
+    )
     found = connection.execute(statement).all()
     for name, *texts in found:
         changed = {}

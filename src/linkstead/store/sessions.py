@@ -47,7 +47,7 @@ _OF_DEVICE = sa.select(device.c.id).where(
 _FORGET_SESSION = sa.delete(session).where(session.c.device_id == _OF_DEVICE.scalar_subquery())
 _SAVE_SESSION = sa.text(
     "INSERT INTO session (device_id, kept_s, kept_until_ms, subscriptions)"
-    " SELECT id, :kept_s, :kept_until_ms, :subscriptions FROM device"
+    " SELECT id, CAST(:kept_s AS FLOAT), CAST(:kept_until_ms AS BIGINT), :subscriptions FROM device"
     " WHERE product_key = :of_product_key AND device_name = :of_device_name"
     " ON CONFLICT (device_id) DO UPDATE SET kept_s = excluded.kept_s, kept_until_ms = excluded.kept_until_ms,"
     " subscriptions = excluded.subscriptions"

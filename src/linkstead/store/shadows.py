@@ -5,7 +5,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from linkstead.registry import DeviceKey
-from linkstead.store.tables import device, device_id_of, device_shadow, is_device
+from linkstead.store.tables import device_id_of, device_shadow, lock_device
 from linkstead.telemetry import Shadow, read_shadow, write_shadow
 
 _SAVE = sa.text(
@@ -23,7 +23,7 @@ def find(connection: sa.Connection, key: DeviceKey) -> Shadow | None:
 
 def change(connection: sa.Connection, key: DeviceKey, edit: Callable[[Shadow], Shadow]) -> Shadow | None:
     """See `TelemetryStore.change_shadow`."""
-    device_id = connection.execute(sa.select(device.c.id).where(is_device(key))).scalar()
+    device_id = lock_device(connection, key)
     if device_id is None:
         return None
     changed = edit(find(connection, key) or Shadow())

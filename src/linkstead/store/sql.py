@@ -75,6 +75,12 @@ class StoreUnusable(Exception):
     """The database cannot be opened; the message says which one and why."""
 
 
+def reason_of(error: Exception) -> str:
+    """Why a database failed, in the driver's or the system's own words."""
+    origin = getattr(error, "orig", None) or error
+    return str(getattr(origin, "strerror", None) or origin)
+
+
 class SqlStore(
     Store,
     ThingModelStore,

@@ -22,7 +22,7 @@ from linkstead.registry import AlreadyExists, Device, DeviceKey
 from linkstead.store import statements
 from linkstead.store.migration import UnknownRevision, migrate, needs_migration
 from linkstead.store.sealing import Vault
-from linkstead.store.sql import SqlStore, Statement, StoreUnusable
+from linkstead.store.sql import SqlStore, Statement, StoreUnusable, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ class SqliteStore(SqlStore):
             await self._reader.run(lambda: self._reader.connect("query_only=ON"))
         except (OSError, sqlite3.Error, SQLAlchemyError, UnknownRevision) as error:
             await self._disconnect()
-            raise StoreUnusable(f"the database {self._path} cannot be used: {_reason(error)}") from None
+            raise StoreUnusable(f"the database {self._path} cannot be used: {reason_of(error)}") from None
 
     def _open_for_writing(self) -> None:
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, FILE_MODE))
@@ -198,7 +198,8 @@ class SqliteStore(SqlStore):
         if is_old:
             # A table made anew takes the place of one that others refer to.
             self._writer.set_pragma("foreign_keys=OFF")
-            migrate(connection)
+            with connection.begin():
+                migrate(connection)
             self._writer.set_pragma("foreign_keys=ON")
 
     def find_device_at_once(self, key: DeviceKey) -> Device | None:
@@ -248,7 +249,3 @@ def _violated_field(error: IntegrityError) -> str | None:
     """The field that must be unique and is not: the last of `device.product_key, device.device_name` in the message."""
     _, found, columns = str(error.orig).partition("UNIQUE constraint failed: ")
     return columns.rpartition(".")[2] if found else None
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or getattr(error, "strerror", None) or error)

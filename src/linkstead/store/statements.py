@@ -171,8 +171,11 @@ def set_product_released(connection: sa.Connection, product_key: str, released: 
 
 def delete_product(connection: sa.Connection, product_key: str) -> bool:
     """See `Store.delete_product`. Its thing models and tags go with it."""
+    # A device that is being added is waited for.
+    of_product = product.c.product_key == product_key
+    connection.execute(sa.select(product.c.id).where(of_product).with_for_update())
     has_devices = sa.exists().where(device.c.product_key == product_key)
-    return change(connection, sa.delete(product).where(product.c.product_key == product_key, ~has_devices))
+    return change(connection, sa.delete(product).where(of_product, ~has_devices))
 
 
 def list_products(

@@ -53,7 +53,7 @@ def list_groups(
     """See `GroupStore.list_consumer_groups`."""
     conditions = [consumer_group.c.account_id == account_id]
     if name_part is not None:
-        conditions.append(consumer_group.c.group_name.contains(name_part, autoescape=True))
+        conditions.append(consumer_group.c.group_name.icontains(name_part, autoescape=True))
     statement = _SELECT_GROUP.where(*conditions).order_by(consumer_group.c.id.desc()).offset(offset).limit(limit)
     records = [ConsumerGroup(*row) for row in connection.execute(statement)]
     count = sa.select(sa.func.count()).select_from(consumer_group).where(*conditions)

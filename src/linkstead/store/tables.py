@@ -489,6 +489,22 @@ IS_FOR_WEBHOOK = letter.c.destination.startswith(DESTINATION_HEAD)
 """The condition that picks the letters of webhooks."""
 
 
+def lock_device(connection: sa.Connection, key: DeviceKey) -> int | None:
+    """The `id` of a device, None where there is no such; nobody else who asks here gets it before the transaction ends.
+
+    For what is read and then written by. SQLite lets one transaction write at a time anyway.
+    """
+    statement = sa.select(device.c.id).where(is_device(key)).with_for_update(key_share=True)
+    device_id: int | None = connection.execute(statement).scalar()
+    return device_id
+
+
+def lock_product(connection: sa.Connection, product_key: str) -> None:
+    """As `lock_device`, for what belongs to a product."""
+    statement = sa.select(product.c.id).where(product.c.product_key == product_key)
+    connection.execute(statement.with_for_update(key_share=True))
+
+
 def device_id_of(key: DeviceKey) -> sa.ScalarSelect[int]:
     """The `id` of a device; NULL, which equals nothing, where there is no such device."""
     return sa.select(device.c.id).where(is_device(key)).scalar_subquery()

@@ -12,11 +12,10 @@ from linkstead.registry import DeviceKey
 from linkstead.store.tables import (
     INTEGER_MAX,
     desired_property,
-    device,
     device_id_of,
     device_tag,
     event_history,
-    is_device,
+    lock_device,
     property_history,
     property_present,
 )
@@ -27,17 +26,19 @@ REPORTS_LISTED_MAX = 1_000
 
 _OF_DEVICE = " FROM device WHERE product_key = :product_key AND device_name = :device_name"
 
-# Text, so that a row goes to the driver as the tuple it is, its values in the order they are named here.
+# Text, so that a row goes to the driver as the tuple it is, its values in the order they are named here. PostgreSQL
+# takes a value that is selected for a text unless it is told otherwise.
 _ADD_POINT = sa.text(
-    "INSERT INTO property_history (device_id, identifier, value, time_ms) SELECT id, :identifier, :value, :time_ms"
-    + _OF_DEVICE
+    "INSERT INTO property_history (device_id, identifier, value, time_ms)"
+    " SELECT id, :identifier, :value, CAST(:time_ms AS BIGINT)" + _OF_DEVICE
 )
 _ADD_EVENT = sa.text(
     "INSERT INTO event_history (device_id, identifier, name, event_type, output, time_ms)"
-    " SELECT id, :identifier, :name, :event_type, :output, :time_ms" + _OF_DEVICE
+    " SELECT id, :identifier, :name, :event_type, :output, CAST(:time_ms AS BIGINT)" + _OF_DEVICE
 )
 _SET_PRESENT = sa.text(
-    "INSERT INTO property_present (device_id, identifier, value, time_ms) SELECT id, :identifier, :value, :time_ms"
+    "INSERT INTO property_present (device_id, identifier, value, time_ms)"
+    " SELECT id, :identifier, :value, CAST(:time_ms AS BIGINT)"
     + _OF_DEVICE
     + " ON CONFLICT (device_id, identifier) DO UPDATE SET value = excluded.value, time_ms = excluded.time_ms"
     " WHERE excluded.time_ms >= property_present.time_ms"
@@ -147,21 +148,23 @@ def set_desired(
     connection: sa.Connection, key: DeviceKey, values: Mapping[str, str], versions: Mapping[str, int], now_ms: int
 ) -> dict[str, int]:
     """See `TelemetryStore.set_desired`; of a device that is gone there are no versions."""
+    device_id = lock_device(connection, key)
     current = {desired.identifier: desired for desired in list_desired(connection, key)}
     _check_versions(current, {name: version or None for name, version in versions.items()})
-    return _change_desired(connection, key, current, values, now_ms)
+    return _change_desired(connection, device_id, current, values, now_ms)
 
 
 def clear_desired(
     connection: sa.Connection, key: DeviceKey, versions: Mapping[str, int | None], now_ms: int
 ) -> dict[str, int]:
     """See `TelemetryStore.clear_desired`; what is cleared already keeps its version."""
+    device_id = lock_device(connection, key)
     current = {desired.identifier: desired for desired in list_desired(connection, key)}
     _check_versions(current, versions)
     named = {name: current[name] for name in versions or current if name in current}
     cleared = {name: None for name, desired in named.items() if desired.value is not None}
     kept = {name: desired.version for name, desired in named.items()}
-    return kept | _change_desired(connection, key, current, cleared, now_ms)
+    return kept | _change_desired(connection, device_id, current, cleared, now_ms)
 
 
 def _check_versions(current: Mapping[str, DesiredProperty], versions: Mapping[str, int | None]) -> None:
@@ -172,12 +175,11 @@ def _check_versions(current: Mapping[str, DesiredProperty], versions: Mapping[st
 
 def _change_desired(
     connection: sa.Connection,
-    key: DeviceKey,
+    device_id: int | None,
     current: Mapping[str, DesiredProperty],
     values: Mapping[str, str | None],
     now_ms: int,
 ) -> dict[str, int]:
-    device_id = connection.execute(sa.select(device.c.id).where(is_device(key))).scalar()
     if device_id is None or not values:
         return {}
     changed = {name: (current[name].version if name in current else 0) + 1 for name in values}

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from linkstead.registry import ProductTopic, TopicOperation
 from linkstead.store.statements import change, raise_version
-from linkstead.store.tables import product_topic
+from linkstead.store.tables import lock_product, product_topic
 
 _COLUMN = product_topic.c
 _SELECT = sa.select(_COLUMN.id, _COLUMN.product_key, _COLUMN.topic, _COLUMN.operation, _COLUMN.description)
@@ -26,6 +26,7 @@ def find_topic(connection: sa.Connection, topic_id: int) -> ProductTopic | None:
 
 def add_topic(connection: sa.Connection, topic: ProductTopic, topics_max: int) -> int | None:
     """See `Store.add_topic`."""
+    lock_product(connection, topic.product_key)
     of_product = _COLUMN.product_key == topic.product_key
     count = connection.execute(sa.select(sa.func.count()).select_from(product_topic).where(of_product)).scalar_one()
     if count >= topics_max:

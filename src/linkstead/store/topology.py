@@ -6,7 +6,7 @@ from dataclasses import fields
 import sqlalchemy as sa
 
 from linkstead.registry import SUB_DEVICES_MAX, Device, DeviceGone, DeviceKey, Page, TooManySubDevices
-from linkstead.store.tables import device, device_id_of, is_device, topology
+from linkstead.store.tables import device, device_id_of, is_device, lock_device, topology
 
 _gateway = device.alias("gateway")
 _FIND_GATEWAY = (
@@ -40,7 +40,7 @@ def bind_sub_devices(
 
 
 def _find_id(connection: sa.Connection, key: DeviceKey) -> int:
-    device_id: int | None = connection.execute(sa.select(device.c.id).where(is_device(key))).scalar()
+    device_id = lock_device(connection, key)
     if device_id is None:
         raise DeviceGone(key)
     return device_id

@@ -42,6 +42,8 @@ _KINDS = _COLUMNS.index(webhook.c.kinds)
 
 def add_webhook(connection: sa.Connection, new: Webhook) -> None:
     """See `WebhookStore.add_webhook`."""
+    # First of all: so nobody else adds one before this is done.
+    raise_version(connection)
     of_product = webhook.c.product_key == new.product_key
     count = sa.func.count()
     total, same = connection.execute(sa.select(count, count.filter(of_product)).select_from(webhook)).one()
@@ -52,7 +54,6 @@ def add_webhook(connection: sa.Connection, new: Webhook) -> None:
     values = {field.name: getattr(new, field.name) for field in fields(new)}
     values["kinds"] = msgspec.json.encode(sort_kinds(new.kinds)).decode()
     connection.execute(sa.insert(webhook), values)
-    raise_version(connection)
 
 
 def find_webhook(connection: sa.Connection, webhook_id: str) -> Webhook | None:

@@ -1,0 +1,229 @@
+"""The store in a PostgreSQL database: any number of nodes share it, each with a few connections of its own.
+
+A statement runs whole in a transaction, as it does in SQLite, but beside others: what it reads and then writes by, it
+locks. Reads are single statements that see what was committed before.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as TurnTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from linkstead.clock import Clock
+from linkstead.registry import AlreadyExists
+from linkstead.store.migration import UnknownRevision, migrate, needs_migration
+from linkstead.store.sealing import SEALED, Vault
+from linkstead.store.sql import SqlStore, Statement, StoreUnusable, reason_of
+from linkstead.store.tables import metadata
+from linkstead.store.urls import hide_password
+
+READ_CONNECTIONS_MAX = 4
+WRITE_CONNECTIONS_MAX = 4
+BACKGROUND_CONNECTIONS_MAX = 2
+"""Connections of a node: those that answers wait for, and those for what is written in the background."""
+
+CONNECT_TIMEOUT_S = 5.0
+STATEMENT_TIMEOUT_S = 15.0
+"""How long a statement may take before it fails: a host that is gone says nothing."""
+
+TURN_TIMEOUT_S = 5.0
+"""How long a statement waits for one of the connections before it fails."""
+
+TRIES_MAX = 5
+"""How often a transaction is begun that PostgreSQL gives up for the sake of another."""
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+class _Lane:
+    """Connections for statements of a kind.
+
+    Args:
+        url: of the database, as libpq takes it.
+        connections_max: statements beyond these wait for their turn.
+        is_transaction: a statement is a transaction; else each of its questions is.
+        statement_timeout_s: None: it may take as long as it takes.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        connections_max: int,
+        *,
+        is_transaction: bool = True,
+        statement_timeout_s: float | None,
+    ) -> None:
+        self.statement_count = 0
+        self._is_transaction = is_transaction
+
+        async def connect(*_: object, **__: object) -> Any:
+            # The driver reads the URL: several hosts, TLS and the rest are told there as everywhere with PostgreSQL.
+            return await asyncpg.connect(
+                url,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=statement_timeout_s,
+                server_settings={"application_name": "linkstead"},
+            )
+
+        # Parameters hold secrets: no error and no log may show them.
+        self._engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=connect,
+            pool_size=connections_max,
+            max_overflow=0,
+            pool_timeout=TURN_TIMEOUT_S,
+            hide_parameters=True,
+            **({} if is_transaction else {"isolation_level": "AUTOCOMMIT"}),
+        )
+        sa.event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
+        sa.event.listen(self._engine.sync_engine, "before_cursor_execute", self._prepare, retval=True)
+        sa.event.listen(self._engine.sync_engine, "handle_error", _name_error, retval=True)
+
+    async def run(self, work: Callable[[sa.Connection], Result]) -> Result:
+        """Run a function on a connection. Where the caller is cancelled, what was begun still ends before this does.
+
+        Raises:
+            OperationalError: the database is away.
+        """
+        task = asyncio.get_running_loop().create_task(self._run(work))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            raise
+
+    async def close(self) -> None:
+        """Close all connections; harmless when that is done."""
+        await self._engine.dispose()
+
+    async def _run(self, work: Callable[[sa.Connection], Result]) -> Result:
+        for _ in range(TRIES_MAX - 1):
+            try:
+                return await self._run_once(work)
+            except DBAPIError as error:
+                if not isinstance(error.orig, asyncpg.TransactionRollbackError):
+                    raise
+        return await self._run_once(work)
+
+    async def _run_once(self, work: Callable[[sa.Connection], Result]) -> Result:
+        try:
+            async with self._engine.begin() if self._is_transaction else self._engine.connect() as connection:
+                return await connection.run_sync(work)
+        except (OSError, TurnTimeoutError) as error:
+            raise OperationalError(None, None, error) from None
+
+    def _prepare(
+        self, _connection: object, _cursor: object, statement: str, parameters: Any, _context: object, _is_many: bool
+    ) -> tuple[str, Any]:
+        self.statement_count += 1
+        # PostgreSQL keeps no text with a NUL in it, and whatever an app may name can be written into a history.
+        if isinstance(parameters, list):
+            return statement, [_without_nul(row) for row in parameters]
+        return statement, _without_nul(parameters)
+
+
+def _without_nul(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    if any(type(value) is str and "\x00" in value for value in row):
+        return tuple(value.replace("\x00", "\ufffd") if type(value) is str else value for value in row)
+    return row
+
+
+def _name_error(context: sa.ExceptionContext) -> Exception | None:
+    """The error as the same is named with SQLite; of what it says the values are taken out, for they may be secrets."""
+    cause = context.original_exception.__cause__
+    if not isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError):
+        return None
+    cause.detail = None
+    if isinstance(cause, asyncpg.DataError):
+        cause.args = ("a value does not fit its column",)
+    context.original_exception.args = cause.args
+    if isinstance(cause, asyncpg.IntegrityConstraintViolationError):
+        return IntegrityError(None, None, cause)
+    return (DataError if isinstance(cause, asyncpg.DataError) else OperationalError)(None, None, cause)
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    # The database was restarted: rather a new connection than a statement that fails.
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
+class PostgresStore(SqlStore):
+    """The store in a PostgreSQL database.
+
+    Args:
+        url: `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`, several hosts and parameters as libpq takes them.
+        clock: says when batches are written.
+        vault: see `SqlStore`.
+    """
+
+    def __init__(self, url: str, clock: Clock, vault: Vault | None = None) -> None:
+        super().__init__(clock, vault)
+        self._url = url
+        self._writer = _Lane(url, WRITE_CONNECTIONS_MAX, statement_timeout_s=STATEMENT_TIMEOUT_S)
+        self._reader = _Lane(url, READ_CONNECTIONS_MAX, is_transaction=False, statement_timeout_s=STATEMENT_TIMEOUT_S)
+        self._background = _Lane(url, BACKGROUND_CONNECTIONS_MAX, statement_timeout_s=STATEMENT_TIMEOUT_S)
+        self._lanes = (self._writer, self._reader, self._background)
+
+    @property
+    def statement_count(self) -> int:
+        return self._writer.statement_count + self._reader.statement_count
+
+    async def _connect(self) -> None:
+        try:
+            if await self._reader.run(needs_migration):
+                await self._migrate()
+        except (ValueError, SQLAlchemyError, UnknownRevision, asyncpg.InterfaceError) as error:
+            await self._disconnect()
+            raise StoreUnusable(f"the database {hide_password(self._url)} cannot be used: {reason_of(error)}") from None
+
+    async def _migrate(self) -> None:
+        alone = _Lane(self._url, 1, statement_timeout_s=None)
+        try:
+            await alone.run(migrate)
+        finally:
+            await alone.close()
+
+    async def _scrub(self) -> None:
+        # Rows that were changed stand where they stood until their table is written anew.
+        tables = ", ".join(where.table.name for where in SEALED.values())
+        alone = _Lane(self._url, 1, is_transaction=False, statement_timeout_s=None)
+        try:
+            await alone.run(lambda connection: connection.exec_driver_sql(f"VACUUM FULL {tables}"))
+        finally:
+            await alone.close()
+
+    async def _disconnect(self) -> None:
+        for lane in self._lanes:
+            await lane.close()
+
+    async def _read(self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
+        return await self._reader.run(self._bind(statement, *args, **kwargs))
+
+    async def _write(self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
+        try:
+            return await self._writer.run(self._bind(statement, *args, **kwargs))
+        except IntegrityError as error:
+            if not isinstance(error.orig, asyncpg.UniqueViolationError):
+                raise
+            raise AlreadyExists(_LAST_FIELDS[error.orig.constraint_name]) from None
+
+    async def _write_soon(
+        self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs
+    ) -> Result:
+        return await self._background.run(self._bind(statement, *args, **kwargs))
+
+
+_LAST_FIELDS = {
+    str(constraint.name): list(constraint.columns)[-1].name
+    for table in metadata.tables.values()
+    for constraint in table.constraints
+    if isinstance(constraint, sa.UniqueConstraint | sa.PrimaryKeyConstraint) and constraint.columns
+}
+"""By the name of a constraint the last of its columns: as SQLite names the field that must be unique and is not."""
