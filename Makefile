@@ -27,8 +27,10 @@ demo: $(DEMO)/.ready  ## one call of each kind with the official SDK against a L
 
 # The tests find the commands and, where the machine has none, the Node.js of .venv on PATH.
 TESTS_READY := $(VENV)/.ready $(DEMO)/.ready $(NODE)/.ready $(WEB)/.ready
+# A file of tests stays together; so many files at a time.
+TEST_JOBS ?= auto
 RUN_TESTS := LINKSTEAD_DEMO_PYTHON="$(CURDIR)/$(DEMO)/bin/python" PATH="$(CURDIR)/$(VENV)/bin:$$PATH" \
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses=$(TEST_JOBS) --dist=loadfile
 
 .PHONY: test
 test: system check $(TESTS_READY) test-compiled  ## check, then every test but the long ones
