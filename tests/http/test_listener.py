@@ -537,3 +537,100 @@ async def test_a_connection_that_comes_while_draining_is_told(bench: Bench) -> N
     async with bench.open() as client:
         assert (await client.receive()).status == 503
         await client.expect_closed()
+
+
+# --- streams ---
+
+
+class Source:
+    """A stream that gives what a test puts in, and knows when it was closed."""
+
+    def __init__(self) -> None:
+        self.parts: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.taken = 0
+        self.is_closed = False
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        try:
+            while (part := await self.parts.get()) is not None:
+                self.taken += 1
+                yield part
+        finally:
+            self.is_closed = True
+
+
+@contextlib.asynccontextmanager
+async def streaming(bench: Bench) -> AsyncIterator[tuple[HttpClient, Source]]:
+    """A client that has read the head of a stream."""
+    source = Source()
+
+    async def answer(request: HttpRequest) -> HttpReply:
+        return HttpReply(200, "text/event-stream", b"", stream=source.stream())
+
+    bench.listener.answer = answer
+    async with bench.open() as client:
+        client.send(encode_request("GET", "/"))
+        response = await client.receive()
+        assert "Content-Length" not in response.headers
+        assert response.headers["Connection"] == "close"
+        yield client, source
+    await until(lambda: source.is_closed)
+
+
+async def test_a_stream_goes_out_part_by_part_and_ends_with_the_connection(bench: Bench) -> None:
+    async with streaming(bench) as (client, source):
+        for part in (b"one", b"two"):
+            source.parts.put_nowait(part)
+            assert await client.reader.readexactly(3) == part
+        source.parts.put_nowait(None)
+        await client.expect_closed()
+    assert bench.front.finished == [True]
+
+
+async def test_a_stream_is_closed_when_its_client_has_gone(bench: Bench) -> None:
+    async with streaming(bench) as (client, source):
+        client.writer.close()
+        await until(lambda: source.is_closed)
+
+
+async def test_a_stream_is_closed_when_the_server_drains(bench: Bench) -> None:
+    async with streaming(bench) as (client, source):
+        await bench.listener.drain()
+        await client.expect_closed()
+        assert source.is_closed
+
+
+async def test_a_client_that_does_not_read_is_not_asked_for_more_and_then_cut(bench: Bench) -> None:
+    async with streaming(bench) as (client, source):
+        part = bytes(1024 * 1024)
+        for _ in range(64):
+            source.parts.put_nowait(part)
+        (connection,) = bench.listener.connections
+        await until(lambda: connection._is_blocked)
+        taken = source.taken
+        assert taken < 64
+        bench.clock.advance(DRAIN_WAIT_S - 0.1)
+        assert not source.is_closed
+        assert source.taken == taken
+        bench.clock.advance(0.2)
+        await until(lambda: source.is_closed)
+        client.writer.transport.abort()
+
+
+async def test_a_fault_in_a_stream_cuts_the_connection_and_is_logged(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"part"
+        raise ValueError("a mistake in a stream")
+
+    async def answer(request: HttpRequest) -> HttpReply:
+        return HttpReply(200, "text/event-stream", b"", stream=broken())
+
+    bench.listener.answer = answer
+    async with bench.open() as client:
+        client.send(encode_request("GET", "/"))
+        await client.receive()
+        with contextlib.suppress(ConnectionError):
+            assert await client.receive_end() in (b"part", b"")
+    await until(lambda: "a mistake in a stream" in caplog.text)
