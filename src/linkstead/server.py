@@ -281,7 +281,7 @@ class Server:
             strict=settings.strict,
         )
         self.fleet = Fleet(self._find_mqtt, self.models, self.clock)
-        desk = Desk(
+        self.desk = Desk(
             openapi=self.openapi,
             registry=self.registry,
             models=self.models,
@@ -303,7 +303,7 @@ class Server:
             journal=self.journal,
             history=self.store,
             subscriptions=subscriptions,
-            show_console=Console(desk).answer,
+            show_console=Console(self.desk).answer,
             is_ready=lambda: self._is_ready and (self.cluster is None or self.cluster.bus.is_connected),
             has_neighbours=self.cluster is not None,
         )

@@ -31,7 +31,9 @@ async def test_who_is_not_logged_in_is_led_to_the_login_and_back(rig: Rig) -> No
     assert (await guest.get("/login")).headers["Location"] == "/console/"
 
 
-@pytest.mark.parametrize("path", ["//evil.example", "https://evil.example/", "/console/../x\\y", "/other", "/console/login"])
+@pytest.mark.parametrize(
+    "path", ["//evil.example", "https://evil.example/", "/console/../x\\y", "/other", "/console/login"]
+)
 async def test_nobody_is_led_elsewhere(rig: Rig, path: str) -> None:
     response = await Visitor(rig.http).post("/login", name=KEY.access_key_id, secret=KEY.secret, next=path)
     assert response.headers["Location"] == "/console/"
@@ -98,7 +100,9 @@ async def test_what_changes_something_needs_the_token_of_its_session(rig: Rig) -
     assert (await guest.post("/products", {"X-CSRF-Token": token}, csrf="", name="Good-name")).status == 303
 
 
-@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}])
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}]
+)
 async def test_a_form_of_another_site_is_refused(rig: Rig, headers: dict[str, str]) -> None:
     guest = await visitor(rig)
     assert (await guest.post("/products", headers, name="Made-elsewhere")).status == 403

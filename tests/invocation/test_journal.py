@@ -298,3 +298,16 @@ def test_evidence_of_a_call_no_longer_kept_still_goes_to_the_store(monkeypatch: 
     assert len(evicted.evidence) == 1
     assert calls.sink.calls == [evicted, kept, evicted]
     assert calls.listed() == [2]
+
+
+def test_what_was_closed_since_can_be_told() -> None:
+    journal = Journal()
+    calls = [journal.begin(make_call(number)) for number in range(3)]
+    assert (journal.open_count, journal.closed_count) == (3, 0)
+    assert journal.list_open(2) == [calls[2], calls[1]]
+    for call in calls:
+        journal.finish(call)
+    assert (journal.open_count, journal.closed_count) == (0, 3)
+    assert list(journal.latest(2)) == [calls[2], calls[1]]
+    assert list(journal.latest(0)) == []
+    assert len(list(journal.latest(9))) == 3

@@ -19,7 +19,7 @@ TEXTS = _read()
 
 
 class Words:
-    """The texts of one language: `words("calls.title")`."""
+    """The texts of one language: `words("nav.calls")`."""
 
     def __init__(self, language: Language) -> None:
         self.language = language

@@ -1,0 +1,128 @@
+import pytest
+
+from linkstead.console.listing import (
+    PAGE_ROWS,
+    TICK_ROWS_MAX,
+    WATCHED_MAX,
+    Cursor,
+    Feed,
+    Sight,
+    list_calls,
+    read_cursor,
+    read_wish,
+    write_event,
+)
+from linkstead.invocation import Diagnosis, Evidence, Stray, Verdict
+from linkstead.registry.policies import Policy, parse_policy
+from tests.console.records import make_call
+from tests.rig import ACCOUNT_ID, INSTANCE_LAMP, LAMP, OTHER_ACCOUNT_ID, PRODUCT_KEY, Rig
+
+EVERYTHING = Sight(None)
+
+
+def test_a_form_is_read() -> None:
+    wish = read_wish(ACCOUNT_ID, {"product": " p ", "device": "d", "verdict": "TIMEOUT", "diagnosis": "answered-late"})
+    assert (wish.calls.product_key, wish.calls.device_name) == ("p", "d")
+    assert (wish.calls.verdict, wish.calls.diagnosis) == (Verdict.TIMEOUT, Diagnosis.ANSWERED_LATE)
+    assert read_wish(ACCOUNT_ID, {"verdict": "no such", "diagnosis": "no such"}).calls.verdict is None
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1.a", "1" * 16 + ".a", "²"])
+def test_what_is_no_cursor_is_the_beginning(text: str) -> None:
+    assert read_cursor(text) is None
+
+
+def test_a_cursor_survives_its_way_through_a_page() -> None:
+    assert read_cursor(str(Cursor(5, "A.B"))) == Cursor(5, "A.B")
+
+
+def test_a_text_is_looked_for_in_names_and_payloads() -> None:
+    call = make_call(1, target="/user/get")
+    call.set_request(b'{"Colour":"Red"}')
+    call.set_answer("später".encode())
+    for text in ("red", "colour", "SPÄTER", "lamp-01", PRODUCT_KEY.lower(), "user/get", "request-000001", "rrpc"):
+        assert read_wish(ACCOUNT_ID, {"text": text}).matches(call), text
+    assert not read_wish(ACCOUNT_ID, {"text": "green"}).matches(call)
+
+
+def test_a_policy_narrows_what_is_seen() -> None:
+    document = f'{{"Version":"1","Statement":[{{"Effect":"Allow","Action":"linkstead:*","Resource":"{PRODUCT_KEY}"}}]}}'
+    sight = Sight(parse_policy(document, ACCOUNT_ID))
+    assert sight.covers(make_call(1))
+    assert not sight.covers(make_call(2, key=INSTANCE_LAMP))
+    assert not sight.covers(make_call(3, key=None))
+    assert not Sight(Policy()).covers(make_call(4))
+
+
+@pytest.mark.asyncio
+async def test_pages_follow_each_other_without_gap_or_repetition(rig: Rig) -> None:
+    """Calls of one millisecond among them, under way, in memory and in the store."""
+    journal = rig.server.journal
+    calls = [make_call(number // 7) for number in range(130)]
+    for number, call in enumerate(calls):
+        call.request_id = f"REQUEST-{number:06d}"
+        call.message_id = number + 1
+        journal.open(call)
+        if number % 10:
+            journal.close(call)
+    journal.close(make_call(5, account_id=OTHER_ACCOUNT_ID))
+    await rig.server.store.flush()
+    desk = rig.server.desk
+    wish = read_wish(ACCOUNT_ID, {})
+    seen: list[str] = []
+    after = None
+    while page := await list_calls(desk, wish, EVERYTHING, after):
+        assert len(page) <= PAGE_ROWS
+        seen += [call.request_id for call in page]
+        after = read_cursor(str(Cursor(page[-1].received_ms, page[-1].request_id)))
+    assert seen == sorted((call.request_id for call in calls), reverse=True)
+    wish = read_wish(ACCOUNT_ID, {"text": "REQUEST-00012"})
+    assert len(await list_calls(desk, wish, EVERYTHING, None)) == 10
+
+
+@pytest.mark.asyncio
+async def test_a_feed_tells_each_call_once_for_each_change(rig: Rig) -> None:
+    journal = rig.server.journal
+    journal.close(make_call(0))
+    feed = Feed(rig.server.desk, read_wish(ACCOUNT_ID, {}), EVERYTHING, journal.closed_count)
+    assert feed.take() == ([], 0)
+    call = make_call(1, ended=False)
+    journal.open(call)
+    journal.close(make_call(2, account_id=OTHER_ACCOUNT_ID))
+    assert feed.take() == ([call], 0)
+    assert feed.take() == ([], 0)
+    call.end(Verdict.TIMEOUT, Diagnosis.WRITTEN_NO_ANSWER)
+    journal.close(call)
+    assert feed.take() == ([call], 0)
+    journal.add_evidence(call, Evidence(Stray.LATE, 0, str(LAMP), "/topic", b"", 0))
+    assert feed.take() == ([call], 0)
+    assert feed.take() == ([], 0)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("over", [0, 1, 500])
+async def test_a_tick_is_bounded_and_says_how_many_it_left_out(rig: Rig, over: int) -> None:
+    journal = rig.server.journal
+    feed = Feed(rig.server.desk, read_wish(ACCOUNT_ID, {}), EVERYTHING, 0)
+    for number in range(TICK_ROWS_MAX + over):
+        journal.close(make_call(number))
+    shown, dropped = feed.take()
+    assert dropped == over
+    assert [call.received_ms for call in shown] == sorted(call.received_ms for call in shown)
+    assert shown[-1].request_id == f"REQUEST-{TICK_ROWS_MAX + over - 1:06d}"
+    assert len(shown) == TICK_ROWS_MAX
+
+
+@pytest.mark.asyncio
+async def test_a_feed_does_not_grow(rig: Rig) -> None:
+    journal = rig.server.journal
+    feed = Feed(rig.server.desk, read_wish(ACCOUNT_ID, {}), EVERYTHING, 0)
+    for number in range(3 * WATCHED_MAX):
+        journal.close(make_call(number))
+        feed.take()
+    assert len(feed._watched) == WATCHED_MAX
+
+
+def test_an_event_is_written_line_by_line() -> None:
+    assert write_event("rows", "a\nb", 7) == b"id: 7\nevent: rows\ndata: a\ndata: b\n\n"
+    assert write_event("x", "") == b"event: x\ndata: \n\n"
