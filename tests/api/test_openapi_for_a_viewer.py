@@ -63,7 +63,8 @@ async def test_an_unknown_action_is_refused(rig: Rig) -> None:
 
 async def test_a_call_has_its_record(rig: Rig) -> None:
     device = await rig.connected()
-    running = asyncio.ensure_future(_run(rig, "RRpc", **rig.app().rrpc_parameters(LAMP)))
+    parameters = {"RequestBase64Byte": "cGluZw==", "Timeout": "5000", "DeviceName": LAMP.device_name}
+    running = asyncio.ensure_future(_run(rig, "RRpc", KEY, as_xml=False, ProductKey=PRODUCT_KEY, **parameters))
     await device.answer(await device.expect_call(), b"pong")
     reply = await running
     assert reply.call is not None

@@ -1,11 +1,15 @@
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
+from linkstead.server import SystemClock
 from tests.cli.processes import ServerProcess, serving
 from tests.console.browser import Tab, launch, open_tab
+from tests.rig import Rig, running
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +40,17 @@ async def tab(context: BrowserContext) -> AsyncIterator[Tab]:
     """A tab in which nothing may go wrong unnoticed."""
     async with open_tab(context) as tab:
         yield tab
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def start_server(
+    filled_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Callable[[], Awaitable[Rig]]]:
+    """Starts a server in this process, on the machine's own clock."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start() -> Rig:
+            folder = tmp_path_factory.mktemp("data")
+            return await stack.enter_async_context(running(filled_database, folder, clock=SystemClock()))
+
+        yield start

@@ -10,7 +10,7 @@ START_S = 1_700_000_000.0
 
 
 def make_call(
-    number: int, *, key: DeviceKey = LAMP, ended: bool = True, at_s: float | None = None, **fields: Any
+    number: int, *, key: DeviceKey | None = LAMP, ended: bool = True, at_s: float | None = None, **fields: Any
 ) -> Call:
     """A call received `number` ms after the start, answered 10 ms later unless it is under way."""
     values: dict[str, Any] = {"account_id": ACCOUNT_ID, "message_id": 10**18 + number, "key": key, "action": "RRpc"}

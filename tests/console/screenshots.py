@@ -28,7 +28,6 @@ SIZE = (1280, 860)
 
 async def take(directory: Path) -> None:
     """Every page, light and dark."""
-    directory.mkdir(parents=True, exist_ok=True)
     with serving("dev", folder=Path(tempfile.mkdtemp())) as server:
         async with async_playwright() as playwright:
             browser = await launch(playwright)
@@ -59,4 +58,6 @@ async def take(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(take(Path(sys.argv[1]) if len(sys.argv) > 1 else DIRECTORY))
+    wanted = Path(sys.argv[1]) if len(sys.argv) > 1 else DIRECTORY
+    wanted.mkdir(parents=True, exist_ok=True)
+    asyncio.run(take(wanted))

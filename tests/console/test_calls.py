@@ -7,10 +7,10 @@ import pytest
 
 from linkstead.console.calls import _repeat
 from linkstead.console.desk import VIEWERS_MAX
-from linkstead.console.listing import HEARTBEAT_TICKS, TICK_S
+from linkstead.console.listing import HEARTBEAT_TICKS
 from linkstead.invocation import Call, Verdict
 from tests.console.records import make_call
-from tests.console.web import Visitor, visitor
+from tests.console.web import Visitor, tick, visitor
 from tests.rig import KEY, LAMP, SECOND_LAMP, Rig
 from tests.wire import HttpClient, encode_request, until
 
@@ -111,13 +111,6 @@ class Listener:
         self.client.send(encode_request("GET", "/console" + path, self.guest.headers(headers)))
         return (await self.client.receive()).status
 
-    async def tick(self, count: int = 1) -> None:
-        for _ in range(count):
-            await until(lambda: self.rig.clock.timer_count)
-            self.rig.clock.advance(TICK_S)
-            for _ in range(10):
-                await asyncio.sleep(0)
-
     async def read(self, end: bytes = b"\n\n") -> bytes:
         return await self.client.reader.readuntil(end)
 
@@ -131,7 +124,7 @@ async def test_new_calls_come_to_an_open_page(rig: Rig) -> None:
         assert rig.server.desk.viewers == 1
         rig.server.journal.close(make_call(1))
         rig.server.journal.close(make_call(2, key=SECOND_LAMP))
-        await browser.tick(2)
+        await tick(rig, 2)
         event = (await browser.read()).decode()
         assert event.startswith("id: 2\nevent: rows\ndata: 0\n")
         assert 'id="call-REQUEST-000001"' in event
@@ -147,7 +140,7 @@ async def test_a_page_that_lost_its_connection_goes_on_where_it_was(rig: Rig) ->
         browser = Listener(rig, guest, client)
         await browser.open("/calls/live?since=0", **{"Last-Event-ID": "1"})
         await browser.read()
-        await browser.tick(2)
+        await tick(rig, 2)
         event = (await browser.read()).decode()
         assert "REQUEST-000002" in event
         assert "REQUEST-000001" not in event
@@ -159,10 +152,10 @@ async def test_an_open_page_is_closed_when_its_key_is_disabled(rig: Rig) -> None
         browser = Listener(rig, guest, client)
         await browser.open("/calls/live")
         await browser.read()
-        await browser.tick(HEARTBEAT_TICKS + 1)
+        await tick(rig, HEARTBEAT_TICKS + 1)
         assert await browser.read() == b":\n\n"
         await rig.server.registry.set_access_key_enabled(KEY.access_key_id, False)
-        await browser.tick(HEARTBEAT_TICKS + 1)
+        await tick(rig, HEARTBEAT_TICKS + 1)
         await client.expect_closed()
 
 

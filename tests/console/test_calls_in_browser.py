@@ -1,10 +1,30 @@
+import asyncio
 import re
+from collections.abc import Awaitable, Callable
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
+from linkstead.invocation.journal import CALLS_KEPT_MAX
 from tests.cli.processes import ServerProcess
-from tests.console.browser import Tab, call
+from tests.console.browser import Tab, call, open_tab
+from tests.console.records import make_call
+from tests.rig import KEY, Rig
+
+FRAMES = """
+() => new Promise((done) => {
+  const spans = [];
+  let last = performance.now();
+  const step = (now) => {
+    spans.push(now - last);
+    last = now;
+    scrollBy(0, 120);
+    spans.length < 60 ? requestAnimationFrame(step) : done(spans);
+  };
+  requestAnimationFrame(step);
+})
+"""
+"""How long each of sixty frames took while the list was scrolled, in milliseconds."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -37,3 +57,47 @@ async def test_a_call_that_fails_says_what_to_do_next(tab: Tab, dev: ServerProce
     await page.locator("#calls").get_by_role("link", name="RRpc").first.click()
     await expect(page.locator(".diagnosis")).to_contain_text("never-activated")
     await expect(page.locator(".diagnosis")).to_contain_text("Next: Connect it")
+
+
+async def test_ten_thousand_calls_are_scrolled_through_in_a_window(
+    browser: Browser, start_server: Callable[[], Awaitable[Rig]]
+) -> None:
+    rig = await start_server()
+    for number in range(CALLS_KEPT_MAX):
+        rig.server.journal.close(make_call(number))
+    context = await browser.new_context(base_url=f"http://{rig.http}")
+    async with open_tab(context) as tab:
+        page = tab.page
+        await tab.log_in(KEY.access_key_id, KEY.secret, "/console/calls")
+        most = 0
+        for _ in range(400):
+            await page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+            rows = await page.locator("#calls tr").count()
+            most = max(most, rows)
+            if await page.locator("#call-REQUEST-000000").count():
+                break
+            await page.wait_for_timeout(20)
+        await expect(page.locator("#call-REQUEST-000000")).to_be_visible()
+        assert most < 1_000
+        await page.evaluate("window.scrollTo(0, 0)")
+        await expect(page.locator(f"#call-REQUEST-{CALLS_KEPT_MAX - 1:06d}")).to_be_visible()
+        frames: list[float] = await page.evaluate(FRAMES)
+        assert sorted(frames)[len(frames) // 2] < 50
+    await context.close()
+
+
+async def test_a_page_left_open_does_not_grow(browser: Browser, start_server: Callable[[], Awaitable[Rig]]) -> None:
+    rig = await start_server()
+    context = await browser.new_context(base_url=f"http://{rig.http}")
+    async with open_tab(context) as tab:
+        page = tab.page
+        await tab.log_in(KEY.access_key_id, KEY.secret, "/console/calls")
+        await expect(page.get_by_role("status")).to_have_text("Live")
+        for number in range(2_000):
+            rig.server.journal.close(make_call(number))
+            if not number % 50:
+                await asyncio.sleep(0.05)
+        await expect(page.locator("#call-REQUEST-001999")).to_be_visible()
+        assert await page.locator("#calls tr").count() <= 202
+        await expect(page.locator("#fresh [data-count]").first).to_contain_text("came too fast")
+    await context.close()

@@ -58,7 +58,7 @@ def test_a_policy_narrows_what_is_seen() -> None:
 async def test_pages_follow_each_other_without_gap_or_repetition(rig: Rig) -> None:
     """Calls of one millisecond among them, under way, in memory and in the store."""
     journal = rig.server.journal
-    calls = [make_call(number // 7) for number in range(130)]
+    calls = [make_call(number // 7) for number in range(250)]
     for number, call in enumerate(calls):
         call.request_id = f"REQUEST-{number:06d}"
         call.message_id = number + 1

@@ -1,13 +1,15 @@
 """The console over plain HTTP: what a browser sends, without one."""
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from linkstead.config import Address
+from linkstead.console.listing import TICK_S
 from linkstead.registry import AccessKey
 from tests.rig import KEY, Rig
-from tests.wire import Response, fetch
+from tests.wire import Response, fetch, until
 
 HTML = {"Accept": "text/html"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -50,6 +52,15 @@ class Visitor:
             name, _, value = cookie.partition(";")[0].partition("=")
             self.cookies[name] = value
         return response
+
+
+async def tick(rig: Rig, count: int = 1) -> None:
+    """Let pages that are kept up to date have their turns."""
+    for _ in range(count):
+        await until(lambda: rig.clock.timer_count)
+        rig.clock.advance(TICK_S)
+        for _ in range(10):
+            await asyncio.sleep(0)
 
 
 async def visitor(rig: Rig, key: AccessKey = KEY) -> Visitor:

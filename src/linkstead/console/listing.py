@@ -10,7 +10,7 @@ from linkstead.console.login import Viewer
 from linkstead.invocation import Call, CallFilter, Diagnosis, Verdict
 from linkstead.registry.policies import Policy
 
-PAGE_ROWS = 50
+PAGE_ROWS = 100
 SEARCHED_MAX = 5_000
 """Calls looked at for one page, where a text is searched for; what is older is found by going on."""
 

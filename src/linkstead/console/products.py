@@ -233,7 +233,8 @@ async def export_model(visit: Visit) -> HttpReply:
 async def show_script(visit: Visit) -> HttpReply:
     """The editor of the script, and a try-out."""
     reply = await visit.act("GetThingScript", ProductKey=visit.names["product"])
-    script = "" if reply.code else reply.body["Data"]["Script"]
+    # The answer has the script in an address, see GetThingScript.
+    script = "" if reply.code else base64.b64decode(reply.body["Data"]["ScriptUrl"].rpartition(",")[2]).decode()
     return _show_script(visit, script=script, is_kept=not reply.code)
 
 
