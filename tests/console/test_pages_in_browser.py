@@ -24,6 +24,7 @@ PAGES = (
     PRODUCT + "/script",
     "/console/devices",
     "/console/devices/a1LinkDemo0/lamp-02",
+    "/console/explorer",
     "/console/nowhere",
 )
 

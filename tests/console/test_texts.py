@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from linkstead.actions import ACTIONS
 from linkstead.console.devices import STATUSES
 from linkstead.console.pages import NAVIGATION, TEMPLATES
 from linkstead.console.pulse import TONE_NAMES
 from linkstead.console.texts import LANGUAGES, TEXTS, Words, choose_language
+from linkstead.explorer.operations import OPERATIONS
 from linkstead.invocation import Stage, Stray
 
 SOURCES = Path(str(importlib.resources.files("linkstead.console")))
@@ -23,6 +25,9 @@ MADE = {
     **{f"payload.{name}": "payload" for name in ("text", "json", "hex")},
     **{f"product.node-{number}": "product" for number in range(2)},
     **{f"product.format-{number}": "product" for number in range(2)},
+    **{f"chapter.{OPERATIONS[name]}": "explorer" for name in ACTIONS},
+    **{f"errors.layer-{name}": "error centre" for name in ("action", "device", "gateway")},
+    **{f"explorer.{name}-{version}": "explorer" for name in ("canonical", "signed") for version in ("v1", "v3")},
     **{f"vital.{name}": "vitals" for name in ("state", "ready", "stopping", "connected", "under-way", "to-write")},
 }
 """Keys that are put together where they are used."""

@@ -86,8 +86,9 @@ async def _develop(settings: Settings) -> None:
     try:
         devices = await demo_data.add_demo_data(server, dynamic_registration=settings.dynamic_registration)
         await _simulate(server, devices)
+        # Who waits for the ready file finds all of this said.
+        click.echo(describe(settings, endpoints))
         with ready_file(settings, server, endpoints):
-            click.echo(describe(settings, endpoints))
             await stop.wait()
     finally:
         await server.stop()

@@ -261,11 +261,10 @@ async def save_script(visit: Visit) -> HttpReply:
     product_key, form = visit.names["product"], visit.form
     script = form.get("script", "").replace("\r\n", "\n")
     is_kept = form.get("kept") == "yes"
-    encoded = base64.b64encode(script.encode()).decode()
     reply = await visit.act(
         "UpdateThingScript" if is_kept else "CreateThingScript",
         ProductKey=product_key,
-        ScriptContent=encoded,
+        ScriptContent=script,
         ScriptType="JavaScript",
     )
     if reply.code:
