@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,3 +148,17 @@ def test_a_second_account_does_not_see_the_first_ones_devices(tmp_path_factory: 
         assert mine.stdout.startswith("RrpcCode OFFLINE\n")
         other = invoke("call", "rrpc", product, "lamp-01", *connection(server, second))
         assert other.stdout.startswith("Code iot.prod.NotExistedProduct\n")
+
+
+def test_a_console_user_is_made_listed_and_disabled(tmp_path: Path) -> None:
+    data = ("--data", tmp_path / "data")
+    done("account", "create", "first", *data)
+    made = done("account", "add-console-user", "first", "alice", "--password", "correct horse", *data)
+    assert made == "console/alice can log in\n"
+    listed = done("account", "list", *data)
+    assert "console/alice" in listed
+    assert "scrypt" not in listed
+    assert "12 to 128" in told(2, "account", "add-console-user", "first", "bob", "--password", "short", *data)
+    assert "alice" in told(1, "account", "add-console-user", "first", "alice", "--password", "correct horse", *data)
+    done("account", "disable-key", "console/alice", *data)
+    done("account", "delete-key", "console/alice", *data)

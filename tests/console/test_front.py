@@ -1,14 +1,17 @@
 """Who is let in, what is refused, and what every answer carries."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from linkstead.api.passwords import CONSOLE_USER, hash_password
 from linkstead.console.front import FIELDS_MAX
 from linkstead.console.login import COOKIE, FAILURES_PER_MINUTE_MAX, SESSION_S_MAX
 from linkstead.console.visit import CONTENT_POLICY
 from tests.console.web import Visitor, visitor
 from tests.rig import ACCOUNT_ID, DISABLED_KEY, KEY, LAMP, OTHER_KEY, PRODUCT_KEY, RAM_KEY, Rig
+from tests.wire import fetch
 
 pytestmark = pytest.mark.asyncio
 
@@ -209,3 +212,22 @@ async def test_another_accounts_things_are_as_if_they_were_not(rig: Rig) -> None
     assert (await guest.get(f"/products/{PRODUCT_KEY}")).status == 404
     assert (await guest.get(f"/devices/{PRODUCT_KEY}/{LAMP.device_name}")).status == 404
     assert call.request_id not in (await guest.get("/calls")).body.decode()
+
+
+async def test_a_console_user_logs_in_with_a_password_and_signs_nothing(rig: Rig) -> None:
+    kept = hash_password("correct horse", "salt")
+    alice = replace(KEY, access_key_id=CONSOLE_USER + "alice", secret=kept)
+    await rig.server.store.add_access_key(alice)
+    guest = Visitor(rig.http)
+    for name, password in (("alice", "wrong"), ("alice", kept), (alice.access_key_id, kept), ("bob", "correct horse")):
+        assert (await guest.post("/login", name=name, secret=password)).status == 401
+    assert (await guest.post("/login", name="alice", secret="correct horse")).status == 303
+    page = (await guest.get("/calls")).body.decode()
+    assert "alice" in page
+    assert kept not in (await guest.get("/")).body.decode()
+    response = await rig.app(alice).call_v3("QueryProduct", ProductKey=PRODUCT_KEY)
+    assert response.json()["Code"] == "InvalidAccessKeyId.NotFound"
+    assert (await fetch(rig.http, "GET", "/_linkstead/calls", rig.app(alice).basic)).status == 401
+    await rig.server.registry.set_access_key_enabled(alice.access_key_id, False)
+    assert (await guest.get("/calls")).status == 303
+    assert (await guest.post("/login", name="alice", secret="correct horse")).status == 401

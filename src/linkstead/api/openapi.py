@@ -19,6 +19,7 @@ from linkstead.api.audit import Audit, is_managing
 from linkstead.api.authorization import authorize
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.api.nonces import NonceWindow
+from linkstead.api.passwords import CONSOLE_USER
 from linkstead.api.quotas import Quotas
 from linkstead.api.tokens import check_token
 from linkstead.clock import Clock
@@ -274,7 +275,7 @@ class OpenApi:
         """The key when the secret is the right one and the key enabled; compared in constant time."""
         key = await self._registry.find_access_key(access_key_id)
         # A temporary key is nothing without its token, for which Basic has no place.
-        if key is None or not key.enabled or key.is_temporary:
+        if key is None or not key.enabled or key.is_temporary or access_key_id.startswith(CONSOLE_USER):
             return None
         return key if hmac.compare_digest(key.secret.encode(), secret.encode()) else None
 
@@ -399,7 +400,7 @@ class OpenApi:
     async def _find_key(self, access_key_id: str, claimed: "_Claimed") -> AccessKey:
         claimed.access_key_id = access_key_id
         key = self._registry.recall_access_key(access_key_id) or await self._registry.find_access_key(access_key_id)
-        if key is None:
+        if key is None or access_key_id.startswith(CONSOLE_USER):
             raise ApiError(codes.INVALID_ACCESS_KEY_ID_NOT_FOUND)
         claimed.key = key
         if not key.enabled:

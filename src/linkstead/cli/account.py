@@ -7,19 +7,35 @@ from dataclasses import asdict
 import click
 
 from linkstead.api import tokens
+from linkstead.api.passwords import (
+    CONSOLE_USER,
+    PASSWORD_CHARS_MAX,
+    PASSWORD_CHARS_MIN,
+    SALT_CHARS,
+    hash_password,
+)
 from linkstead.api.signatures import format_timestamp, parse_timestamp
 from linkstead.api.tokens import TOKEN_SECONDS_DEFAULT, TOKEN_SECONDS_MAX, TOKEN_SECONDS_MIN
 from linkstead.cli.installation import open_installation
-from linkstead.cli.options import ACCESS_KEY_ID, ACCESS_KEY_SECRET, Command, add_options, with_storage
+from linkstead.cli.options import (
+    ACCESS_KEY_ID,
+    ACCESS_KEY_SECRET,
+    CONSOLE_USER_NAME,
+    Command,
+    add_options,
+    with_storage,
+)
 from linkstead.cli.policy import ACCOUNT_OPTION, find_one_account, policy
 from linkstead.cli.tables import JSON_OPTION, print_record, print_records
 from linkstead.config import Settings
+from linkstead.ids import LETTERS_AND_DIGITS
 from linkstead.registry import AccessKey
 from linkstead.registry.audit import AuditEntry
 from linkstead.store.audit import AUDIT_LISTED_MAX
 from linkstead.store.sealing import SealBroken
 
 AUDIT_LISTED_DEFAULT = 100
+PASSWORD_VARIABLE = "LINKSTEAD_CONSOLE_PASSWORD"
 AUDIT_COLUMNS = ["time", "account_id", "access_key_id", "user_name", "address", "action", "about", "code"]
 
 _UNIT_S = {"m": 60, "h": 3_600, "d": 86_400}
@@ -111,6 +127,32 @@ def add_key(
 
     key = asyncio.run(run())
     print_record({"account_id": key.account_id, **describe_key(key)}, as_json)
+
+
+@account.command("add-console-user")
+@click.argument("name_or_id", metavar="ACCOUNT")
+@click.argument("name", type=CONSOLE_USER_NAME)
+@click.option("--user", "user_name", default="", metavar="RAM_USER", help="The rights are this RAM user's.")
+@click.option("--password", envvar=PASSWORD_VARIABLE, show_envvar=True, help="Asked for when it is not given.")
+@with_storage
+def add_console_user(settings: Settings, name_or_id: str, name: str, user_name: str, password: str | None) -> None:
+    """Let somebody log in to the console of ACCOUNT (name or id) as NAME, with a password.
+
+    It is listed as console/NAME, and goes by `disable-key` and `delete-key` like any key.
+    """
+    if password is None:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if not PASSWORD_CHARS_MIN <= len(password) <= PASSWORD_CHARS_MAX:
+        raise click.UsageError(f"a password has {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters")
+    given = password
+
+    async def run() -> AccessKey:
+        async with open_installation(settings) as installation:
+            found = await installation.find_account(name_or_id)
+            kept = hash_password(given, installation.ids.token(LETTERS_AND_DIGITS, SALT_CHARS))
+            return await installation.add_access_key(found, CONSOLE_USER + name, kept, user_name)
+
+    click.echo(f"{asyncio.run(run()).access_key_id} can log in")
 
 
 @account.command("disable-key")

@@ -88,6 +88,7 @@ class _PatternType(click.ParamType[str]):
 
 ADDRESS = AddressType()
 ACCESS_KEY_ID = _PatternType("ID", _ACCESS_KEY_ID, "1-64 of A-Z a-z 0-9 . _ @ -")
+CONSOLE_USER_NAME = _PatternType("NAME", _ACCESS_KEY_ID, "1-64 of A-Z a-z 0-9 . _ @ -")
 ACCESS_KEY_SECRET = _PatternType("SECRET", _ACCESS_KEY_SECRET, "1-128 printable ASCII characters without blanks")
 CLUSTER_NAME = _PatternType("NAME", re.compile(r"[A-Za-z0-9_\-]{1,32}"), "1-32 of A-Z a-z 0-9 _ -")
 FILE = click.Path(dir_okay=False)

@@ -1,13 +1,18 @@
 """Logging in and out, and what the browser remembers of the viewer's wishes."""
 
+import asyncio
+
 from linkstead.api.exchange import HttpReply
+from linkstead.api.passwords import CONSOLE_USER, check_password
 from linkstead.console.login import COOKIE, SESSION_S_MAX, make_cookie
 from linkstead.console.route import Route
 from linkstead.console.texts import LANGUAGES
 from linkstead.console.visit import PREFIX, Refused, Visit
 from linkstead.errors import codes
+from linkstead.registry import AccessKey
 
 WISH_S = 31_536_000
+NAME_CHARS_MAX = 64
 
 
 async def show_login(visit: Visit) -> HttpReply:
@@ -29,7 +34,7 @@ async def log_in(visit: Visit) -> HttpReply:
         error = "login.too-many"
     if error:
         return visit.page("login.html", 403, next=form.get("next", ""), error=visit.words(error), name=name)
-    key = await desk.openapi.check_secret(name, secret)
+    key = await desk.openapi.check_secret(name, secret) or await _check_password(visit, name, secret)
     if key is None:
         desk.failures.add(request.peer, now_s)
         desk.openapi.record(request, codes.INVALID_ACCESS_KEY_ID_NOT_FOUND.code, None, name)
@@ -38,6 +43,15 @@ async def log_in(visit: Visit) -> HttpReply:
     reply = visit.to(_safe_next(form.get("next", "")))
     reply.headers["Set-Cookie"] = _cookie(visit, COOKIE, make_cookie(key, now_s), SESSION_S_MAX, is_hidden=True)
     return reply
+
+
+async def _check_password(visit: Visit, name: str, password: str) -> AccessKey | None:
+    """The console user of this name, when the password is right; away from the event loop, as it takes its time."""
+    if len(name) > NAME_CHARS_MAX:
+        return None
+    found = await visit.desk.registry.find_access_key(CONSOLE_USER + name)
+    is_right = await asyncio.to_thread(check_password, password, found.secret if found is not None else "")
+    return found if found is not None and found.enabled and is_right else None
 
 
 async def log_out(visit: Visit) -> HttpReply:

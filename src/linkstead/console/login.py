@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from linkstead.api.passwords import CONSOLE_USER
 from linkstead.registry import AccessKey, Registry
 
 COOKIE = "linkstead-session"
@@ -38,7 +39,7 @@ class Viewer:
     @property
     def name(self) -> str:
         """What the viewer is called on a page."""
-        return self.key.user_name or self.key.access_key_id
+        return self.key.access_key_id.removeprefix(CONSOLE_USER)
 
 
 def make_cookie(key: AccessKey, now_s: float) -> str:
