@@ -11,6 +11,7 @@ from tests.console.browser import Tab, call, open_tab
 from tests.console.records import make_call
 from tests.rig import KEY, Rig
 
+LOAD_S = 600
 FRAMES = """
 () => new Promise((done) => {
   const spans = [];
@@ -100,4 +101,38 @@ async def test_a_page_left_open_does_not_grow(browser: Browser, start_server: Ca
         await expect(page.locator("#call-REQUEST-001999")).to_be_visible()
         assert await page.locator("#calls tr").count() <= 202
         await expect(page.locator("#fresh [data-count]").first).to_contain_text("came too fast")
+    await context.close()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_a_page_left_open_under_load_takes_no_more_memory(
+    browser: Browser, start_server: Callable[[], Awaitable[Rig]]
+) -> None:
+    """200 calls a second for ten minutes; what the page has after one of them is what it has after all."""
+    rig = await start_server()
+    context = await browser.new_context(base_url=f"http://{rig.http}")
+    async with open_tab(context) as tab:
+        await tab.log_in(KEY.access_key_id, KEY.secret, "/console/calls")
+        devtools = await context.new_cdp_session(tab.page)
+        await devtools.send("Performance.enable")
+
+        async def measure() -> dict[str, float]:
+            await devtools.send("HeapProfiler.collectGarbage")
+            found = await devtools.send("Performance.getMetrics")
+            return {metric["name"]: metric["value"] for metric in found["metrics"]}
+
+        number = 0
+        early: dict[str, float] = {}
+        for second in range(LOAD_S):
+            for _ in range(4):
+                for _ in range(50):
+                    number += 1
+                    rig.server.journal.close(make_call(number))
+                await asyncio.sleep(0.25)
+            if second == LOAD_S // 10:
+                early = await measure()
+        late = await measure()
+        assert late["Nodes"] < early["Nodes"] * 1.1
+        assert late["JSHeapUsedSize"] < early["JSHeapUsedSize"] + 2_000_000
     await context.close()

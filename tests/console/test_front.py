@@ -231,3 +231,14 @@ async def test_a_console_user_logs_in_with_a_password_and_signs_nothing(rig: Rig
     await rig.server.registry.set_access_key_enabled(alice.access_key_id, False)
     assert (await guest.get("/calls")).status == 303
     assert (await guest.post("/login", name="alice", secret="correct horse")).status == 401
+
+
+async def test_a_path_puts_nothing_into_a_header(rig: Rig) -> None:
+    guest = await visitor(rig)
+    made = (await guest.post("/products", name="Header-probe")).headers["Location"].removeprefix("/console")
+    await guest.post(made + "/topics", name="hello", operation="PUB")
+    page = (await guest.get(made)).body.decode()
+    topic = page.partition("/user/hello")[2].partition("/topics/")[2].partition("/")[0]
+    response = await guest.post(f"/products/x%0d%0aSet-Cookie:%20a=b/topics/{topic}/delete")
+    assert response.headers["Location"] == "/console/products/x%0D%0ASet-Cookie:%20a=b"
+    assert "Set-Cookie" not in response.headers

@@ -634,3 +634,18 @@ async def test_a_fault_in_a_stream_cuts_the_connection_and_is_logged(
         with contextlib.suppress(ConnectionError):
             assert await client.receive_end() in (b"part", b"")
     await until(lambda: "a mistake in a stream" in caplog.text)
+
+
+async def test_a_stream_has_no_part_for_who_asks_for_its_head(bench: Bench) -> None:
+    source = Source()
+
+    async def answer(request: HttpRequest) -> HttpReply:
+        return HttpReply(200, "text/event-stream", b"", stream=source.stream())
+
+    bench.listener.answer = answer
+    source.parts.put_nowait(b"part")
+    async with bench.open() as client:
+        client.send(encode_request("HEAD", "/"))
+        assert (await client.receive()).status == 200
+        await client.expect_closed()
+    assert not source.taken

@@ -91,7 +91,9 @@ class Visit:
     def to(self, path: str, **fields: str) -> HttpReply:
         """Lead the browser on to another page of the console, by GET."""
         query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in fields.items() if value)
-        headers = {**GUARDS, "Location": PREFIX + path + ("?" + query if query else ""), "Cache-Control": "no-store"}
+        # A path may hold what stood in another one.
+        place = PREFIX + quote(path, safe="/?&=%+,;:@!$'()*") + ("?" + query if query else "")
+        headers = {**GUARDS, "Location": place, "Cache-Control": "no-store"}
         return HttpReply(303, HTML, b"", headers=headers)
 
     def json(self, value: object) -> HttpReply:

@@ -393,6 +393,7 @@ class HttpConnection(asyncio.Protocol):
         if not self._is_blocked:
             self._room.set()
         has_body = is_open and not self._is_refused and not self._listener.is_draining
+        has_body = has_body and self._request is not None and self._request.method != "HEAD"
         if self._transport is not None and is_open:
             self._transport.write(encode_reply(reply, keep_alive=False))
         self._listener.finish(reply, is_open)
