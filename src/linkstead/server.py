@@ -295,6 +295,7 @@ class Server:
             place=self._describe_place,
             simulation=self.fleet,
             vitals=self._read_vitals,
+            has_neighbours=self.cluster is not None,
         )
         self.front = HttpFront(
             openapi=self.openapi,

@@ -62,7 +62,10 @@ class Reply(NamedTuple):
 
 @dataclass(slots=True)
 class Desk:
-    """The parts of the server that pages show, and the one way to change something: `act`."""
+    """The parts of the server that pages show, and the one way to change something: `act`.
+
+    `has_neighbours`: other nodes may have later calls in the history than this one has at hand.
+    """
 
     openapi: OpenApi
     registry: Registry
@@ -77,6 +80,7 @@ class Desk:
     place: Callable[[], Place]
     simulation: Simulation
     vitals: Callable[[], Mapping[str, int | str]]
+    has_neighbours: bool = False
     assets: Assets = field(default_factory=Assets)
     failures: FailureCount = field(default_factory=FailureCount)
     viewers: int = 0

@@ -124,7 +124,7 @@ async def list_calls(desk: Desk, wish: Wish, sight: Sight, after: Cursor | None)
         wanted + SAME_MOMENT_MAX if is_plain else SEARCHED_MAX,
     )
     found = [call for call in desk.journal.list(searched) if wish.matches(call) and sight.covers(call)]
-    if len(found) < wanted + 1:
+    if desk.has_neighbours or len(found) < wanted + 1:
         seen = {call.request_id for call in found}
         older = await desk.history.list_calls(searched)
         found += [call for call in older if call.request_id not in seen and wish.matches(call) and sight.covers(call)]
