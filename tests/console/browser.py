@@ -22,6 +22,10 @@ FLAGS = (
     "--disable-sync",
 )
 PHONE_WIDTH = 360
+WAIT_MS = 30_000
+"""No test waits on purpose: what has not come by then never will."""
+
+expect.set_options(timeout=WAIT_MS)
 
 
 async def launch(playwright: Playwright) -> Browser:
@@ -74,7 +78,7 @@ def call(dev: ServerProcess, text: str, device: str = "lamp-01") -> None:
 async def open_tab(context: BrowserContext) -> AsyncIterator[Tab]:
     """A tab; at its end the browser must not have complained of anything that was not taken out of the list."""
     tab = Tab(await context.new_page())
-    tab.page.set_default_timeout(10_000)
+    tab.page.set_default_timeout(WAIT_MS)
     tab.page.on("console", lambda said: tab.complaints.append(said.text) if said.type in ("error", "warning") else None)
     tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
     yield tab
