@@ -16,6 +16,7 @@ listen: 127.0.0.1:{port}
 ping_interval: "5s"
 ping_max: 2
 """
+JETSTREAM = 'jetstream {{ max_mem: 1GB, store_dir: "{folder}/jetstream" }}\n'
 
 
 @dataclass
@@ -24,6 +25,7 @@ class NatsServer:
 
     port: int
     folder: Path
+    has_jetstream: bool = True
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -33,7 +35,8 @@ class NatsServer:
     def start(self) -> None:
         """Start it, and wait until it listens."""
         path = self.folder / "nats.conf"
-        path.write_text(CONFIGURATION.format(port=self.port))
+        text = CONFIGURATION + JETSTREAM if self.has_jetstream else CONFIGURATION
+        path.write_text(text.format(port=self.port, folder=self.folder))
         self.process = subprocess.Popen(
             [find_nats_server(), "-c", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -71,9 +74,9 @@ def is_listening(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def running_nats(folder: Path) -> Iterator[NatsServer]:
+def running_nats(folder: Path, *, has_jetstream: bool = True) -> Iterator[NatsServer]:
     """A server from start to stop."""
-    server = NatsServer(find_free_port(), folder)
+    server = NatsServer(find_free_port(), folder, has_jetstream)
     server.start()
     try:
         yield server

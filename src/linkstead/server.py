@@ -250,6 +250,8 @@ class Server:
             audit=self.audit,
             clock=self.clock,
         )
+        nonces = NonceWindow()
+        own_quotas = quotas.Quotas(quotas.LIMITS, settings.quotas, settings.quotas_enabled)
         self.openapi = OpenApi(
             actions=ACTIONS,
             registry=self.registry,
@@ -267,8 +269,8 @@ class Server:
             clock=self.clock,
             ids=self.ids,
             audit=self.audit,
-            nonces=NonceWindow(),
-            quotas=quotas.Quotas(quotas.LIMITS, settings.quotas, settings.quotas_enabled),
+            nonces=self.cluster.make_nonces(nonces) if self.cluster else nonces,
+            quotas=self.cluster.make_quotas(own_quotas.limits) if self.cluster else own_quotas,
             behaviour=Behaviour(
                 profile=settings.profile,
                 language=settings.language,

@@ -18,9 +18,9 @@ from linkstead.api import render, signatures
 from linkstead.api.audit import Audit, is_managing
 from linkstead.api.authorization import authorize
 from linkstead.api.exchange import HttpReply, HttpRequest
-from linkstead.api.nonces import NonceWindow
+from linkstead.api.nonces import Nonces
 from linkstead.api.passwords import CONSOLE_USER
-from linkstead.api.quotas import Quotas
+from linkstead.api.quotas import CallQuotas
 from linkstead.api.tokens import check_token
 from linkstead.clock import Clock
 from linkstead.errors import ApiError, codes, invalid_parameter, missing_parameter
@@ -121,8 +121,8 @@ class OpenApi:
         clock: Clock,
         ids: Ids,
         audit: Audit,
-        nonces: NonceWindow,
-        quotas: Quotas,
+        nonces: Nonces,
+        quotas: CallQuotas,
         behaviour: Behaviour,
         node: str,
         strict: bool,
@@ -307,7 +307,9 @@ class OpenApi:
         if action.is_call:
             exchange.call = self._open_call(exchange, signed)
         await authorize(self._registry, signed.caller, action.name, exchange.parameters)
-        if not self._quotas.take(signed.caller.account_id, action.name, self._clock.time_s()):
+        account_id, now_s = signed.caller.account_id, self._clock.time_s()
+        quotas = self._quotas
+        if not quotas.take(account_id, action.name, now_s) and not await quotas.ask(account_id, action.name, now_s):
             raise ApiError(codes.THROTTLING_USER)
         unknown = api_parameters.unknown_parameters(action.request, exchange.parameters, action.aliases)
         if unknown:

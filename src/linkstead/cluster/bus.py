@@ -50,5 +50,8 @@ class Bus(Protocol):
     def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Say something. Where nobody listens, and there is a reply subject, that is said there. Raises BusAway."""
 
+    def count(self, subject: str, amount: int, reply: str) -> None:
+        """Add to a counter. What it is at then comes to the reply subject, as JSON with `val`. Raises BusAway."""
+
     async def flush(self) -> bool:
         """Return when the server has taken what was said before. False when it cannot be known that it has."""

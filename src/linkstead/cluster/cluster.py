@@ -1,13 +1,16 @@
 """A node of a cluster: everything that it consists of besides what a single server is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from linkstead.api.nonces import NonceWindow
 from linkstead.clock import Clock
 from linkstead.cluster.bus import Bus, BusRefused
 from linkstead.cluster.changes import Changes
 from linkstead.cluster.frames import FRAME_BYTES_MAX
 from linkstead.cluster.holder import GuestSink, Holder
 from linkstead.cluster.nodes import Nodes
+from linkstead.cluster.nonces import SharedNonces
+from linkstead.cluster.quotas import SharedQuotas
 from linkstead.cluster.router import NatsRouter
 from linkstead.cluster.subjects import Subjects
 from linkstead.invocation import CallJournal, CallSink, Delivery, LocalRouter
@@ -48,6 +51,8 @@ class Cluster:
         self.nodes = Nodes(store, clock, describe)
         self._router: NatsRouter | None = None
         self._changes: Changes | None = None
+        self._quotas: SharedQuotas | None = None
+        self._nonces: SharedNonces | None = None
 
     def make_journal(self, sink: CallSink) -> CallJournal:
         """A journal of this node's calls, and of what other nodes call here."""
@@ -77,6 +82,25 @@ class Cluster:
         )
         return self._router
 
+    def make_quotas(self, limits: Mapping[str, int]) -> SharedQuotas:
+        """Quotas of all nodes together. `limits`: calls per second and account by action."""
+        self._quotas = SharedQuotas(
+            node=self._node,
+            limits=limits,
+            bus=self.bus,
+            subjects=self._subjects,
+            clock=self._clock,
+            count_nodes=self.nodes.count_live,
+        )
+        return self._quotas
+
+    def make_nonces(self, window: NonceWindow) -> SharedNonces:
+        """Nonces that are used up on all nodes; `window` remembers them."""
+        self._nonces = SharedNonces(
+            node=self._node, window=window, bus=self.bus, subjects=self._subjects, clock=self._clock
+        )
+        return self._nonces
+
     def deliver_by(self, delivery: Delivery) -> None:
         """Have what waits for devices delivered from node to node."""
         self.holder.deliver_by(delivery)
@@ -92,16 +116,27 @@ class Cluster:
         if self._router is not None and self._changes is not None:
             self._router.listen()
             self._changes.listen()
+        if self._nonces is not None:
+            self._nonces.listen()
+        if self._quotas is not None:
+            await self._quotas.start()
 
     def _take_up(self) -> None:
         """Say what could not be said while there was no connection."""
         self.holder.say_all()
         if self._changes is not None:
             self._changes.review(self.holder.held)
+        if self._nonces is not None:
+            self._nonces.tell()
+        if self._quotas is not None:
+            self._quotas.take_up()
 
     async def stop(self) -> None:
         """Take leave. To be called when no device is connected any more."""
         if self._changes is not None:
             await self._changes.drain()
         await self.nodes.drain()
+        if self._nonces is not None:
+            self._nonces.tell()
+            await self.bus.flush()
         await self.bus.close()

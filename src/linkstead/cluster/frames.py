@@ -163,6 +163,12 @@ class Own(Frame, frozen=True):
     epoch: int
 
 
+class UsedNonces(Frame, frozen=True):
+    """Nonces that were used on a node: their digests, one after the other."""
+
+    digests: bytes
+
+
 class Changed(Frame, frozen=True):
     """What the subject names was changed; whoever remembers it is to forget it."""
 

@@ -29,6 +29,9 @@ LINGER_S = 1.0
 
 NO_RESPONDERS = "503"
 
+INCREMENT = b"NATS/1.0\r\nNats-Incr: %d\r\n\r\n"
+"""The header of a message that is added to a counter. Source: NATS ADR-49."""
+
 
 class _Inlet:
     """Takes the place of a subscription's queue, from which a task of its own would have to take."""
@@ -139,6 +142,13 @@ class NatsBus:
     def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         """See `Bus.publish`."""
         if not self._send(b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(payload), payload)):
+            raise BusAway
+
+    def count(self, subject: str, amount: int, reply: str) -> None:
+        """See `Bus.count`."""
+        headers = INCREMENT % amount
+        head = b"HPUB %b %b %d %d\r\n" % (subject.encode(), reply.encode(), len(headers), len(headers))
+        if not self._send(b"%b%b\r\n" % (head, headers)):
             raise BusAway
 
     def _send(self, command: bytes) -> bool:

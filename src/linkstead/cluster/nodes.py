@@ -140,6 +140,10 @@ class Nodes:
         while self._releasing:
             await asyncio.wait(self._releasing)
 
+    def count_live(self) -> int:
+        """Nodes that were heard of lately; this one is, before its first heartbeat too."""
+        return max(1, sum(self.silent_s(node_id) < FRESH_S for node_id in self._heard))
+
     @property
     def node_ids(self) -> list[str]:
         """All that ever were and were not removed."""

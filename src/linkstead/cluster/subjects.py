@@ -23,10 +23,17 @@ class Subjects:
         self._node = f"{start}n."
         self._reply = f"{start}r."
         self._invalid = f"{start}inv."
+        self._quota = f"{start}quota."
+        self._lease = f"{start}lease."
         self.every_own = f"{self._own}>"
         self.every_invalid = f"{self._invalid}>"
         self.everybody = f"{start}all"
         self.invalid_all = f"{self._invalid}all"
+        self.every_quota = f"{self._quota}>"
+        self.quota_stream = f"LINKSTEAD_{_encode(cluster)}_QUOTA"
+        """The stream that the counters of quotas are in. Its name is free of dots, as subjects' words are."""
+        self.nonces = f"{start}nonces"
+        """Where nodes say which nonces were used; every node listens."""
 
     def device(self, key: DeviceKey) -> str:
         """Where questions for a device go; the node that holds it listens."""
@@ -47,6 +54,18 @@ class Subjects:
     def reply(self, node: str, number: int) -> str:
         """Where the replies to one question go."""
         return f"{self._reply}{_encode(node)}.{number}"
+
+    def quota(self, account_id: str, action: str, second: int) -> str:
+        """The counter of an account's calls of an action in a second since 1970."""
+        return f"{self._quota}{_encode(account_id)}.{_encode(action)}.{second}"
+
+    def leases(self, node: str) -> str:
+        """Where replies about counters come to a node."""
+        return f"{self._lease}{_encode(node)}.*"
+
+    def lease(self, node: str, what: int | str) -> str:
+        """Where one of these comes to."""
+        return f"{self._lease}{_encode(node)}.{what}"
 
     def invalid(self, kind: str, *names: str) -> str:
         """Where it is said that what is remembered of something is no longer true; every node listens."""

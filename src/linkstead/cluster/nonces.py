@@ -1,0 +1,103 @@
+"""Nonces that are used up on all nodes."""
+
+import logging
+from collections import deque
+from hashlib import blake2b
+
+from linkstead.api.nonces import NonceWindow
+from linkstead.clock import Clock
+from linkstead.cluster import frames
+from linkstead.cluster.bus import Bus, BusAway
+from linkstead.cluster.frames import NotUnderstood, UsedNonces
+from linkstead.cluster.subjects import Subjects
+
+log = logging.getLogger(__name__)
+
+BATCH_S = 0.05
+"""After the first nonce that was not told yet all are."""
+
+BATCH_NONCES_MAX = 500
+"""So many are told at once."""
+
+UNTOLD_NONCES_MAX = 100_000
+"""Nonces kept for later while there is no connection; past it the oldest are not told any more."""
+
+DIGEST_BYTES = 8
+"""What is told of a nonce, however long it is."""
+
+
+class SharedNonces:
+    """The nonces used here, and those that other nodes say were used there.
+
+    Args:
+        node: this node's name.
+        window: remembers them.
+        bus, subjects: the way to the other nodes.
+        clock: when a batch is told.
+    """
+
+    def __init__(self, *, node: str, window: NonceWindow, bus: Bus, subjects: Subjects, clock: Clock) -> None:
+        self._node = node
+        self._window = window
+        self._bus = bus
+        self._subjects = subjects
+        self._clock = clock
+        self._untold: deque[bytes] = deque(maxlen=UNTOLD_NONCES_MAX)
+        self._is_waiting = False
+        self._decode = frames.Decoder(UsedNonces).decode
+        self.replayed = 0
+        """Nonces that were taken here as well as on another node, before either knew."""
+
+    def listen(self) -> None:
+        """Take notice of what is used on other nodes from now on."""
+        self._bus.subscribe(self._subjects.nonces, self._take)
+
+    def use(self, access_key_id: str, nonce: str, now_s: float) -> bool:
+        """See `Nonces.use`."""
+        digest = blake2b(f"{access_key_id}\0{nonce}".encode(errors="surrogatepass"), digest_size=DIGEST_BYTES).digest()
+        if not self._remember(digest, now_s):
+            return False
+        self._untold.append(digest)
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._clock.call_later(BATCH_S, self._tell_batch)
+        if len(self._untold) == BATCH_NONCES_MAX:
+            self.tell()
+        return True
+
+    def _remember(self, digest: bytes, now_s: float) -> bool:
+        return self._window.use("", digest.hex(), now_s)
+
+    def _tell_batch(self) -> None:
+        self._is_waiting = False
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell the other nodes what was used here and is not told yet."""
+        untold = self._untold
+        while untold and self._bus.is_connected:
+            batch = [untold.popleft() for _ in range(min(len(untold), BATCH_NONCES_MAX))]
+            used = UsedNonces(node=self._node, digests=b"".join(batch))
+            try:
+                self._bus.publish(self._subjects.nonces, frames.encode(used))
+            except BusAway:
+                untold.extendleft(reversed(batch))
+                return
+
+    def _take(self, _subject: str, _reply: str, data: bytes, _is_nobody: bool) -> None:
+        try:
+            used = self._decode(data)
+        except NotUnderstood as error:
+            log.error("nonces used on another node were not understood: %s", error)
+            return
+        if used.node == self._node:
+            return
+        now_s = self._clock.monotonic_s()
+        digests = used.digests
+        replayed = sum(
+            not self._remember(digests[start : start + DIGEST_BYTES], now_s)
+            for start in range(0, len(digests), DIGEST_BYTES)
+        )
+        if replayed:
+            self.replayed += replayed
+            log.warning("signed requests were taken here as well as on node %s", used.node, extra={"count": replayed})
