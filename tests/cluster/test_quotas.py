@@ -60,7 +60,7 @@ class QuotaNode:
     ) -> None:
         self.clock = clock
         self.waited = 0
-        self.bus = WatchedBus([nats_url], name, lambda: self.quotas.take_up())
+        self.bus = WatchedBus([nats_url], name, self.take_up)
         self.quotas = SharedQuotas(
             node=name,
             limits=limits,
@@ -69,6 +69,9 @@ class QuotaNode:
             clock=clock,
             count_nodes=lambda: node_count,
         )
+
+    def take_up(self) -> None:
+        self.quotas.take_up()
 
     async def call(self, action: str = ACTION, account_id: str = ACCOUNT_ID) -> bool:
         """What is decided of a call."""

@@ -336,10 +336,10 @@ class SharedQuotas:
             self._note_away("NATS has no JetStream")
         elif told.error is not None and told.error.err_code != _ALREADY_THERE:
             self._note_away(told.error.description)
-        elif self._opened.is_set():
-            self._retry_s = 0.0
-        else:
+        elif not self._opened.is_set():
             self._retry_s = None
+        elif self._retry_s is not None:
+            self._retry_s = 0.0
         self._opened.set()
 
     def _note_away(self, why: str) -> None:
