@@ -1,7 +1,6 @@
 """Nonces used lately, so that no signed request is taken twice."""
 
 from collections import deque
-from typing import Protocol
 
 NONCES_MAX = 2_070_000
 """Nonces remembered: 1,000 calls a second over span and slack. So many take 150 MB."""
@@ -23,13 +22,6 @@ class _Generation:
         self.digests: set[int] = set()
         self.opened_s = opened_s
         self.last_s = opened_s
-
-
-class Nonces(Protocol):
-    """Remembers the nonces that were used."""
-
-    def use(self, access_key_id: str, nonce: str, now_s: float) -> bool:
-        """Take a nonce. False when this key pair used it before."""
 
 
 class NonceWindow:

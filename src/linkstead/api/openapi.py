@@ -15,12 +15,11 @@ import msgspec
 from linkstead.action import ActionContext, Answer, AnyAction, Behaviour
 from linkstead.api import parameters as api_parameters
 from linkstead.api import render, signatures
+from linkstead.api.admission import CallQuotas, Nonces
 from linkstead.api.audit import Audit, is_managing
 from linkstead.api.authorization import authorize
 from linkstead.api.exchange import HttpReply, HttpRequest
-from linkstead.api.nonces import Nonces
 from linkstead.api.passwords import CONSOLE_USER
-from linkstead.api.quotas import CallQuotas
 from linkstead.api.tokens import check_token
 from linkstead.clock import Clock
 from linkstead.errors import ApiError, codes, invalid_parameter, missing_parameter

@@ -3,7 +3,6 @@
 import csv
 import importlib.resources
 from collections.abc import Mapping
-from typing import Protocol
 
 
 def _read_limits() -> dict[str, int]:
@@ -13,20 +12,6 @@ def _read_limits() -> dict[str, int]:
 
 LIMITS = _read_limits()
 """The documented requests per second and account by action. Source: column `source` of `quotas.csv`."""
-
-
-class CallQuotas(Protocol):
-    """Says whether an account may call an action once more in the present second of wall time."""
-
-    def take(self, account_id: str, action: str, now_s: float) -> bool:
-        """Count a call. False when it cannot be told at once that it may be made; it is not counted then.
-
-        Args:
-            now_s: seconds since 1970.
-        """
-
-    async def ask(self, account_id: str, action: str, now_s: float) -> bool:
-        """Count a call that `take` did not. False when it is one too many."""
 
 
 class Quotas:

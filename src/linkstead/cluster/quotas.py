@@ -176,6 +176,10 @@ class SharedQuotas:
         if self._retry_s is not None:
             self._retry_s = 0.0
 
+    def limit(self, action: str) -> int:
+        """See `CallQuotas.limit`."""
+        return self._limits.get(action, 0)
+
     def take(self, account_id: str, action: str, now_s: float) -> bool:
         """See `CallQuotas.take`."""
         limit = self._limits.get(action)
