@@ -169,10 +169,19 @@ class NatsBus:
         if not self._client.is_connected:
             return False
         try:
+            self._write_waiting()
             await self._client.flush(FLUSH_WAIT_S)  # type: ignore[arg-type]
         except (TimeoutError, OSError, nats.errors.Error):
             return False
         return True
+
+    def _write_waiting(self) -> None:
+        # The client's PING does not queue: it would leave before what waits to be written.
+        client = self._client
+        if client._transport is not None and client._pending:
+            client._transport.writelines(client._pending)
+            client._pending = []
+            client._pending_data_size = 0
 
     async def _note_error(self, error: Exception) -> None:
         log.info("NATS: %s", str(error) or type(error).__name__)
