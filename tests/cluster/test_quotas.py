@@ -14,7 +14,7 @@ import pytest
 
 from linkstead.cluster.bus import Handler
 from linkstead.cluster.nats_bus import NatsBus
-from linkstead.cluster.quotas import LEASE_CALLS_MAX, LEASE_WAIT_S, RETRY_S, SharedQuotas
+from linkstead.cluster.quotas import LEASE_CALLS_MAX, LEASE_WAIT_S, OPEN_WAIT_S, RETRY_S, SharedQuotas
 from linkstead.cluster.subjects import Subjects
 from linkstead.testing.clock import ManualClock
 from tests.nats_server import NatsServer, running_nats
@@ -264,6 +264,35 @@ async def test_nats_without_jetstream_leaves_each_node_its_part(
         async with quota_nodes(nats.url, 2, {ACTION: 100}) as nodes:
             assert [await node.call_often(100) for node in nodes] == [50, 50]
             assert f"{AWAY}, and has its part of the limit: NATS has no JetStream" in caplog.text
+
+
+async def test_a_node_starts_without_counters_that_do_not_answer_in_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    with running_nats(tmp_path) as nats:
+        assert nats.process is not None
+        node = QuotaNode("n", nats.url, "silent", 2, {ACTION: 10}, clock)
+        await node.bus.connect()
+        nats.process.send_signal(signal.SIGSTOP)
+        starting = asyncio.ensure_future(node.quotas.start())
+        await asyncio.sleep(0)
+        clock.advance(OPEN_WAIT_S - 0.001)
+        await asyncio.sleep(0)
+        assert not starting.done()
+        clock.advance(0.001)
+        await starting
+        assert f"{AWAY}, and has its part of the limit: no answer of JetStream" in caplog.text
+        assert await node.call_often(10) == 5
+        nats.process.send_signal(signal.SIGCONT)
+        assert await node.bus.flush()
+        while not node.quotas.is_shared:
+            clock.advance(RETRY_S)
+            await node.call()
+            assert await node.bus.flush()
+        clock.advance(1.0)
+        assert await node.call_often(11) == 10
+        await node.bus.close()
 
 
 async def test_a_call_waits_for_a_silent_counter_up_to_a_bound(

@@ -164,12 +164,10 @@ class SharedQuotas:
         self._bus.subscribe(self._subjects.leases(self._node), self._take_reply)
         if not self._limits:
             return
+        timer = self._clock.call_later(OPEN_WAIT_S, self._note_away, "no answer of JetStream")
         self._open()
-        try:
-            async with asyncio.timeout(OPEN_WAIT_S):
-                await self._opened.wait()
-        except TimeoutError:
-            self._note_away("no answer of JetStream")
+        await self._opened.wait()
+        timer.cancel()
 
     def take_up(self) -> None:
         """The connection is there again."""
