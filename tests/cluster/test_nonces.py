@@ -13,7 +13,14 @@ from linkstead.clock import Clock
 from linkstead.cluster import frames
 from linkstead.cluster.frames import UsedNonces
 from linkstead.cluster.nats_bus import NatsBus
-from linkstead.cluster.nonces import BATCH_NONCES_MAX, BATCH_S, DIGEST_BYTES, UNTOLD_NONCES_MAX, SharedNonces
+from linkstead.cluster.nonces import (
+    BATCH_NONCES_MAX,
+    BATCH_S,
+    DIGEST_BYTES,
+    LATEST_NONCES_MAX,
+    UNTOLD_NONCES_MAX,
+    SharedNonces,
+)
 from linkstead.cluster.subjects import Subjects
 from linkstead.server import SystemClock
 from linkstead.testing.clock import ManualClock
@@ -38,7 +45,7 @@ class NonceNode:
         self.nonces = SharedNonces(node=name, window=self.window, bus=self.bus, subjects=subjects, clock=clock)
 
     def take_up(self) -> None:
-        self.nonces.tell()
+        self.nonces.take_up()
 
     async def join(self) -> None:
         await self.bus.connect()
@@ -160,10 +167,10 @@ async def test_what_is_used_without_nats_is_told_when_it_is_back(tmp_path: Path)
                 assert here.use(str(number))
             clock.advance(BATCH_S)
             nats.start()
-            await until(lambda: here.bus.is_connected and there.bus.is_connected)
             await until(lambda: len(there.window) == BATCH_NONCES_MAX + 1)
             assert not there.use("0")
             assert not there.use(str(BATCH_NONCES_MAX))
+            assert here.nonces.replayed == there.nonces.replayed == 0
 
 
 async def test_only_so_many_nonces_wait_for_nats(nats_server: NatsServer) -> None:
@@ -172,12 +179,30 @@ async def test_only_so_many_nonces_wait_for_nats(nats_server: NatsServer) -> Non
     for number in range(UNTOLD_NONCES_MAX + 1):
         assert here.use(str(number))
     await there.join()
-    await here.join()
+    await here.bus.connect()
     here.nonces.tell()
     await hear(here, there)
     assert len(there.window) == UNTOLD_NONCES_MAX
     assert not there.use("1")
     assert there.use("0")
+    await here.bus.close()
+    await there.bus.close()
+
+
+async def test_a_node_that_comes_later_is_told_what_was_used_last(nats_server: NatsServer) -> None:
+    clock = ManualClock()
+    here, there = make_nodes(nats_server.url, clock)
+    await here.join()
+    for number in range(LATEST_NONCES_MAX + 1):
+        assert here.use(str(number))
+    clock.advance(BATCH_S)
+    await hear(here)
+    await there.join()
+    await hear(there, here, there)
+    assert len(there.window) == LATEST_NONCES_MAX
+    assert not there.use("1")
+    assert there.use("0")
+    assert there.nonces.replayed == 0
     await here.bus.close()
     await there.bus.close()
 

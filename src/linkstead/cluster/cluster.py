@@ -127,7 +127,7 @@ class Cluster:
         if self._changes is not None:
             self._changes.review(self.holder.held)
         if self._nonces is not None:
-            self._nonces.tell()
+            self._nonces.take_up()
         if self._quotas is not None:
             self._quotas.take_up()
 

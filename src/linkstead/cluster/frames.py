@@ -164,9 +164,14 @@ class Own(Frame, frozen=True):
 
 
 class UsedNonces(Frame, frozen=True):
-    """Nonces that were used on a node: their digests, one after the other."""
+    """Nonces that were used on a node: their digests, one after the other. `again`: it has told them before."""
 
     digests: bytes
+    again: bool = False
+
+
+class MissedNonces(Frame, frozen=True):
+    """A node could not hear for a while, or has just started: which nonces were used lately?"""
 
 
 class Changed(Frame, frozen=True):

@@ -8,7 +8,7 @@ from linkstead.api.nonces import NonceWindow
 from linkstead.clock import Clock
 from linkstead.cluster import frames
 from linkstead.cluster.bus import Bus, BusAway
-from linkstead.cluster.frames import NotUnderstood, UsedNonces
+from linkstead.cluster.frames import MissedNonces, NotUnderstood, UsedNonces
 from linkstead.cluster.subjects import Subjects
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,9 @@ BATCH_NONCES_MAX = 500
 
 UNTOLD_NONCES_MAX = 100_000
 """Nonces kept for later while there is no connection; past it the oldest are not told any more."""
+
+LATEST_NONCES_MAX = 50_000
+"""The nonces used last here are kept, to be told to nodes that could not hear."""
 
 DIGEST_BYTES = 8
 """What is told of a nonce, however long it is."""
@@ -43,14 +46,24 @@ class SharedNonces:
         self._subjects = subjects
         self._clock = clock
         self._untold: deque[bytes] = deque(maxlen=UNTOLD_NONCES_MAX)
+        self._latest: deque[bytes] = deque(maxlen=LATEST_NONCES_MAX)
         self._is_waiting = False
         self._decode = frames.Decoder(UsedNonces).decode
+        self._decode_missed = frames.Decoder(MissedNonces).decode
         self.replayed = 0
         """Nonces that were taken here as well as on another node, before either knew."""
 
     def listen(self) -> None:
-        """Take notice of what is used on other nodes from now on."""
+        """Take notice of what is used on other nodes from now on, and of what was used lately."""
         self._bus.subscribe(self._subjects.nonces, self._take)
+        self._bus.subscribe(self._subjects.nonces_for(self._node), self._take)
+        self._bus.subscribe(self._subjects.missed_nonces, self._tell_latest)
+        self._ask_missed()
+
+    def take_up(self) -> None:
+        """The connection is there again: tell and ask what could not be told."""
+        self.tell()
+        self._ask_missed()
 
     def use(self, access_key_id: str, nonce: str, now_s: float) -> bool:
         """See `Nonces.use`."""
@@ -58,6 +71,7 @@ class SharedNonces:
         if not self._remember(digest, now_s):
             return False
         self._untold.append(digest)
+        self._latest.append(digest)
         if not self._is_waiting:
             self._is_waiting = True
             self._clock.call_later(BATCH_S, self._tell_batch)
@@ -84,7 +98,34 @@ class SharedNonces:
                 untold.extendleft(reversed(batch))
                 return
 
-    def _take(self, _subject: str, _reply: str, data: bytes, _is_nobody: bool) -> None:
+    def _ask_missed(self) -> None:
+        try:
+            self._bus.publish(
+                self._subjects.missed_nonces,
+                frames.encode(MissedNonces(node=self._node)),
+                self._subjects.nonces_for(self._node),
+            )
+        except BusAway:
+            log.info("the other nodes were not asked for nonces: that is made up for when there is a connection")
+
+    def _tell_latest(self, _subject: str, reply: str, data: bytes, _is_nobody: bool) -> None:
+        try:
+            if self._decode_missed(data).node == self._node:
+                return
+        except NotUnderstood as error:
+            log.error("another node asked for nonces and was not understood: %s", error)
+            return
+        latest = list(self._latest)
+        try:
+            for start in range(0, len(latest), BATCH_NONCES_MAX):
+                digests = b"".join(latest[start : start + BATCH_NONCES_MAX])
+                self._bus.publish(reply, frames.encode(UsedNonces(node=self._node, digests=digests, again=True)))
+        except BusAway:
+            log.info("another node asked for nonces and could not be told: it will ask again")
+
+    def _take(self, _subject: str, _reply: str, data: bytes, is_nobody: bool) -> None:
+        if is_nobody:
+            return
         try:
             used = self._decode(data)
         except NotUnderstood as error:
@@ -98,6 +139,6 @@ class SharedNonces:
             not self._remember(digests[start : start + DIGEST_BYTES], now_s)
             for start in range(0, len(digests), DIGEST_BYTES)
         )
-        if replayed:
+        if replayed and not used.again:
             self.replayed += replayed
             log.warning("signed requests were taken here as well as on node %s", used.node, extra={"count": replayed})

@@ -34,6 +34,8 @@ class Subjects:
         """The stream that the counters of quotas are in. Its name is free of dots, as subjects' words are."""
         self.nonces = f"{start}nonces"
         """Where nodes say which nonces were used; every node listens."""
+        self.missed_nonces = f"{start}missed"
+        """Where a node asks which nonces were used while it could not hear; every node listens."""
 
     def device(self, key: DeviceKey) -> str:
         """Where questions for a device go; the node that holds it listens."""
@@ -66,6 +68,10 @@ class Subjects:
     def lease(self, node: str, what: int | str) -> str:
         """Where one of these comes to."""
         return f"{self._lease}{_encode(node)}.{what}"
+
+    def nonces_for(self, node: str) -> str:
+        """Where a node is told which nonces were used while it could not hear."""
+        return f"{self.nonces}.{_encode(node)}"
 
     def invalid(self, kind: str, *names: str) -> str:
         """Where it is said that what is remembered of something is no longer true; every node listens."""
