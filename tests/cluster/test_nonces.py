@@ -18,7 +18,6 @@ from linkstead.cluster.nonces import (
     BATCH_S,
     DIGEST_BYTES,
     LATEST_NONCES_MAX,
-    UNTOLD_NONCES_MAX,
     SharedNonces,
 )
 from linkstead.cluster.subjects import Subjects
@@ -173,32 +172,17 @@ async def test_what_is_used_without_nats_is_told_when_it_is_back(tmp_path: Path)
             assert here.nonces.replayed == there.nonces.replayed == 0
 
 
-async def test_only_so_many_nonces_wait_for_nats(nats_server: NatsServer) -> None:
-    clock = ManualClock()
-    here, there = make_nodes(nats_server.url, clock)
-    for number in range(UNTOLD_NONCES_MAX + 1):
-        assert here.use(str(number))
-    await there.join()
-    await here.bus.connect()
-    here.nonces.tell()
-    await hear(here, there)
-    assert len(there.window) == UNTOLD_NONCES_MAX
-    assert not there.use("1")
-    assert there.use("0")
-    await here.bus.close()
-    await there.bus.close()
-
-
 async def test_a_node_that_comes_later_is_told_what_was_used_last(nats_server: NatsServer) -> None:
     clock = ManualClock()
     here, there = make_nodes(nats_server.url, clock)
     await here.join()
     for number in range(LATEST_NONCES_MAX + 1):
         assert here.use(str(number))
-    clock.advance(BATCH_S)
     await hear(here)
     await there.join()
     await hear(there, here, there)
+    clock.advance(BATCH_S)
+    await hear(here, there)
     assert len(there.window) == LATEST_NONCES_MAX
     assert not there.use("1")
     assert there.use("0")

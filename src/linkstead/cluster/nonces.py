@@ -19,9 +19,6 @@ BATCH_S = 0.05
 BATCH_NONCES_MAX = 500
 """So many are told at once."""
 
-UNTOLD_NONCES_MAX = 100_000
-"""Nonces kept for later while there is no connection; past it the oldest are not told any more."""
-
 LATEST_NONCES_MAX = 50_000
 """The nonces used last here are kept, to be told to nodes that could not hear."""
 
@@ -45,7 +42,7 @@ class SharedNonces:
         self._bus = bus
         self._subjects = subjects
         self._clock = clock
-        self._untold: deque[bytes] = deque(maxlen=UNTOLD_NONCES_MAX)
+        self._untold: list[bytes] = []
         self._latest: deque[bytes] = deque(maxlen=LATEST_NONCES_MAX)
         self._is_waiting = False
         self._decode = frames.Decoder(UsedNonces).decode
@@ -57,12 +54,13 @@ class SharedNonces:
         """Take notice of what is used on other nodes from now on, and of what was used lately."""
         self._bus.subscribe(self._subjects.nonces, self._take)
         self._bus.subscribe(self._subjects.nonces_for(self._node), self._take)
-        self._bus.subscribe(self._subjects.missed_nonces, self._tell_latest)
+        self._bus.subscribe(self._subjects.missed_nonces, self._take_missed)
         self._ask_missed()
 
     def take_up(self) -> None:
         """The connection is there again: tell and ask what could not be told."""
-        self.tell()
+        # Even what was told just before may have got lost with the connection.
+        self._tell_latest(self._subjects.nonces)
         self._ask_missed()
 
     def use(self, access_key_id: str, nonce: str, now_s: float) -> bool:
@@ -75,7 +73,7 @@ class SharedNonces:
         if not self._is_waiting:
             self._is_waiting = True
             self._clock.call_later(BATCH_S, self._tell_batch)
-        if len(self._untold) == BATCH_NONCES_MAX:
+        if len(self._untold) >= BATCH_NONCES_MAX:
             self.tell()
         return True
 
@@ -87,15 +85,14 @@ class SharedNonces:
         self.tell()
 
     def tell(self) -> None:
-        """Tell the other nodes what was used here and is not told yet."""
-        untold = self._untold
-        while untold and self._bus.is_connected:
-            batch = [untold.popleft() for _ in range(min(len(untold), BATCH_NONCES_MAX))]
-            used = UsedNonces(node=self._node, digests=b"".join(batch))
+        """Tell the other nodes what was used here and is not told yet; while they cannot be reached, `take_up` will."""
+        untold, self._untold = self._untold, []
+        if untold:
             try:
-                self._bus.publish(self._subjects.nonces, frames.encode(used))
+                self._bus.publish(
+                    self._subjects.nonces, frames.encode(UsedNonces(node=self._node, digests=b"".join(untold)))
+                )
             except BusAway:
-                untold.extendleft(reversed(batch))
                 return
 
     def _ask_missed(self) -> None:
@@ -108,20 +105,25 @@ class SharedNonces:
         except BusAway:
             log.info("the other nodes were not asked for nonces: that is made up for when there is a connection")
 
-    def _tell_latest(self, _subject: str, reply: str, data: bytes, _is_nobody: bool) -> None:
+    def _take_missed(self, _subject: str, reply: str, data: bytes, _is_nobody: bool) -> None:
         try:
             if self._decode_missed(data).node == self._node:
                 return
         except NotUnderstood as error:
             log.error("another node asked for nonces and was not understood: %s", error)
             return
+        self._tell_latest(reply)
+
+    def _tell_latest(self, subject: str) -> None:
+        # What is told for the first time afterwards would look as if it had been used twice.
+        self.tell()
         latest = list(self._latest)
         try:
             for start in range(0, len(latest), BATCH_NONCES_MAX):
                 digests = b"".join(latest[start : start + BATCH_NONCES_MAX])
-                self._bus.publish(reply, frames.encode(UsedNonces(node=self._node, digests=digests, again=True)))
+                self._bus.publish(subject, frames.encode(UsedNonces(node=self._node, digests=digests, again=True)))
         except BusAway:
-            log.info("another node asked for nonces and could not be told: it will ask again")
+            log.info("the other nodes were not told of nonces: that is made up for when there is a connection")
 
     def _take(self, _subject: str, _reply: str, data: bytes, is_nobody: bool) -> None:
         if is_nobody:
