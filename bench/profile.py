@@ -54,7 +54,9 @@ def read_samples(text: str) -> Iterator[Sample]:
             path, has_line, number = place.removesuffix(")").rpartition(":")
             # a thread has a name in place of a file
             frames.append(Frame(function, path, number) if has_line else Frame(part, "", ""))
-        yield Sample(frames, int(count))
+        # a thread of a pool that waits for work is no work
+        if frames[-1].function != "_worker":
+            yield Sample(frames, int(count))
 
 
 def place_of(frame: Frame) -> str:

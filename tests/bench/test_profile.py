@@ -6,6 +6,7 @@ RAW = """\
 Thread 1 (main);serve (/a/src/linkstead/cli/serving.py:3);step (/a/src/linkstead/eager.py:1);dump (json/x.py:9) 3
 Thread 2 (linkstead-store-write_0);write (/a/src/linkstead/eager.py:2) 1
 Thread 1 (main);run (asyncio/runners.py:12) 4
+Thread 3 (pool);_worker (concurrent/futures/thread.py:81) 9
 """
 
 
