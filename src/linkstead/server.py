@@ -42,7 +42,7 @@ from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf
 from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.mqtt.witness import Witness
-from linkstead.registry import AccessKey, Account, Node, NodeState, Presence, Registrar, Registry
+from linkstead.registry import AccessKey, Account, Node, NodeState, Presence, Registrar, Registry, Taken
 from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import SessionTable
 from linkstead.simulator.fleet import Fleet
@@ -74,6 +74,9 @@ REGISTRAR_POLL_S = 0.1
 """How long an application waits until it is worked on."""
 
 HOUSEKEEPING_S = 300.0
+HOUSEKEEPING = "housekeeping"
+"""The work that one node does for all: histories are cut, what waits too long is given up, the dead are seen to."""
+
 RELEASE_S = 15.0
 """How often it is seen to that devices of dead nodes are written down as offline."""
 
@@ -211,6 +214,9 @@ class Server:
         groups = GroupDestinations(self.store, self.registry)
         self.forwarder = Forwarder(self.store, [groups, self.webhooks.book], self.clock, self.ids)
         self.dispatcher = Dispatcher(self.store, self.clock)
+        if self.cluster is not None:
+            self.cluster.hand_out_by(self.dispatcher)
+        self.store.node = self.node
         subscriptions = Subscriptions(self.store, self.store, self.forwarder, self.dispatcher)
         self.news = News(sink or self.forwarder, self.registry, self.models, self.clock)
         self.sessions.observe_status(self.news)
@@ -339,7 +345,7 @@ class Server:
             await self._seal_secrets()
             self.access_key = await self._prepare_key()
             if self.cluster is None:
-                await self.store.return_all_letters(int(self.clock.time_s() * 1000))
+                await self._take_all()
             self._registry_version = await self.store.registry_version()
             # Before anything is told: who is told is remembered.
             await self.webhooks.reload()
@@ -367,8 +373,8 @@ class Server:
         self._every(REGISTRAR_POLL_S, self.registrar.work)
         self._every(HOUSEKEEPING_S, self._keep_house)
         if self.cluster is not None:
-            self._every(BEAT_S, self.cluster.nodes.beat)
-            self._every(RELEASE_S, self.cluster.nodes.release_left)
+            self._every(BEAT_S, self.cluster.beat)
+            self._every(RELEASE_S, partial(self._see_to_the_dead, self.cluster))
         if self._certificate is not None:
             self._every(CERTIFICATE_LOOK_S, self._look_at_certificate)
         self._is_ready = True
@@ -441,6 +447,7 @@ class Server:
             presence=self.registry,
             clock=self.clock,
             describe=self._describe_node,
+            tell_taken=self._take_up,
         )
 
     def _describe_node(self) -> Node:
@@ -465,10 +472,30 @@ class Server:
         except BusRefused as error:
             raise StartError(f"--nats: {error}") from None
         await cluster.nodes.beat()
+        await cluster.heirs.take_over()
         if cluster.nodes.is_alone:
-            await self.store.return_all_letters(self._started_ms)
             await cluster.nodes.release_unheld()
-        await cluster.nodes.release_left()
+        await self._see_to_the_dead(cluster)
+
+    async def _see_to_the_dead(self, cluster: Cluster) -> None:
+        """Take over once more what was written late, and what devices of dead nodes leave behind, if that is on us."""
+        await cluster.heirs.take_over()
+        if await cluster.heirs.is_for_us(HOUSEKEEPING):
+            await cluster.nodes.release_left()
+
+    async def _take_all(self) -> None:
+        """Without other nodes, whatever is in anybody's hands was in those of a server that is no more."""
+        nodes = await self.store.list_nodes()
+        await self.store.take_over([node.node_id for node in nodes], int(self.clock.time_s() * 1000))
+
+    def _take_up(self, taken: Taken) -> None:
+        """Go on with what dead nodes had in hand."""
+        self.registry.has_applications |= taken.application_count > 0
+        for destination in taken.destinations:
+            self.dispatcher.wake(destination)
+        self.webhooks.wake(taken.destinations)
+        if self.cluster is not None and self.cluster.desks is not None:
+            self.cluster.desks.ring(taken.destinations)
 
     async def _tell_left(self, presence: Presence, at_ms: int) -> None:
         """Tell that a device whose node died is not connected."""
@@ -653,7 +680,7 @@ class Server:
 
     async def _keep_house(self) -> None:
         self.sessions.expire(self.clock.monotonic_s())
-        if self.cluster is None or self.cluster.nodes.is_eldest:
+        if self.cluster is None or await self.cluster.heirs.is_for_us(HOUSEKEEPING):
             await self.delivery.expire()
             await self.store.prune(int(self.clock.time_s() * 1000))
 

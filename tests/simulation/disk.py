@@ -43,6 +43,7 @@ class KeptLetter:
     due_ms: int
     attempts: int = 0
     is_dead: bool = False
+    is_held: bool = False
 
     @property
     def letter(self) -> Letter:
@@ -321,6 +322,7 @@ class MemoryStore:
         for kept in leased:
             kept.due_ms = until_ms
             kept.attempts += 1
+            kept.is_held = True
         letters = sorted((kept.letter for kept in leased), key=lambda letter: letter.row_id)
         # It is written, and the server may die before it has learned so.
         await self._wait()
@@ -334,23 +336,28 @@ class MemoryStore:
         if self._disk.letters.pop(row_id, None) is not None:
             self._disk.forgotten_s[row_id] = self._clock.monotonic_s()
 
-    def return_letter(self, row_id: int, due_ms: int) -> None:
+    def return_letter(self, row_id: int, attempts: int, due_ms: int) -> None:
         self._has_letter_notes = True
-        self._note(partial(self._put_off, row_id, due_ms))
+        self._note(partial(self._put_off, row_id, attempts, due_ms))
 
-    def _put_off(self, row_id: int, due_ms: int) -> None:
-        if row_id in self._disk.letters:
-            self._disk.letters[row_id].due_ms = due_ms
+    def _put_off(self, row_id: int, attempts: int, due_ms: int) -> bool:
+        kept = self._disk.letters.get(row_id)
+        if kept is None or kept.attempts != attempts:
+            return False
+        kept.due_ms = due_ms
+        kept.is_held = False
+        return True
 
     async def next_due_ms(self, destination: str) -> int | None:
         if self._has_letter_notes:
             await self.flush()
         return next((kept.due_ms for kept in self._waiting(destination)), None)
 
-    async def return_all_letters(self, now_ms: int) -> None:
+    async def take_over(self, _gone: Sequence[str], now_ms: int) -> None:
         await self._wait()
         for kept in self._disk.letters.values():
-            if not kept.destination.startswith(DESTINATION_HEAD):
+            if kept.is_held:
+                kept.is_held = False
                 kept.due_ms = min(kept.due_ms, now_ms)
 
     async def list_webhooks(self) -> list[Webhook]:
@@ -363,13 +370,14 @@ class MemoryStore:
         self._disk.registry_version += 1
         return True
 
-    async def postpone_letter(self, row_id: int, due_ms: int, error: str) -> None:
+    async def postpone_letter(self, row_id: int, attempts: int, due_ms: int, error: str) -> None:
         await self._wait()
-        self._put_off(row_id, due_ms)
+        self._put_off(row_id, attempts, due_ms)
 
-    async def bury_letter(self, row_id: int, died_ms: int, error: str) -> None:
-        await self.postpone_letter(row_id, died_ms, error)
-        self._disk.letters[row_id].is_dead = True
+    async def bury_letter(self, row_id: int, attempts: int, died_ms: int, error: str) -> None:
+        await self._wait()
+        if self._put_off(row_id, attempts, died_ms):
+            self._disk.letters[row_id].is_dead = True
 
 
 async def settle() -> None:

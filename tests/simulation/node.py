@@ -179,7 +179,7 @@ class Node:
     async def start(self) -> None:
         """Take up what an earlier process left."""
         now_ms = milliseconds(self.clock.time_s())
-        await self.store.return_all_letters(now_ms)
+        await self.store.take_over([], now_ms)
         await self.webhooks.reload()
         for device in await self.store.list_online_devices():
             self.sessions.tell_left_online(

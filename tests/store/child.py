@@ -107,7 +107,7 @@ async def hand_out_until_killed(path: Path, first: str) -> None:
     clock = ManualClock()
     store = SqliteStore(path, clock)
     await store.open()
-    await store.return_all_letters(int(clock.time_s() * 1000))
+    await store.take_over([], int(clock.time_s() * 1000))
     dispatcher = Dispatcher(store, clock)
 
     class Taker:

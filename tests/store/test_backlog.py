@@ -80,7 +80,7 @@ async def test_an_acknowledgement_that_is_not_written_yet_counts_at_once(store: 
 async def test_a_returned_letter_can_be_had_from_its_moment_on(store: SqlStore) -> None:
     await record(store, 1)
     [letter] = await store.lease_letters(DESTINATION, 10, NOW_MS, UNTIL_MS)
-    store.return_letter(letter.row_id, NOW_MS + 60_000)
+    store.return_letter(letter.row_id, letter.attempts, NOW_MS + 60_000)
     assert await store.next_due_ms(DESTINATION) == NOW_MS + 60_000
     assert await lease(store, NOW_MS + 59_999) == []
     assert await lease(store, NOW_MS + 60_000) == [(1, 2)]
@@ -89,9 +89,9 @@ async def test_a_returned_letter_can_be_had_from_its_moment_on(store: SqlStore) 
 async def test_what_was_delivered_is_not_given_back(store: SqlStore) -> None:
     await record(store, 1, 2)
     first, second = await store.lease_letters(DESTINATION, 10, NOW_MS, UNTIL_MS)
-    for change in (store.acknowledge_letter, lambda row_id: store.return_letter(row_id, NOW_MS)):
+    for change in (store.acknowledge_letter, lambda row_id: store.return_letter(row_id, 1, NOW_MS)):
         change(first.row_id)
-    for change in (lambda row_id: store.return_letter(row_id, NOW_MS), store.acknowledge_letter):
+    for change in (lambda row_id: store.return_letter(row_id, 1, NOW_MS), store.acknowledge_letter):
         change(second.row_id)
     assert await lease(store, UNTIL_MS) == []
 
@@ -99,7 +99,7 @@ async def test_what_was_delivered_is_not_given_back(store: SqlStore) -> None:
 async def test_one_that_was_given_back_does_not_wait_for_all_that_came_since(store: SqlStore) -> None:
     await record(store, 1)
     [letter] = await store.lease_letters(DESTINATION, 10, NOW_MS, UNTIL_MS)
-    store.return_letter(letter.row_id, NOW_MS + 5)
+    store.return_letter(letter.row_id, letter.attempts, NOW_MS + 5)
     for number in range(2, 10):
         store.record_notice([DESTINATION], a_notice(number, generated_ms=NOW_MS + number))
     assert await lease(store, NOW_MS + 10, limit=5) == [(1, 2), (2, 1), (3, 1), (4, 1), (5, 1)]
@@ -127,7 +127,7 @@ async def test_what_waits_can_be_forgotten_however_much_it_is(store: SqlStore) -
 async def test_what_a_process_that_died_had_leased_can_be_had_at_once(store: SqlStore) -> None:
     await record(store, 1, 2)
     assert await lease(store, limit=1) == [(1, 1)]
-    await store.return_all_letters(NOW_MS + 1)
+    assert (await store.take_over([], NOW_MS + 1)).destinations == {DESTINATION}
     assert await lease(store, NOW_MS + 1) == [(1, 2), (2, 1)]
 
 

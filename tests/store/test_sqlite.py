@@ -299,7 +299,7 @@ async def deliver_all(path: Path, recorded: list[int]) -> None:
     clock = ManualClock()
     store = SqliteStore(path, clock)
     await store.open()
-    await store.return_all_letters(int(clock.time_s() * 1000))
+    await store.take_over([], int(clock.time_s() * 1000))
     desk = Desk(store, clock)
     taker = desk.taker(credit=100, accepts=True)
     await desk.settle()

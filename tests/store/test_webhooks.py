@@ -127,19 +127,19 @@ async def test_what_waits_goes_with_its_webhook(store: SqlStore) -> None:
 
 async def test_a_letter_is_postponed_with_the_reason(store: SqlStore) -> None:
     first, second = await add_letters(store, HOOK, 2)
-    await store.postpone_letter(first, NOW_MS + 5, "x" * (ERROR_CHARS_MAX + 1))
+    await store.postpone_letter(first, 0, NOW_MS + 5, "x" * (ERROR_CHARS_MAX + 1))
     assert await letters(store) == [
         (first, NOW_MS + 5, 14, "x" * ERROR_CHARS_MAX, False),
         (second, NOW_MS, 14, "", False),
     ]
-    await store.postpone_letter(second + 1, NOW_MS, "gone meanwhile")
+    await store.postpone_letter(second + 1, 0, NOW_MS, "gone meanwhile")
 
 
 async def test_a_letter_is_given_up_and_revived(store: SqlStore) -> None:
     first, second, third = await add_letters(store, HOOK, 3)
     [other] = await add_letters(store, OTHER_HOOK)
     for row_id, died_ms in ((first, 10), (second, 30), (other, 20)):
-        await store.bury_letter(row_id, died_ms, "HTTP 500")
+        await store.bury_letter(row_id, 0, died_ms, "HTTP 500")
     assert await store.count_dead_letters(HOOK) == 2
     topic = "/a1/lamp/user/灯"
     dead = [DeadLetter(row_id, 7, topic, NOW_MS, 14, at, "HTTP 500") for row_id, at in ((second, 30), (first, 10))]
@@ -204,9 +204,10 @@ async def test_letters_of_webhooks_that_went_with_their_product_go(store: SqlSto
 
 async def test_waits_between_attempts_outlive_the_process(store: SqlStore) -> None:
     [waiting] = await add_letters(store, HOOK, due_ms=NOW_MS + 60_000)
-    [leased] = await add_letters(store, "1001/DEFAULT_GROUP", due_ms=NOW_MS + 60_000)
-    await store.return_all_letters(NOW_MS)
-    assert [row[:2] for row in await letters(store)] == [(waiting, NOW_MS + 60_000), (leased, NOW_MS)]
+    [under_way] = await add_letters(store, HOOK, due_ms=NOW_MS - 1)
+    assert len(await store.lease_letters(HOOK, 10, NOW_MS, NOW_MS + 30_000)) == 1
+    assert (await store.take_over([], NOW_MS)).destinations == {HOOK}
+    assert [row[:2] for row in await letters(store)] == [(waiting, NOW_MS + 60_000), (under_way, NOW_MS)]
 
 
 async def test_what_waits_for_a_webhook_is_not_too_old_after_a_day(store: SqlStore) -> None:

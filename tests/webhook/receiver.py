@@ -152,8 +152,8 @@ class FakeBacklog:
     def acknowledge_letter(self, row_id: int) -> None:
         self.kept.pop(row_id, None)
 
-    def return_letter(self, row_id: int, due_ms: int) -> None:
-        if row_id in self.kept:
+    def return_letter(self, row_id: int, attempts: int, due_ms: int) -> None:
+        if row_id in self.kept and self.kept[row_id].letter.attempts == attempts:
             self.kept[row_id].due_ms = due_ms
 
     async def next_due_ms(self, destination: str) -> int | None:
@@ -166,10 +166,6 @@ class FakeBacklog:
     async def clear_letters(self, destination: str) -> None:
         for kept in self._waiting(destination):
             del self.kept[kept.letter.row_id]
-
-    async def return_all_letters(self, now_ms: int) -> None:
-        for kept in self.kept.values():
-            kept.due_ms = min(kept.due_ms, now_ms)
 
     async def add_webhook(self, webhook: Webhook) -> None:
         self.webhooks[webhook.webhook_id] = webhook
@@ -187,12 +183,13 @@ class FakeBacklog:
     async def delete_webhook(self, webhook_id: str) -> bool:
         return self.webhooks.pop(webhook_id, None) is not None
 
-    async def postpone_letter(self, row_id: int, due_ms: int, error: str) -> None:
+    async def postpone_letter(self, row_id: int, attempts: int, due_ms: int, error: str) -> None:
+        assert self.kept[row_id].letter.attempts == attempts
         self.kept[row_id].due_ms = due_ms
         self.kept[row_id].error = error
 
-    async def bury_letter(self, row_id: int, died_ms: int, error: str) -> None:
-        await self.postpone_letter(row_id, died_ms, error)
+    async def bury_letter(self, row_id: int, attempts: int, died_ms: int, error: str) -> None:
+        await self.postpone_letter(row_id, attempts, died_ms, error)
         self.kept[row_id].is_dead = True
 
     async def count_dead_letters(self, destination: str) -> int:

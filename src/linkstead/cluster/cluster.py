@@ -6,7 +6,9 @@ from linkstead.api.nonces import NonceWindow
 from linkstead.clock import Clock
 from linkstead.cluster.bus import Bus, BusRefused
 from linkstead.cluster.changes import Changes
+from linkstead.cluster.desks import Desks
 from linkstead.cluster.frames import FRAME_BYTES_MAX
+from linkstead.cluster.heirs import Heirs
 from linkstead.cluster.holder import GuestSink, Holder
 from linkstead.cluster.nodes import Nodes
 from linkstead.cluster.nonces import SharedNonces
@@ -14,8 +16,9 @@ from linkstead.cluster.quotas import SharedQuotas
 from linkstead.cluster.router import NatsRouter
 from linkstead.cluster.subjects import Subjects
 from linkstead.invocation import CallJournal, CallSink, Delivery, LocalRouter
-from linkstead.registry import Node, NodeStore, Registry
+from linkstead.registry import Node, NodeStore, Registry, Taken
 from linkstead.sessions import PresenceSink, SessionTable
+from linkstead.subscription import Dispatcher
 
 
 class Cluster:
@@ -29,6 +32,7 @@ class Cluster:
         presence: where devices come and go.
         clock: moments.
         describe: this node as it is now.
+        tell_taken: called with what was taken over from nodes that died.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Cluster:
         presence: PresenceSink,
         clock: Clock,
         describe: Callable[[], Node],
+        tell_taken: Callable[[Taken], None],
     ) -> None:
         self._node = node
         self._store = store
@@ -49,6 +54,8 @@ class Cluster:
         self.bus = make_bus(self._take_up)
         self.holder = Holder(node=node, presence=presence, bus=self.bus, subjects=self._subjects, clock=clock)
         self.nodes = Nodes(store, clock, describe)
+        self.heirs = Heirs(node=node, store=store, nodes=self.nodes, clock=clock, tell=tell_taken)
+        self.desks: Desks | None = None
         self._router: NatsRouter | None = None
         self._changes: Changes | None = None
         self._quotas: SharedQuotas | None = None
@@ -107,6 +114,23 @@ class Cluster:
         if self._router is not None:
             delivery.join(self._router)
 
+    def hand_out_by(self, dispatcher: Dispatcher) -> None:
+        """Have letters handed out by whichever node has consumers for them."""
+        self.desks = Desks(
+            node=self._node,
+            bus=self.bus,
+            subjects=self._subjects,
+            nodes=self.nodes,
+            dispatcher=dispatcher,
+            clock=self._clock,
+        )
+        dispatcher.join(self.desks)
+
+    async def beat(self) -> None:
+        """Say that this node is there, look who else is, and take over from who is not."""
+        await self.nodes.beat()
+        await self.heirs.look()
+
     async def start(self) -> None:
         """Connect, and hear what other nodes say. Raises BusRefused."""
         await self.bus.connect()
@@ -120,6 +144,8 @@ class Cluster:
             self._nonces.listen()
         if self._quotas is not None:
             await self._quotas.start()
+        if self.desks is not None:
+            self.desks.listen()
 
     def _take_up(self) -> None:
         """Say what could not be said while there was no connection."""

@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from linkstead.invocation import Call, Evidence
+from linkstead.subscription import DeskStatus
 
 FORMAT: Final = 1
 
@@ -155,6 +156,32 @@ class Afterwards(Frame, frozen=True):
     late_by_ms: int
     evidence: list[Evidence]
     evidence_dropped: int = 0
+
+
+class Rung(Frame, frozen=True):
+    """Letters wait for a destination."""
+
+    destination: str
+
+
+class Dismissed(Frame, frozen=True):
+    """A destination was deleted: who consumes from it has to go."""
+
+    destination: str
+
+
+class Asked(Frame, frozen=True):
+    """How do destinations get on?"""
+
+    number: int
+    destinations: list[str]
+
+
+class Told(Frame, frozen=True):
+    """How they do at a node; those of which it knows nothing are left out."""
+
+    number: int
+    desks: dict[str, DeskStatus]
 
 
 class Own(Frame, frozen=True):

@@ -123,11 +123,9 @@ class Nodes:
         """Write devices down as gone offline that a server which was no node had left as connected."""
         await self._release_all("", inf)
 
-    @property
-    def is_eldest(self) -> bool:
-        """True for one of the nodes that are there: it does what one has to do for all."""
-        own = self._describe().node_id
-        return own == min((node_id for node_id in self._heard if self.silent_s(node_id) < FRESH_S), default=own)
+    def is_there(self, node_id: str) -> bool:
+        """True when a node was heard of lately."""
+        return self.silent_s(node_id) < FRESH_S
 
     @property
     def is_alone(self) -> bool:

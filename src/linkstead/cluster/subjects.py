@@ -25,9 +25,11 @@ class Subjects:
         self._invalid = f"{start}inv."
         self._quota = f"{start}quota."
         self._lease = f"{start}lease."
+        self._letters = f"{start}sub."
         self.every_own = f"{self._own}>"
         self.every_invalid = f"{self._invalid}>"
         self.everybody = f"{start}all"
+        self.desks = f"{start}desks"
         self.invalid_all = f"{self._invalid}all"
         self.every_quota = f"{self._quota}>"
         self.quota_stream = f"LINKSTEAD_{_encode(cluster)}_QUOTA"
@@ -76,6 +78,10 @@ class Subjects:
     def invalid(self, kind: str, *names: str) -> str:
         """Where it is said that what is remembered of something is no longer true; every node listens."""
         return ".".join([f"{self._invalid}{kind}", *map(_encode, names)])
+
+    def letters(self, destination: str) -> str:
+        """Where it is said that letters wait for a destination; the nodes that hand some out listen."""
+        return f"{self._letters}{_encode(destination)}"
 
     def read_invalid(self, subject: str) -> tuple[str, tuple[str, ...]]:
         """The kind and the names in a subject made by `invalid`."""

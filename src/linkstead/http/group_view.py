@@ -19,10 +19,11 @@ async def view_groups(subscriptions: Subscriptions, account_id: str) -> dict[str
         for group_id in relation.group_ids:
             product_keys.setdefault(group_id, []).append(relation.product_key)
     groups = [(DEFAULT_GROUP_ID, DEFAULT_GROUP_ID), *[(group.group_id, group.group_name) for group in page.records]]
+    desks = await subscriptions.dispatcher.ask([destination_of(account_id, group_id) for group_id, _ in groups])
     views = []
     for group_id, group_name in groups:
         destination = destination_of(account_id, group_id)
-        consumption = subscriptions.dispatcher.consumption(destination)
+        consumption = desks[destination].consumption
         views.append(
             {
                 "group_id": group_id,
@@ -31,7 +32,7 @@ async def view_groups(subscriptions: Subscriptions, account_id: str) -> dict[str
                 "waiting_count": await subscriptions.backlog.count_letters(destination),
                 "accepted_per_minute": consumption.per_minute,
                 "last_accepted_ms": consumption.last_accepted_ms or None,
-                "consumers": [_view_consumer(consumer) for consumer in subscriptions.dispatcher.consumers(destination)],
+                "consumers": [_view_consumer(consumer) for consumer in desks[destination].consumers],
             }
         )
     return {"consumer_groups": views, "total": page.total + 1}

@@ -2,7 +2,7 @@
 
 from linkstead.registry.addressing import Scope, find_device, find_product, find_senior_product
 from linkstead.registry.applications import Application, ApplicationDevice, ApplicationStatus
-from linkstead.registry.nodes import Node, NodeState, NodeStore, Presence
+from linkstead.registry.nodes import Node, NodeState, NodeStore, Presence, Taken
 from linkstead.registry.records import (
     PUBLIC_INSTANCE,
     AccessKey,
@@ -57,6 +57,7 @@ __all__ = [
     "Registry",
     "Scope",
     "Store",
+    "Taken",
     "TooManySubDevices",
     "TopicClasses",
     "TopicOperation",

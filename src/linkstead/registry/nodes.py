@@ -60,6 +60,14 @@ class Presence:
     half_until_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was taken over: `destinations` in the backlog of which letters are available again, and open applications."""
+
+    destinations: frozenset[str]
+    application_count: int
+
+
 class NodeStore(Protocol):
     """What nodes tell one another through the database."""
 
@@ -80,3 +88,17 @@ class NodeStore(Protocol):
 
     async def release_devices(self, presences: Sequence[Presence], at_ms: int) -> list[DeviceKey]:
         """Write devices down as gone offline at `at_ms`, where they are still as they were read; returns those."""
+
+    async def take_over(self, gone: Sequence[str], now_ms: int) -> Taken:
+        """Have what nodes had in hand that died, or are none any longer, handled by others.
+
+        Letters are available to everybody from `now_ms` on, if not before; open applications are this node's.
+        """
+
+    async def take_lease(self, name: str, gone: Sequence[str]) -> bool:
+        """Be the one that does some work for all, from now on or still. False while another does it.
+
+        Args:
+            name: of the work.
+            gone: nodes that died, of which the work may be taken.
+        """

@@ -232,7 +232,7 @@ class Store(TopologyStore, Protocol):
         """Move an application on from CHECK_SUCCESS to CREATE. False when it is elsewhere."""
 
     async def list_open_applications(self) -> list[Application]:
-        """Those that are worked on, oldest first."""
+        """Those that this process works on, oldest first."""
 
     async def check_application(self, application: Application, first: int, count: int) -> None:
         """Mark of some of its devices, by position, those whose names are registered already."""

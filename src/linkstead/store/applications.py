@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from linkstead.registry import Application, ApplicationDevice, ApplicationStatus, Device, Page
 from linkstead.registry.applications import EXISTING_DEVICE_NAME
 from linkstead.store.statements import SELECT_DEVICE, add_devices, list_names
-from linkstead.store.tables import application, application_device, device, lock_product
+from linkstead.store.tables import application, application_device, device, is_left, lock_product
 
 _COLUMN = application.c
 _OF = application_device.c
@@ -31,7 +31,12 @@ _AFTER = {
 
 
 def add_application(
-    connection: sa.Connection, new: Application, devices: Sequence[ApplicationDevice], open_max: int, kept_max: int
+    connection: sa.Connection,
+    new: Application,
+    devices: Sequence[ApplicationDevice],
+    open_max: int,
+    kept_max: int,
+    worker: str,
 ) -> int | None:
     """See `Store.add_application`."""
     lock_product(connection, new.product_key)
@@ -48,6 +53,7 @@ def add_application(
         "status": str(new.status),
         "device_count": new.device_count,
         "created_ms": new.created_ms,
+        "worker": worker,
     }
     apply_id: int = connection.execute(sa.insert(application).values(values).returning(_COLUMN.id)).scalar_one()
     rows = [
@@ -69,14 +75,24 @@ def find_application(connection: sa.Connection, apply_id: int) -> Application | 
     return _read(row) if row else None
 
 
-def start_application(connection: sa.Connection, apply_id: int) -> bool:
+def start_application(connection: sa.Connection, apply_id: int, worker: str) -> bool:
     """See `Store.start_application`."""
-    return _move(connection, apply_id, ApplicationStatus.CHECK_SUCCESS, ApplicationStatus.CREATE)
+    if not _move(connection, apply_id, ApplicationStatus.CHECK_SUCCESS, ApplicationStatus.CREATE):
+        return False
+    connection.execute(sa.update(application).where(_COLUMN.id == apply_id).values(worker=worker))
+    return True
 
 
-def list_open_applications(connection: sa.Connection) -> list[Application]:
+def list_open_applications(connection: sa.Connection, worker: str) -> list[Application]:
     """See `Store.list_open_applications`."""
-    return [_read(row) for row in connection.execute(_SELECT.where(_IS_OPEN).order_by(_COLUMN.id))]
+    statement = _SELECT.where(_IS_OPEN, _COLUMN.worker == worker).order_by(_COLUMN.id)
+    return [_read(row) for row in connection.execute(statement)]
+
+
+def take_over_applications(connection: sa.Connection, by: str, gone: Sequence[str]) -> int:
+    """See `NodeStore.take_over`."""
+    statement = sa.update(application).where(_IS_OPEN, _COLUMN.worker != by, is_left(_COLUMN.worker, gone))
+    return connection.execute(statement.values(worker=by)).rowcount
 
 
 def check_application(connection: sa.Connection, checked: Application, first: int, count: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from linkstead.store.tables import IS_FOR_WEBHOOK, letter
+from linkstead.store.tables import letter
 from linkstead.subscription import Letter, Notice
 
 
@@ -25,10 +25,14 @@ class NoticeNote:
 
 @dataclass(frozen=True, slots=True)
 class LetterNote:
-    """What became of a letter: due again at a moment, or to be forgotten where that is None."""
+    """What became of a letter: due again at a moment, or to be forgotten where that is None.
+
+    It is due again only where it was not handed out anew since its `attempts` were that many.
+    """
 
     row_id: int
     due_ms: int | None
+    attempts: int = 0
 
     def then(self, later: "LetterNote") -> "LetterNote":
         """The note of both: what was delivered stays so."""
@@ -37,11 +41,11 @@ class LetterNote:
 
 _ADD = sa.text(
     "INSERT INTO letter"
-    " (destination, message_id, topic, payload, generated_ms, qos, attempts, due_ms, is_dead, last_error) VALUES"
-    " (:destination, :message_id, :topic, :payload, :generated_ms, :qos, 0, :generated_ms, FALSE, '')"
+    " (destination, message_id, topic, payload, generated_ms, qos, attempts, due_ms, is_dead, last_error, holder)"
+    " VALUES (:destination, :message_id, :topic, :payload, :generated_ms, :qos, 0, :generated_ms, FALSE, '', '')"
 )
 _FORGET = sa.text("DELETE FROM letter WHERE id = :row_id")
-_GIVE_BACK = sa.text("UPDATE letter SET due_ms = :due_ms WHERE id = :row_id")
+_GIVE_BACK = sa.text("UPDATE letter SET due_ms = :due_ms, holder = '' WHERE id = :row_id AND attempts = :attempts")
 
 _RECORD = (
     letter.c.id,
@@ -80,7 +84,11 @@ def write_letter_notes(connection: sa.Connection, notes: Sequence[LetterNote]) -
     forgotten = [{"row_id": note.row_id} for note in notes if note.due_ms is None]
     if forgotten:
         connection.execute(_FORGET, forgotten)
-    given_back = [{"row_id": note.row_id, "due_ms": note.due_ms} for note in notes if note.due_ms is not None]
+    given_back = [
+        {"row_id": note.row_id, "due_ms": note.due_ms, "attempts": note.attempts}
+        for note in notes
+        if note.due_ms is not None
+    ]
     if given_back:
         connection.execute(_GIVE_BACK, given_back)
 
@@ -98,12 +106,14 @@ def first_due(destination: str) -> sa.Select[Any]:
     return sa.select(sa.func.min(letter.c.due_ms)).where(_waits_for(destination))
 
 
-def lease_letters(connection: sa.Connection, destination: str, limit: int, now_ms: int, until_ms: int) -> list[Letter]:
+def lease_letters(
+    connection: sa.Connection, destination: str, limit: int, now_ms: int, until_ms: int, holder: str
+) -> list[Letter]:
     """See `BacklogStore.lease_letters`."""
     statement = (
         sa.update(letter)
         .where(letter.c.id.in_(due_letters(destination, now_ms, limit)))
-        .values(due_ms=until_ms, attempts=letter.c.attempts + 1)
+        .values(due_ms=until_ms, attempts=letter.c.attempts + 1, holder=holder)
         .returning(*_RECORD)
     )
     # The rows come in no order of their own; ids rise with the order in which letters were recorded.
@@ -134,9 +144,3 @@ def last_letter_id(connection: sa.Connection) -> int:
     """The id of the letter recorded last; 0 where there is none."""
     last_id: int | None = connection.execute(sa.select(sa.func.max(letter.c.id))).scalar()
     return last_id or 0
-
-
-def return_all_letters(connection: sa.Connection, now_ms: int) -> None:
-    """See `BacklogStore.return_all_letters`."""
-    is_leased = sa.and_(letter.c.due_ms > now_ms, ~IS_FOR_WEBHOOK)
-    connection.execute(sa.update(letter).where(is_leased).values(due_ms=now_ms))

@@ -31,6 +31,7 @@ from linkstead.registry import (
     ProductTagFilter,
     ProductTopic,
     Store,
+    Taken,
 )
 from linkstead.registry.audit import AuditEntry, AuditLog
 from linkstead.sessions import SavedMessage, SavedSession, SessionStore
@@ -41,6 +42,7 @@ from linkstead.store import (
     backlog,
     certificates,
     history,
+    leases,
     models,
     nodes,
     presence,
@@ -64,6 +66,9 @@ from linkstead.store.tables import INTEGER_MAX, call_history, letter
 from linkstead.subscription import BacklogStore, ConsumerGroup, GroupStore, Letter, Notice, SubscribeRelation
 from linkstead.subscription.webhooks import DeadLetter, Webhook, WebhookStore, destination_of
 from linkstead.telemetry import DesiredProperty, EventRecord, PropertyPoint, Shadow, Span, TelemetryStore
+
+LONE = "server"
+"""Who has letters in hand where no node was named."""
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -115,6 +120,8 @@ class SqlStore(
         self._device_reads = DeviceReads(self.find_devices)
         self._letter_watchers: list[Callable[[Collection[str]], None]] = []
         self._letters_pruned = 0
+        self.node = LONE
+        """Who has in hand what this process leases and works off. To be set before anything is."""
 
     async def open(self) -> None:
         """Connect, and bring the tables up to date.
@@ -564,13 +571,13 @@ class SqlStore(
         if self._batches.has_letters:
             # One that was given back a moment ago may be had at once, one that was delivered never again.
             await self.flush()
-        return await self._write_soon(backlog.lease_letters, destination, limit, now_ms, until_ms)
+        return await self._write_soon(backlog.lease_letters, destination, limit, now_ms, until_ms, self.node)
 
     def acknowledge_letter(self, row_id: int) -> None:
         self._batches.record_letter(backlog.LetterNote(row_id, None))
 
-    def return_letter(self, row_id: int, due_ms: int) -> None:
-        self._batches.record_letter(backlog.LetterNote(row_id, due_ms))
+    def return_letter(self, row_id: int, attempts: int, due_ms: int) -> None:
+        self._batches.record_letter(backlog.LetterNote(row_id, due_ms, attempts))
 
     async def next_due_ms(self, destination: str) -> int | None:
         if self._batches.has_letters:
@@ -588,9 +595,6 @@ class SqlStore(
         part_max = retention.PRUNED_PER_TRANSACTION_MAX
         while await self._write_soon(backlog.clear_letters, destination, last_id, part_max) == part_max:
             pass
-
-    async def return_all_letters(self, now_ms: int) -> None:
-        await self._write_soon(backlog.return_all_letters, now_ms)
 
     async def add_thing_script(self, script: Script) -> None:
         try:
@@ -630,11 +634,11 @@ class SqlStore(
             pass
         return True
 
-    async def postpone_letter(self, row_id: int, due_ms: int, error: str) -> None:
-        await self._write_soon(webhooks.postpone_letter, row_id, due_ms, error)
+    async def postpone_letter(self, row_id: int, attempts: int, due_ms: int, error: str) -> None:
+        await self._write_soon(webhooks.postpone_letter, row_id, attempts, due_ms, error)
 
-    async def bury_letter(self, row_id: int, died_ms: int, error: str) -> None:
-        await self._write_soon(webhooks.bury_letter, row_id, died_ms, error)
+    async def bury_letter(self, row_id: int, attempts: int, died_ms: int, error: str) -> None:
+        await self._write_soon(webhooks.bury_letter, row_id, attempts, died_ms, error)
 
     async def count_dead_letters(self, destination: str) -> int:
         return await self._read(webhooks.count_dead_letters, destination)
@@ -773,6 +777,12 @@ class SqlStore(
     async def remove_node(self, node_id: str) -> bool:
         return await self._write(nodes.remove_node, node_id)
 
+    async def take_over(self, gone: Sequence[str], now_ms: int) -> Taken:
+        return await self._write(leases.take_over, self.node, gone, now_ms)
+
+    async def take_lease(self, name: str, gone: Sequence[str]) -> bool:
+        return await self._write(leases.take_lease, name, self.node, gone)
+
     async def find_presence(self, key: DeviceKey) -> Presence | None:
         await self._flush_presence([key])
         return await self._read(nodes.find_presence, key)
@@ -830,7 +840,7 @@ class SqlStore(
         self, application: Application, devices: Sequence[ApplicationDevice], open_max: int, kept_max: int
     ) -> int | None:
         try:
-            return await self._write(applications.add_application, application, devices, open_max, kept_max)
+            return await self._write(applications.add_application, application, devices, open_max, kept_max, self.node)
         except IntegrityError:
             # The product is all that an application refers to.
             raise ProductGone from None
@@ -839,10 +849,10 @@ class SqlStore(
         return await self._read(applications.find_application, apply_id)
 
     async def start_application(self, apply_id: int) -> bool:
-        return await self._write(applications.start_application, apply_id)
+        return await self._write(applications.start_application, apply_id, self.node)
 
     async def list_open_applications(self) -> list[Application]:
-        return await self._read(applications.list_open_applications)
+        return await self._read(applications.list_open_applications, self.node)
 
     async def check_application(self, application: Application, first: int, count: int) -> None:
         await self._write_soon(applications.check_application, application, first, count)

@@ -4,6 +4,8 @@ A column bears the name of the record's field; how long a text may be is for `re
 A change here needs a revision in `migrations/versions`.
 """
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from linkstead.registry import DeviceKey
@@ -182,6 +184,14 @@ node = sa.Table(
     sa.Column("state", sa.String, nullable=False),
 )
 
+# Work that one node at a time does for all: `holder` is which.
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("holder", sa.String, nullable=False),
+)
+
 # `record` is the whole call; the other columns are what calls are looked for by, NULL where a call never got so far.
 # `service` is the identifier of a service that was invoked, or a property that was set; NULL for every other call.
 # Every index grows at its end, as ids and time rise; one that starts with the device would double the cost of a row.
@@ -329,6 +339,7 @@ application = sa.Table(
     sa.Column("status", sa.String, nullable=False, index=True),
     sa.Column("device_count", sa.Integer, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("worker", sa.String, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 
@@ -428,7 +439,8 @@ webhook = sa.Table(
     sa.Column("created_ms", sa.BigInteger, nullable=False),
 )
 
-# A letter is free from `due_ms` on: who takes it moves that to when its lease ends. `is_dead` ones wait for nobody.
+# A letter is free from `due_ms` on: who takes it moves that to when its lease ends, and stands in `holder` until he has
+# settled it. `is_dead` ones wait for nobody.
 letter = sa.Table(
     "letter",
     metadata,
@@ -443,10 +455,14 @@ letter = sa.Table(
     sa.Column("due_ms", sa.BigInteger, nullable=False),
     sa.Column("is_dead", sa.Boolean, nullable=False),
     sa.Column("last_error", sa.String, nullable=False),
+    sa.Column("holder", sa.String, nullable=False, server_default=""),
     sa.Index(None, "destination", "is_dead", "due_ms", "id"),
     sa.Index(None, "generated_ms"),
     sqlite_autoincrement=True,
 )
+# As text: an index of some rows is used only where the condition stands in the statement word for word.
+IS_HELD = sa.text("holder <> ''")
+sa.Index("ix_letter_holder", letter.c.holder, sqlite_where=IS_HELD, postgresql_where=IS_HELD)
 
 # A sub-device has one gateway at most.
 topology = sa.Table(
@@ -503,6 +519,11 @@ def lock_product(connection: sa.Connection, product_key: str) -> None:
     """As `lock_device`, for what belongs to a product."""
     statement = sa.select(product.c.id).where(product.c.product_key == product_key)
     connection.execute(statement.with_for_update(key_share=True))
+
+
+def is_left(holder: sa.ColumnElement[str], gone: Collection[str]) -> sa.ColumnElement[bool]:
+    """The condition that whoever holds something is one of these nodes, or none that there is."""
+    return sa.or_(holder.in_(gone), ~sa.exists().where(node.c.node_id == holder))
 
 
 def device_id_of(key: DeviceKey) -> sa.ScalarSelect[int]:

@@ -91,16 +91,21 @@ def _change(connection: sa.Connection, statement: sa.Update | sa.Delete) -> bool
     return True
 
 
-def postpone_letter(connection: sa.Connection, row_id: int, due_ms: int, error: str) -> None:
+def postpone_letter(connection: sa.Connection, row_id: int, attempts: int, due_ms: int, error: str) -> None:
     """See `WebhookStore.postpone_letter`."""
-    values = {"due_ms": due_ms, "last_error": error[:ERROR_CHARS_MAX]}
-    connection.execute(sa.update(letter).where(letter.c.id == row_id).values(values))
+    values = {"due_ms": due_ms, "last_error": error[:ERROR_CHARS_MAX], "holder": ""}
+    connection.execute(sa.update(letter).where(_is_of_attempt(row_id, attempts)).values(values))
 
 
-def bury_letter(connection: sa.Connection, row_id: int, died_ms: int, error: str) -> None:
+def bury_letter(connection: sa.Connection, row_id: int, attempts: int, died_ms: int, error: str) -> None:
     """See `WebhookStore.bury_letter`."""
-    values = {"due_ms": died_ms, "last_error": error[:ERROR_CHARS_MAX], "is_dead": True}
-    connection.execute(sa.update(letter).where(letter.c.id == row_id).values(values))
+    values = {"due_ms": died_ms, "last_error": error[:ERROR_CHARS_MAX], "holder": "", "is_dead": True}
+    connection.execute(sa.update(letter).where(_is_of_attempt(row_id, attempts)).values(values))
+
+
+def _is_of_attempt(row_id: int, attempts: int) -> sa.ColumnElement[bool]:
+    # Who handed it out anew meanwhile, for this attempt took too long, says what becomes of it.
+    return sa.and_(letter.c.id == row_id, letter.c.attempts == attempts)
 
 
 def count_dead_letters(connection: sa.Connection, destination: str) -> int:

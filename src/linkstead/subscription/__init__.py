@@ -5,7 +5,9 @@ from linkstead.subscription.dispatch import (
     Attachment,
     Consumer,
     ConsumerStatus,
+    DeskStatus,
     Dispatcher,
+    OtherDesks,
     TooManyConsumers,
 )
 from linkstead.subscription.forwarder import DestinationSource, Forwarder, GroupDestinations
@@ -31,6 +33,7 @@ __all__ = [
     "ConsumerGroup",
     "ConsumerStatus",
     "Consumption",
+    "DeskStatus",
     "DestinationSource",
     "Dispatcher",
     "Forwarder",
@@ -41,6 +44,7 @@ __all__ = [
     "Notice",
     "NoticeKind",
     "NoticeSink",
+    "OtherDesks",
     "SubscribeRelation",
     "Subscriptions",
     "TooManyConsumers",

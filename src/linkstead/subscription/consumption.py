@@ -25,6 +25,14 @@ class Consumption:
         """Both together."""
         return self.real_time_per_minute + self.accumulated_per_minute
 
+    def and_of(self, other: "Consumption") -> "Consumption":
+        """Those of both."""
+        return Consumption(
+            self.real_time_per_minute + other.real_time_per_minute,
+            self.accumulated_per_minute + other.accumulated_per_minute,
+            max(self.last_accepted_ms, other.last_accepted_ms),
+        )
+
 
 class ConsumptionMeter:
     """Counts letters by the second, `WINDOW_S` of them at most. Moments are monotonic unless they end with `_ms`."""

@@ -8,8 +8,8 @@ those that consumers hold, never the backlog.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from linkstead.clock import Clock, Timer, milliseconds
@@ -39,6 +39,9 @@ METERS_KEPT_MAX = 10_000
 
 RETRY_S = 1.0
 """Wait after the backlog could not be read."""
+
+LOOK_AGAIN_S = 5.0
+"""How long a letter of another node waits at most where nothing was heard of it, while somebody here takes letters."""
 
 
 class TooManyConsumers(Exception):
@@ -75,6 +78,38 @@ class ConsumerStatus:
         return self.consumption.last_accepted_ms
 
 
+@dataclass(frozen=True, slots=True)
+class DeskStatus:
+    """Who is attached to a destination, the longest first, and what those who are or were accepted since the start."""
+
+    consumers: list[ConsumerStatus] = field(default_factory=list)
+    consumption: Consumption = field(default_factory=Consumption)
+
+    def and_of(self, other: "DeskStatus") -> "DeskStatus":
+        """The status of both: of one destination on two nodes."""
+        consumers = sorted([*self.consumers, *other.consumers], key=lambda consumer: consumer.attached_ms)
+        return DeskStatus(consumers, self.consumption.and_of(other.consumption))
+
+
+class OtherDesks(Protocol):
+    """What the other nodes hand out, of the same backlog."""
+
+    def open_desk(self, destination: str) -> None:
+        """Letters of a destination are handed out here from now on: hear of what waits for it."""
+
+    def close_desk(self, destination: str) -> None:
+        """They are not any more."""
+
+    def ring(self, destinations: Collection[str]) -> None:
+        """Have the other nodes look what waits for destinations; returns at once."""
+
+    def dismiss(self, destination: str) -> None:
+        """Have the other nodes send away the consumers of a destination; returns at once."""
+
+    async def ask(self, destinations: Sequence[str]) -> Mapping[str, DeskStatus]:
+        """How destinations get on at the other nodes, as far as those say so."""
+
+
 class Attachment:
     """A consumer's place at a destination; made by `Dispatcher.attach`."""
 
@@ -86,8 +121,9 @@ class Attachment:
         self._attached_ms = milliseconds(clock.time_s())
         self._accepted_count = 0
         self._meter = ConsumptionMeter()
-        # Letters it holds, and until when it has to settle each: handed out in order, so the first falls due first.
-        self._held: OrderedDict[int, float] = OrderedDict()
+        # Letters it holds, until when it has to settle each, and which attempt it was: handed out in order, so the
+        # first falls due first.
+        self._held: OrderedDict[int, tuple[float, int]] = OrderedDict()
         self._timer: Timer | None = None
         self._is_detached = False
 
@@ -129,7 +165,7 @@ class Attachment:
         Nothing becomes of one that the consumer does not hold any longer.
         """
         if letter.row_id in self._held:
-            self._desk.give_back(letter.row_id, REDELIVERY_S)
+            self._desk.give_back(letter.row_id, letter.attempts, REDELIVERY_S)
             self._settle(letter)
 
     def detach(self) -> None:
@@ -139,8 +175,10 @@ class Attachment:
         self._is_detached = True
         self._credit = 0
         self._disarm()
-        for row_id in self._held:
-            self._desk.give_back(row_id, 0.0)
+        for row_id, (_, attempts) in self._held.items():
+            self._desk.give_back(row_id, attempts, 0.0)
+        if self._held:
+            self._desk.tell_others()
         self._held.clear()
         self._desk.remove(self)
 
@@ -148,12 +186,12 @@ class Attachment:
         """Give the consumer letters that were leased for it."""
         if self._is_detached:
             for letter in letters:
-                self._desk.give_back(letter.row_id, 0.0)
+                self._desk.give_back(letter.row_id, letter.attempts, 0.0)
             return
         self._credit -= len(letters)
         until_s = self._clock.monotonic_s() + SETTLE_S
         for letter in letters:
-            self._held[letter.row_id] = until_s
+            self._held[letter.row_id] = until_s, letter.attempts
         if self._timer is None:
             self._timer = self._clock.call_later(SETTLE_S, self._expire)
         self.consumer.take(letters)
@@ -169,7 +207,7 @@ class Attachment:
         self._timer = None
         now_s = self._clock.monotonic_s()
         while self._held:
-            row_id, until_s = next(iter(self._held.items()))
+            row_id, (until_s, _) = next(iter(self._held.items()))
             if until_s > now_s:
                 self._timer = self._clock.call_later(until_s - now_s, self._expire)
                 break
@@ -197,10 +235,16 @@ class Dispatcher:
         # Of destinations without a desk.
         self._meters: OrderedDict[str, ConsumptionMeter] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._others: OtherDesks | None = None
         self._is_stopping = False
         # Wall time that stands on the disk, and never goes back here: what is due stays due.
         self._ahead_s = clock.time_s() - clock.monotonic_s()
         backlog.watch_letters(self._wake_some)
+
+    def join(self, others: OtherDesks) -> None:
+        """Be one of several nodes that hand out the same backlog. To be called before anybody is attached."""
+        self._others = others
+        self._backlog.watch_letters(others.ring)
 
     def attach(self, destination: str, consumer: Consumer) -> Attachment:
         """Add a consumer, without credit. Raises TooManyConsumers."""
@@ -208,6 +252,8 @@ class Dispatcher:
         if desk is None:
             meter = self._meters.pop(destination, None) or ConsumptionMeter()
             desk = self._desks[destination] = _Desk(self, destination, self._backlog, self._clock, meter)
+            if self._others is not None:
+                self._others.open_desk(destination)
         elif len(desk.attachments) >= CONSUMERS_OF_A_DESTINATION_MAX:
             raise TooManyConsumers
         attachment = Attachment(desk, consumer, self._clock)
@@ -235,8 +281,26 @@ class Dispatcher:
         meter = desk.meter if desk is not None else self._meters.get(destination)
         return meter.read(self._clock.monotonic_s()) if meter is not None else Consumption()
 
+    def look_at(self, destination: str) -> DeskStatus:
+        """How a destination gets on here."""
+        return DeskStatus(self.consumers(destination), self.consumption(destination))
+
+    async def ask(self, destinations: Sequence[str]) -> Mapping[str, DeskStatus]:
+        """How destinations get on, here and at the other nodes."""
+        found = {destination: self.look_at(destination) for destination in destinations}
+        if self._others is not None:
+            for destination, status in (await self._others.ask(destinations)).items():
+                found[destination] = found[destination].and_of(status)
+        return found
+
     def dismiss(self, destination: str) -> None:
         """Send away every consumer of a destination that was deleted, and forget what is known of it."""
+        self.dismiss_here(destination)
+        if self._others is not None:
+            self._others.dismiss(destination)
+
+    def dismiss_here(self, destination: str) -> None:
+        """As `dismiss`, without those at other nodes."""
         desk = self._desks.get(destination)
         for attachment in list(desk.attachments) if desk is not None else ():
             attachment.consumer.dismiss()
@@ -267,8 +331,29 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def look_again_ms(self, due_ms: int | None) -> int | None:
+        """When to look into a backlog again in which the next is due in `due_ms`; None where somebody will tell."""
+        if self._others is None:
+            return due_ms
+        look_ms = milliseconds(LOOK_AGAIN_S)
+        return look_ms if due_ms is None else min(due_ms, look_ms)
+
+    def tell_others(self, destination: str) -> None:
+        """Have the other nodes look what waits for a destination once what was given back here is on the disk."""
+        if self._others is not None:
+            task = asyncio.get_running_loop().create_task(self._tell_others(self._others, destination))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _tell_others(self, others: OtherDesks, destination: str) -> None:
+        # Where the disk does not take it now, they look again by themselves.
+        if await self._backlog.flush():
+            others.ring([destination])
+
     def close(self, desk: "_Desk") -> None:
         """Let go of a desk without consumers."""
+        if self._others is not None:
+            self._others.close_desk(desk.destination)
         del self._desks[desk.destination]
         self._meters[desk.destination] = desk.meter
         if len(self._meters) > METERS_KEPT_MAX:
@@ -303,11 +388,15 @@ class _Desk:
             self._disarm()
             self._task = self._dispatcher.start(self)
 
-    def give_back(self, row_id: int, rest_s: float) -> None:
+    def give_back(self, row_id: int, attempts: int, rest_s: float) -> None:
         """Make a letter available again, `rest_s` from now."""
-        self.backlog.return_letter(row_id, self._dispatcher.now_ms() + milliseconds(rest_s))
+        self.backlog.return_letter(row_id, attempts, self._dispatcher.now_ms() + milliseconds(rest_s))
         # By its name: this desk may be closed, and others may have come to the destination since.
         self._dispatcher.wake(self.destination)
+
+    def tell_others(self) -> None:
+        """Have the other nodes look for what was given back."""
+        self._dispatcher.tell_others(self.destination)
 
     def remove(self, attachment: Attachment) -> None:
         """Take a consumer away."""
@@ -336,7 +425,7 @@ class _Desk:
                 due_ms = await self.backlog.next_due_ms(self.destination)
                 now_ms = self._dispatcher.now_ms()
                 if not self._is_woken and (due_ms is None or due_ms > now_ms):
-                    self._arm(due_ms - now_ms if due_ms is not None else None)
+                    self._arm(self._dispatcher.look_again_ms(due_ms - now_ms if due_ms is not None else None))
                     return
         except Exception:
             # Nobody waits for this to end: the log is told, and what was leased comes again when its lease ends.
@@ -363,7 +452,7 @@ class _Desk:
                 passed_over += 1
         for letter in waiting:
             # While the backlog was read, somebody left or wants less.
-            self.give_back(letter.row_id, 0.0)
+            self.give_back(letter.row_id, letter.attempts, 0.0)
         for taker, share in zip(takers, shares, strict=True):
             if share:
                 taker.hand_out(share)

@@ -64,8 +64,11 @@ class BacklogStore(Protocol):
     def acknowledge_letter(self, row_id: int) -> None:
         """Forget a letter that was delivered; in a batch a moment later."""
 
-    def return_letter(self, row_id: int, due_ms: int) -> None:
-        """Make a letter available again from `due_ms` on; in a batch a moment later."""
+    def return_letter(self, row_id: int, attempts: int, due_ms: int) -> None:
+        """Make a letter available again from `due_ms` on; in a batch a moment later.
+
+        `attempts` as it was handed out: nothing becomes of one that was handed out anew since.
+        """
 
     async def next_due_ms(self, destination: str) -> int | None:
         """When the next letter of a destination is due, or None when nothing waits."""
@@ -75,9 +78,3 @@ class BacklogStore(Protocol):
 
     async def clear_letters(self, destination: str) -> None:
         """Forget all that waits for a destination."""
-
-    async def return_all_letters(self, now_ms: int) -> None:
-        """Make available at once what a process that died had leased for consumer groups.
-
-        A webhook's letters wait until they are due: their leases are short, the waits between attempts long.
-        """

@@ -94,11 +94,14 @@ class WebhookStore(Protocol):
     async def delete_webhook(self, webhook_id: str) -> bool:
         """Delete a webhook and all that waits for it. False when it is gone."""
 
-    async def postpone_letter(self, row_id: int, due_ms: int, error: str) -> None:
-        """Make a letter due again at `due_ms`; `error` says what came of the last attempt."""
+    async def postpone_letter(self, row_id: int, attempts: int, due_ms: int, error: str) -> None:
+        """Make a letter due again at `due_ms`; `error` says what came of the last attempt.
 
-    async def bury_letter(self, row_id: int, died_ms: int, error: str) -> None:
-        """Give a letter up: it is kept among the dead ones."""
+        `attempts` as it was handed out: nothing becomes of one that was handed out anew since.
+        """
+
+    async def bury_letter(self, row_id: int, attempts: int, died_ms: int, error: str) -> None:
+        """Give a letter up: it is kept among the dead ones. Likewise."""
 
     async def count_dead_letters(self, destination: str) -> int:
         """How many letters of a destination were given up."""

@@ -251,7 +251,7 @@ class _Lane:
             answer = await self._post.post(self._webhook.url, headers, letter.payload)
             await self._settle(letter, answer)
         except asyncio.CancelledError:
-            self._backlog.return_letter(letter.row_id, milliseconds(self._clock.time_s()))
+            self._backlog.return_letter(letter.row_id, letter.attempts, milliseconds(self._clock.time_s()))
             raise
         except Exception:
             # It is leased still, so it is due again when that ends.
@@ -274,17 +274,18 @@ class _Lane:
         pause_s = max(pause_after(self._failure_count), asked_s)
         self._quiet_until_s = max(self._quiet_until_s, self._clock.monotonic_s() + pause_s)
         if answer.status == HTTPStatus.GONE:
-            await self._webhooks.postpone_letter(letter.row_id, milliseconds(now_s), answer.error)
+            await self._webhooks.postpone_letter(letter.row_id, letter.attempts, milliseconds(now_s), answer.error)
             await self._webhooks.set_webhook_enabled(webhook_id, enabled=False)
             self.is_disabled = True
             log.warning("webhook %s is disabled: it says that it is gone for good", webhook_id)
             self._tell_disabled()
         elif letter.attempts >= ATTEMPTS_MAX:
-            await self._webhooks.bury_letter(letter.row_id, milliseconds(now_s), answer.error)
+            await self._webhooks.bury_letter(letter.row_id, letter.attempts, milliseconds(now_s), answer.error)
             log.warning("message %d to webhook %s is given up: %s", letter.message_id, webhook_id, answer.error)
         else:
             wait_s = max(wait_before_retry(letter.attempts, self._draw_chance()), asked_s)
-            await self._webhooks.postpone_letter(letter.row_id, milliseconds(now_s + wait_s), answer.error)
+            due_ms = milliseconds(now_s + wait_s)
+            await self._webhooks.postpone_letter(letter.row_id, letter.attempts, due_ms, answer.error)
 
     def _draw_chance(self) -> float:
         return int(self._ids.token("0123456789", CHANCE_DIGITS)) / CHANCE_STEPS

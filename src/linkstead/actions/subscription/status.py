@@ -48,8 +48,9 @@ async def query_consumer_group_status(context: ActionContext, request: GroupRequ
     """
     group = await find_group(context, request.group_id)
     waiting_count = await context.subscriptions.backlog.count_letters(group.destination)
-    dispatcher = context.subscriptions.dispatcher
-    consumption = dispatcher.consumption(group.destination)
+    desks = await context.subscriptions.dispatcher.ask([group.destination])
+    status = desks[group.destination]
+    consumption = status.consumption
     return QueryConsumerGroupStatusAnswer(
         accumulation_count=waiting_count,
         consumer_speed=consumption.per_minute,
@@ -57,9 +58,7 @@ async def query_consumer_group_status(context: ActionContext, request: GroupRequ
         accumulated_consume_count_per_minute=consumption.accumulated_per_minute,
         last_consumer_time=utc_text(consumption.last_accepted_ms) if consumption.last_accepted_ms else UNSET,
         client_connection_status_list=ClientConnectionStatusList(
-            consumer_group_client_connection_info=[
-                _show(consumer) for consumer in dispatcher.consumers(group.destination)
-            ]
+            consumer_group_client_connection_info=[_show(consumer) for consumer in status.consumers]
         ),
     )
 
