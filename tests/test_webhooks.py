@@ -133,7 +133,7 @@ async def test_a_dead_letter_is_sent_again_when_it_is_asked_for(rig: Rig, receiv
     await until(rig, lambda: receiver.received)
     store = rig.server.store
     await due_after_failure(rig, destination)
-    await store.bury_letter(1, 0, rig.server.dispatcher.now_ms(), "HTTP 500")
+    await store.bury_letter(1, 1, rig.server.dispatcher.now_ms(), "HTTP 500")
     assert await store.count_letters(destination) == 0
     assert await store.revive_letters(destination, None, rig.server.dispatcher.now_ms()) == 1
     rig.clock.advance(LOOK_AGAIN_S_MAX)

@@ -19,7 +19,7 @@ from linkstead.registry.topic_classes import default_topics
 from linkstead.sessions import SavedMessage, SavedSession
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
 from linkstead.subscription import BacklogStore, GroupStore, Letter, Notice, SubscribeRelation
-from linkstead.subscription.webhooks import DESTINATION_HEAD, Webhook, WebhookStore
+from linkstead.subscription.webhooks import Webhook, WebhookStore
 
 KEEP_S_MAX = 0.03
 """Until what is to be on the disk first is there."""

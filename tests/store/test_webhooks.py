@@ -127,19 +127,19 @@ async def test_what_waits_goes_with_its_webhook(store: SqlStore) -> None:
 
 async def test_a_letter_is_postponed_with_the_reason(store: SqlStore) -> None:
     first, second = await add_letters(store, HOOK, 2)
-    await store.postpone_letter(first, 0, NOW_MS + 5, "x" * (ERROR_CHARS_MAX + 1))
+    await store.postpone_letter(first, 14, NOW_MS + 5, "x" * (ERROR_CHARS_MAX + 1))
     assert await letters(store) == [
         (first, NOW_MS + 5, 14, "x" * ERROR_CHARS_MAX, False),
         (second, NOW_MS, 14, "", False),
     ]
-    await store.postpone_letter(second + 1, 0, NOW_MS, "gone meanwhile")
+    await store.postpone_letter(second + 1, 14, NOW_MS, "gone meanwhile")
 
 
 async def test_a_letter_is_given_up_and_revived(store: SqlStore) -> None:
     first, second, third = await add_letters(store, HOOK, 3)
     [other] = await add_letters(store, OTHER_HOOK)
     for row_id, died_ms in ((first, 10), (second, 30), (other, 20)):
-        await store.bury_letter(row_id, 0, died_ms, "HTTP 500")
+        await store.bury_letter(row_id, 14, died_ms, "HTTP 500")
     assert await store.count_dead_letters(HOOK) == 2
     topic = "/a1/lamp/user/灯"
     dead = [DeadLetter(row_id, 7, topic, NOW_MS, 14, at, "HTTP 500") for row_id, at in ((second, 30), (first, 10))]

@@ -1,4 +1,4 @@
-"""Letters that several nodes hand out: what waits is told of to those that do, and what they say of it is put together."""
+"""Letters that several nodes hand out: what waits is told of to those that do; how they get on is put together."""
 
 import asyncio
 import logging

@@ -62,7 +62,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was taken over: `destinations` in the backlog of which letters are available again, and open applications."""
+    """What was taken over: letters, of these `destinations`, that are available again, and open applications."""
 
     destinations: frozenset[str]
     application_count: int
