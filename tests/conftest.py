@@ -22,7 +22,7 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 ONE_NODE, TWO_NODES = "one node", "two nodes"
-ON_BOTH_ENGINES = {"test_services"}
+ON_BOTH_ENGINES = {"test_services", "test_leases"}
 """Tests of the whole server that run on PostgreSQL every time."""
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
