@@ -32,6 +32,7 @@ from linkstead.cluster.bus import BusRefused
 from linkstead.cluster.cluster import Cluster
 from linkstead.cluster.nodes import BEAT_S
 from linkstead.cluster.router import NatsRouter
+from linkstead.cluster.whereabouts import FRESH_S
 from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings, reachable
 from linkstead.console import Console, Desk, Place
 from linkstead.http.front import HttpFront
@@ -76,6 +77,10 @@ REGISTRAR_POLL_S = 0.1
 HOUSEKEEPING_S = 300.0
 HOUSEKEEPING = "housekeeping"
 """The work that one node does for all: histories are cut, what waits too long is given up, the dead are seen to."""
+
+SKEW_MS_MAX = 5_000
+"""How far the clocks of nodes may be from that of the database. What is leased to a consumer or a webhook's receiver is
+leased for 15 s longer than it is waited for, at least."""
 
 RELEASE_S = 15.0
 """How often it is seen to that devices of dead nodes are written down as offline."""
@@ -472,6 +477,7 @@ class Server:
         except BusRefused as error:
             raise StartError(f"--nats: {error}") from None
         await cluster.nodes.beat()
+        await self._compare_clocks()
         await cluster.heirs.take_over()
         if cluster.nodes.is_alone:
             await cluster.nodes.release_unheld()
@@ -486,7 +492,27 @@ class Server:
     async def _take_all(self) -> None:
         """Without other nodes, whatever is in anybody's hands was in those of a server that is no more."""
         nodes = await self.store.list_nodes()
-        await self.store.take_over([node.node_id for node in nodes], int(self.clock.time_s() * 1000))
+        now_ms = int(self.clock.time_s() * 1000)
+        there = [node.node_id for node in nodes if abs(now_ms - node.seen_ms) < FRESH_S * 1000]
+        if there:
+            raise StartError(
+                f"the database is used by {', '.join(there)}: a server without --nats would take from other nodes what "
+                "they have in hand. Give --nats, or stop them first."
+            )
+        await self.store.take_over([node.node_id for node in nodes], now_ms)
+
+    async def _compare_clocks(self) -> None:
+        """Warn where leases end too early or too late by this machine's clock."""
+        asked_ms = int(self.clock.time_s() * 1000)
+        database_ms = await self.store.read_clock_ms()
+        if database_ms is None:
+            return
+        ahead_ms = (asked_ms + int(self.clock.time_s() * 1000)) // 2 - database_ms
+        if abs(ahead_ms) > SKEW_MS_MAX:
+            log.warning(
+                "this machine's clock and the database's differ by more than nodes may: set it right",
+                extra={"ahead_ms": ahead_ms},
+            )
 
     def _take_up(self, taken: Taken) -> None:
         """Go on with what dead nodes had in hand."""
@@ -680,6 +706,8 @@ class Server:
 
     async def _keep_house(self) -> None:
         self.sessions.expire(self.clock.monotonic_s())
+        if self.cluster is not None:
+            await self._compare_clocks()
         if self.cluster is None or await self.cluster.heirs.is_for_us(HOUSEKEEPING):
             await self.delivery.expire()
             await self.store.prune(int(self.clock.time_s() * 1000))

@@ -5,16 +5,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from linkstead.cluster.heirs import TAKEN_OVER_S
 from linkstead.cluster.nodes import BEAT_S
 from linkstead.registry import Application, ApplicationStatus, Node, NodeState
 from linkstead.registry.applications import blank_devices
-from linkstead.server import HOUSEKEEPING, RELEASE_S, Server
+from linkstead.server import HOUSEKEEPING, RELEASE_S, Server, StartError, SystemClock
 from linkstead.store.batches import BATCH_DELAY_S
 from linkstead.subscription import DEFAULT_GROUP_ID, NoticeKind, SubscribeRelation, destination_of
 from linkstead.subscription.dispatch import LOOK_AGAIN_S, REDELIVERY_S
-from tests.rig import ACCOUNT_ID, LAMP, PRODUCT_KEY, PairRig, stop_server
+from tests.rig import ACCOUNT_ID, LAMP, PRODUCT_KEY, PairRig, RigStarter, stop_server
 from tests.store.samples import a_notice
 from tests.subscription.desk import Taker, attached
 
@@ -233,3 +234,21 @@ async def test_one_node_keeps_house_and_the_other_when_that_has_left(rig: PairRi
     assert not await rig.server.cluster.heirs.is_for_us("work of the third")
     await stop_server(third, rig.clock)
     assert await rig.server.cluster.heirs.is_for_us("work of the third")
+
+
+async def test_a_server_without_nats_does_not_start_beside_nodes(rig: PairRig) -> None:
+    lone = Server(structs.replace(rig.settings, nats=None), is_production=True, clock=rig.clock)
+    with pytest.raises(StartError, match=f"used by .*{rig.server.node}.*--nats"):
+        await lone.start()
+
+
+async def test_a_clock_that_is_too_far_from_the_databases_is_warned_of(
+    start_rig: RigStarter, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # SQLite has none of its own; that of a test is years behind the real one.
+    await start_rig()
+    warned = [record for record in caplog.records if "set it right" in record.getMessage()]
+    assert bool(warned) == (engine == "postgres")
+    caplog.clear()
+    await start_rig(clock=SystemClock())
+    assert not [record for record in caplog.records if "set it right" in record.getMessage()]

@@ -95,20 +95,21 @@ class Nodes:
                 await self._left(presence, now_ms)
 
     async def release_left(self) -> None:
-        """Write the devices of dead nodes down as gone offline, once their connections would be."""
+        """Write the devices of dead nodes down as gone offline, once their connections would be.
+
+        To be called by one node at a time.
+        """
         for node_id in list(self._heard):
             silent_s = self.silent_s(node_id)
             if silent_s < FRESH_S:
                 continue
             is_empty = await self._release_all(node_id, silent_s)
-            if (
-                is_empty
-                and silent_s >= BURIED_S
-                and await self._store.remove_node(node_id)
-                and self._buried is not None
-            ):
+            if is_empty and silent_s >= BURIED_S:
                 log.warning("a node was not heard of for so long that it is forgotten", extra={"node": node_id})
-                await self._buried(node_id)
+                # First what it left is ended: a node that dies in between has another do it again.
+                if self._buried is not None:
+                    await self._buried(node_id)
+                await self._store.remove_node(node_id)
 
     async def _release_all(self, node_id: str, silent_s: float) -> bool:
         """Release what a node held, of which nothing was heard for so long. False while some are not released yet."""

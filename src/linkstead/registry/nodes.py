@@ -102,3 +102,6 @@ class NodeStore(Protocol):
             name: of the work.
             gone: nodes that died, of which the work may be taken.
         """
+
+    async def read_clock_ms(self) -> int | None:
+        """The present moment by the database's clock; None where that is this machine's."""

@@ -190,6 +190,9 @@ class PostgresStore(SqlStore):
         finally:
             await alone.close()
 
+    async def read_clock_ms(self) -> int | None:
+        return await self._read(_read_clock_ms)
+
     async def _scrub(self) -> None:
         # Rows that were changed stand where they stood until their table is written anew.
         tables = ", ".join(where.table.name for where in SEALED.values())
@@ -218,6 +221,12 @@ class PostgresStore(SqlStore):
         self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs
     ) -> Result:
         return await self._background.run(self._bind(statement, *args, **kwargs))
+
+
+def _read_clock_ms(connection: sa.Connection) -> int:
+    statement = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+    now_ms: int = connection.exec_driver_sql(statement).scalar_one()
+    return now_ms
 
 
 _LAST_FIELDS = {

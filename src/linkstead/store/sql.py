@@ -780,6 +780,9 @@ class SqlStore(
     async def take_over(self, gone: Sequence[str], now_ms: int) -> Taken:
         return await self._write(leases.take_over, self.node, gone, now_ms)
 
+    async def read_clock_ms(self) -> int | None:
+        return None
+
     async def take_lease(self, name: str, gone: Sequence[str]) -> bool:
         return await self._write(leases.take_lease, name, self.node, gone)
 
