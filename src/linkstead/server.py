@@ -487,7 +487,7 @@ class Server:
         """Take over once more what was written late, and what devices of dead nodes leave behind, if that is on us."""
         await cluster.heirs.take_over()
         if await cluster.heirs.is_for_us(HOUSEKEEPING):
-            await cluster.nodes.release_left()
+            await cluster.heirs.release_left()
 
     async def _take_all(self) -> None:
         """Without other nodes, whatever is in anybody's hands was in those of a server that is no more."""

@@ -9,15 +9,18 @@ from msgspec import structs
 
 from linkstead.cluster.heirs import TAKEN_OVER_S
 from linkstead.cluster.nodes import BEAT_S
+from linkstead.invocation.delivery import COMING_BACK_S
+from linkstead.mqtt.packets import SubAck, Subscribe, Subscription
 from linkstead.registry import Application, ApplicationStatus, Node, NodeState
 from linkstead.registry.applications import blank_devices
-from linkstead.server import HOUSEKEEPING, RELEASE_S, Server, StartError, SystemClock
+from linkstead.server import HOUSEKEEPING, HOUSEKEEPING_S, RELEASE_S, Server, StartError, SystemClock
 from linkstead.store.batches import BATCH_DELAY_S
 from linkstead.subscription import DEFAULT_GROUP_ID, NoticeKind, SubscribeRelation, destination_of
 from linkstead.subscription.dispatch import LOOK_AGAIN_S, REDELIVERY_S
 from tests.rig import ACCOUNT_ID, LAMP, PRODUCT_KEY, PairRig, RigStarter, stop_server
 from tests.store.samples import a_notice
 from tests.subscription.desk import Taker, attached
+from tests.wire import properties
 
 pytestmark = [
     pytest.mark.asyncio,
@@ -234,6 +237,29 @@ async def test_one_node_keeps_house_and_the_other_when_that_has_left(rig: PairRi
     assert not await rig.server.cluster.heirs.is_for_us("work of the third")
     await stop_server(third, rig.clock)
     assert await rig.server.cluster.heirs.is_for_us("work of the third")
+
+
+async def test_a_session_that_no_node_has_at_hand_ends_and_what_waits_with_it(rig: PairRig) -> None:
+    device = rig.device()
+    rig.devices.append(device)
+    topic = f"/{PRODUCT_KEY}/{LAMP.device_name}/user/get"
+    await device.connect(level=5, properties=properties(session_expiry_interval=100))
+    device.send(Subscribe(1, [Subscription(topic, 1)]))
+    await device.expect(SubAck)
+    await device.disconnect()
+    await until(rig, lambda: not rig.is_online, 0.0)
+    await rig.settle()
+    given = {"ProductKey": PRODUCT_KEY, "TopicFullName": topic, "MessageContent": "bm90aGluZw==", "Qos": "1"}
+    answer = (await rig.app().call_v3("Pub", **given)).json()
+    assert answer["Success"]
+    assert [session.waiting for session in await rig.server.store.list_sessions()] == [1]
+    for _ in range(round((100 + COMING_BACK_S + HOUSEKEEPING_S) / RELEASE_S) + 1):
+        rig.clock.advance(RELEASE_S)
+        await asyncio.sleep(0.02)
+    assert await rig.server.store.list_sessions() == []
+    assert await rig.server.store.list_messages(LAMP) == []
+    record = await rig.app().call_record(answer["MessageId"])
+    assert (record["verdict"], record["diagnosis"]) == ("EXPIRED", "not-connected")
 
 
 async def test_a_server_without_nats_does_not_start_beside_nodes(rig: PairRig) -> None:

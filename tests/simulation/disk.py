@@ -250,6 +250,10 @@ class MemoryStore:
             for session in self._disk.sessions.values()
         ]
 
+    async def expired_sessions(self, now_ms: int, limit: int) -> list[SavedSession]:
+        ended = [session for session in await self.list_sessions() if 0 < session.kept_until_ms <= now_ms]
+        return ended[:limit]
+
     async def find_session(self, key: DeviceKey) -> SavedSession | None:
         return next((session for session in await self.list_sessions() if session.key == key), None)
 

@@ -6,7 +6,7 @@ import pytest
 
 from linkstead.registry import DeviceKey, Node, NodeState, Presence, PresenceChange
 from linkstead.store.sql import SqlStore
-from tests.store.samples import LAMP, NOW_MS, a_product, an_account, some_devices
+from tests.store.samples import LAMP, NOW_MS, a_product, a_session, an_account, some_devices
 
 pytestmark = pytest.mark.asyncio
 
@@ -98,3 +98,14 @@ async def test_devices_of_a_dead_node_are_released_where_no_other_took_them(stor
     assert await store.release_devices([found], NOW_MS + 6) == []
     assert await store.find_presence(LAMP) == replace(found, is_online=False, status_ms=NOW_MS + 5)
     assert await store.list_held_devices("east", 10) == []
+
+
+@pytest.mark.parametrize(("kept_until_ms", "then_ms"), [(0, NOW_MS + 5 + 60_500), (NOW_MS + 7, NOW_MS + 7)])
+async def test_the_session_of_a_device_that_is_released_ends_as_if_it_had_gone(
+    store: SqlStore, kept_until_ms: int, then_ms: int
+) -> None:
+    found = await presence_after(store, [came("east", EPOCH)])
+    store.record_session(a_session(kept_s=60.5, kept_until_ms=kept_until_ms))
+    assert await store.flush()
+    assert await store.release_devices([found], NOW_MS + 5) == [LAMP]
+    assert (await store.list_sessions())[0].kept_until_ms == then_ms

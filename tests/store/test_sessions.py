@@ -38,6 +38,16 @@ async def test_sessions_come_back_as_they_were(store: SqlStore) -> None:
     assert await store.list_sessions() == sessions
 
 
+async def test_sessions_that_are_over_can_be_listed(store: SqlStore) -> None:
+    await add_lamps(store)
+    store.record_session(a_session(kept_until_ms=0))
+    store.record_session(a_session(OTHER_LAMP, kept_until_ms=NOW_MS))
+    await store.add_messages([a_message(1, key=OTHER_LAMP)])
+    assert await store.expired_sessions(NOW_MS - 1, 10) == []
+    assert await store.expired_sessions(NOW_MS, 10) == [a_session(OTHER_LAMP, kept_until_ms=NOW_MS, waiting=1)]
+    assert await store.expired_sessions(NOW_MS, 0) == []
+
+
 async def test_the_latest_state_of_a_session_counts(store: SqlStore) -> None:
     await add_lamps(store)
     store.record_session(a_session())

@@ -58,6 +58,10 @@ class Heirs:
         if taken.destinations or taken.application_count:
             self._tell(taken)
 
+    async def release_left(self) -> None:
+        """See to what the devices of nodes that are gone leave behind. To be called by one node at a time."""
+        await self._nodes.release_left(self._gone)
+
     async def is_for_us(self, work: str) -> bool:
         """True where this node is the one that does some work for all."""
         return await self._store.take_lease(work, self._gone)

@@ -94,15 +94,13 @@ class Nodes:
             if presence.key in released and self._left is not None:
                 await self._left(presence, now_ms)
 
-    async def release_left(self) -> None:
+    async def release_left(self, gone: Sequence[str]) -> None:
         """Write the devices of dead nodes down as gone offline, once their connections would be.
 
-        To be called by one node at a time.
+        To be called by one node at a time, with the nodes that are known to be dead.
         """
-        for node_id in list(self._heard):
+        for node_id in gone:
             silent_s = self.silent_s(node_id)
-            if silent_s < FRESH_S:
-                continue
             is_empty = await self._release_all(node_id, silent_s)
             if is_empty and silent_s >= BURIED_S:
                 log.warning("a node was not heard of for so long that it is forgotten", extra={"node": node_id})

@@ -49,7 +49,10 @@ OPEN_CALLS_CACHED_MAX = 100_000
 """Calls waiting for an answer that are at hand; the rest are found in the store."""
 
 EXPIRED_AT_ONCE_MAX = 1_000
-"""Messages given up in one round of housekeeping."""
+"""Messages given up in one round of housekeeping, and sessions of other nodes likewise."""
+
+COMING_BACK_S = 60.0
+"""How long a session that is over is left to its device, which may be about to connect to another node."""
 
 ENDED_CALLS_CACHED_MAX = 10_000
 """Ended calls at hand, for what comes late or twice."""
@@ -298,8 +301,16 @@ class Delivery:
         )
 
     async def expire(self) -> None:
-        """End the calls whose messages waited too long on the disk, those of sessions that are gone among them."""
+        """End the calls whose messages waited too long on the disk, those of sessions that are gone among them.
+
+        Of several nodes one at a time does so, for all; it ends their sessions too, which are in the store alone.
+        """
         now_ms = milliseconds(self._clock.time_s())
+        if self._postman is not None:
+            ended_ms = now_ms - milliseconds(COMING_BACK_S)
+            for ended in await self._store.expired_sessions(ended_ms, EXPIRED_AT_ONCE_MAX):
+                if self._sessions.link(ended.key) is None:
+                    await self._restore(ended)
         for saved in await self._store.expired_messages(now_ms, EXPIRED_AT_ONCE_MAX):
             self.message_dropped(self._restored(saved, self._clock.monotonic_s(), now_ms))
 

@@ -43,6 +43,9 @@ class SessionStore(Protocol):
     async def find_session(self, key: DeviceKey) -> SavedSession | None:
         """The session of a device, likewise; None where none is kept."""
 
+    async def expired_sessions(self, now_ms: int, limit: int) -> list[SavedSession]:
+        """Sessions that were kept until `now_ms` at most, at most `limit`; likewise."""
+
     def record_session(self, session: SavedSession) -> None:
         """Take the present state of a session; written in a batch a moment later."""
 

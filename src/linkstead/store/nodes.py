@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from linkstead.registry import DeviceKey, Node, NodeState, Presence
+from linkstead.store.sessions import keep_left_session
 from linkstead.store.tables import device, is_device, node
 
 _NODE_FIELDS = [field.name for field in fields(Node)]
@@ -72,7 +73,10 @@ def _release(connection: sa.Connection, found: Presence, at_ms: int) -> bool:
         )
         .values(is_online=False, status_ms=at_ms, half_until_ms=0)
     )
-    return connection.execute(statement).rowcount > 0
+    if connection.execute(statement).rowcount == 0:
+        return False
+    keep_left_session(connection, found.key, at_ms)
+    return True
 
 
 def _make_presence(row: Sequence[Any]) -> Presence:

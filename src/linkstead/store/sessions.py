@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from linkstead.clock import milliseconds
 from linkstead.registry import DeviceKey
 from linkstead.sessions import SavedMessage, SavedSession
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
-from linkstead.store.tables import device, is_device, message, session
+from linkstead.store.tables import device, device_id_of, is_device, message, session
 
 MESSAGES_LISTED_MAX = 1_000
 """Expired messages in one answer, whatever the limit says."""
@@ -98,26 +98,42 @@ def _read_session(key: DeviceKey, kept_s: float, kept_until_ms: int, subscriptio
 
 def list_sessions(connection: sa.Connection, key: DeviceKey | None = None) -> list[SavedSession]:
     """See `SessionStore.list_sessions`; with a key only that of this device."""
+    statement = _select_sessions().order_by(session.c.device_id)
+    return _read_sessions(connection, statement if key is None else statement.where(is_device(key)))
+
+
+def list_expired_sessions(connection: sa.Connection, now_ms: int, limit: int) -> list[SavedSession]:
+    """See `SessionStore.expired_sessions`."""
+    # 0 stands for one whose device is connected.
+    statement = _select_sessions().where(session.c.kept_until_ms.between(1, now_ms))
+    return _read_sessions(connection, statement.order_by(session.c.kept_until_ms).limit(limit))
+
+
+def keep_left_session(connection: sa.Connection, key: DeviceKey, at_ms: int) -> None:
+    """Have a session whose device is no longer connected since `at_ms` end as if it had said so."""
+    kept_ms = sa.cast(session.c.kept_s * 1000, sa.BigInteger)
+    statement = sa.update(session).where(session.c.device_id == device_id_of(key), session.c.kept_until_ms == 0)
+    connection.execute(statement.values(kept_until_ms=at_ms + kept_ms))
+
+
+def _select_sessions() -> sa.Select[Any]:
     waiting = (
         sa.select(sa.func.count())
         .select_from(message)
         .where(message.c.product_key == device.c.product_key, message.c.device_name == device.c.device_name)
         .scalar_subquery()
     )
-    statement = (
-        sa.select(
-            device.c.product_key,
-            device.c.device_name,
-            session.c.kept_s,
-            session.c.kept_until_ms,
-            session.c.subscriptions,
-            waiting,
-        )
-        .join(device, device.c.id == session.c.device_id)
-        .order_by(session.c.device_id)
-    )
-    if key is not None:
-        statement = statement.where(is_device(key))
+    return sa.select(
+        device.c.product_key,
+        device.c.device_name,
+        session.c.kept_s,
+        session.c.kept_until_ms,
+        session.c.subscriptions,
+        waiting,
+    ).join(device, device.c.id == session.c.device_id)
+
+
+def _read_sessions(connection: sa.Connection, statement: sa.Select[Any]) -> list[SavedSession]:
     return [
         _read_session(DeviceKey(product_key, device_name), kept_s, kept_until_ms, subscriptions, count)
         for product_key, device_name, kept_s, kept_until_ms, subscriptions, count in connection.execute(statement)

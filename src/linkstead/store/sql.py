@@ -428,6 +428,10 @@ class SqlStore(
         await self.flush()
         return next(iter(await self._read(sessions.list_sessions, key)), None)
 
+    async def expired_sessions(self, now_ms: int, limit: int) -> list[SavedSession]:
+        await self.flush()
+        return await self._read(sessions.list_expired_sessions, now_ms, limit)
+
     def record_session(self, session: SavedSession) -> None:
         self._batches.record_session(sessions.SessionNote.of(session))
 
