@@ -119,7 +119,7 @@ def leave_calls_behind(patch: pytest.MonkeyPatch) -> None:
     async def do_nothing(delivery: Delivery) -> None:
         pass
 
-    patch.setattr(Delivery, "_end_stranded", do_nothing)
+    patch.setattr(Delivery, "end_stranded", do_nothing)
 
 
 def forget_what_is_released(patch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def acknowledge_at_once(patch: pytest.MonkeyPatch) -> None:
         ({2}, take_any_sender),
         ({2, 4}, take_nothing_for_sub_devices),
         ({3}, mark_nothing_written),
-        ({2}, take_no_unreadable_answer),
+        ({2, 4}, take_no_unreadable_answer),
         ({4}, drop_late_answers),
         ({4}, look_up_no_ended_call),
         ({5}, forget_messages_when_sent),
