@@ -20,6 +20,7 @@ from linkstead.subscription.dispatch import LOOK_AGAIN_S, REDELIVERY_S
 from tests.rig import ACCOUNT_ID, LAMP, PRODUCT_KEY, PairRig, RigStarter, stop_server
 from tests.store.samples import a_notice
 from tests.subscription.desk import Taker, attached
+from tests.webhook.receiver import Receiver, a_webhook
 from tests.wire import properties
 
 pytestmark = [
@@ -62,7 +63,7 @@ async def until(rig: PairRig, condition: Callable[[], object], within_s: float, 
         rig.clock.advance(step_s)
 
 
-async def take_hold(rig: PairRig, count: int) -> None:
+async def take_hold(rig: PairRig, count: int, destination: str = DESTINATION) -> None:
     """Have letters recorded by a node that leases them all and dies."""
     store = rig.another_store()
     await store.open()
@@ -70,9 +71,9 @@ async def take_hold(rig: PairRig, count: int) -> None:
     now_ms = int(rig.clock.time_s() * 1000)
     await store.beat(Node(DEAD, 1, now_ms, now_ms, "1", "", "", NodeState.UP))
     for number in range(count):
-        store.record_notice([DESTINATION], a_notice(number, generated_ms=now_ms))
+        store.record_notice([destination], a_notice(number, generated_ms=now_ms))
     assert await store.flush()
-    assert len(await store.lease_letters(DESTINATION, count, now_ms, now_ms + 90_000)) == count
+    assert len(await store.lease_letters(destination, count, now_ms, now_ms + 90_000)) == count
     assert await store.take_lease("work of the dead", [])
     await store.close()
 
@@ -137,6 +138,24 @@ async def test_what_a_dead_node_had_in_hand_is_delivered_by_another_within_the_b
     assert rig.server.cluster is not None
     await until(rig, lambda: rig.server.cluster and rig.server.cluster.heirs._gone, TAKEN_OVER_S, BEAT_S)
     assert await rig.server.cluster.heirs.is_for_us("work of the dead")
+
+
+async def test_each_message_of_a_webhook_is_sent_by_one_node_and_by_another_when_that_has_died(rig: PairRig) -> None:
+    async with Receiver.open() as receiver:
+        webhook = a_webhook(receiver.url(), product_key=PRODUCT_KEY, account_id=ACCOUNT_ID)
+        await rig.server.store.add_webhook(webhook)
+        for server in (rig.server, rig.holder):
+            await server.webhooks.reload()
+            server.forwarder.forget_all()
+        payloads = [b"%d" % number for number in range(20)]
+        forward(rig.server, *payloads[:10])
+        forward(rig.holder, *payloads[10:])
+        await until(rig, lambda: len(receiver.received) >= len(payloads), LOOK_AGAIN_S)
+        await take_hold(rig, 2, webhook.destination)
+        await until(rig, lambda: len(receiver.received) >= len(payloads) + 2, TAKEN_OVER_S, BEAT_S)
+        bodies = [request.body for request in receiver.received]
+        assert sorted(bodies[:-2]) == sorted(payloads)
+        assert len(bodies) == len(payloads) + 2
 
 
 async def test_what_living_nodes_have_in_hand_is_left_alone_while_others_come_and_go(rig: PairRig) -> None:
