@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from linkstead.cluster.desks import ASK_WAIT_S
 from linkstead.cluster.heirs import TAKEN_OVER_S
 from linkstead.cluster.nodes import BEAT_S
 from linkstead.invocation.delivery import COMING_BACK_S
@@ -208,6 +209,20 @@ async def test_the_status_of_a_group_tells_of_the_consumers_of_all_nodes(rig: Pa
     status = (await rig.app().call_v3("QueryConsumerGroupStatus", GroupId=DEFAULT_GROUP_ID)).json()
     assert status["ClientConnectionStatusList"] == {"ConsumerGroupClientConnectionInfo": []}
     assert status["ConsumerSpeed"] == 1
+
+
+async def test_a_node_that_does_not_say_who_consumes_there_is_not_waited_for(rig: PairRig) -> None:
+    attach(rig.holder, client_id="there")
+    await take_hold(rig, 0)
+    assert rig.server.cluster is not None
+    await rig.server.cluster.nodes.look()
+    asked = asyncio.ensure_future(rig.server.dispatcher.ask([DESTINATION]))
+    await rig.settle()
+    rig.clock.advance(ASK_WAIT_S - 0.01)
+    await rig.settle()
+    assert not asked.done()
+    rig.clock.advance(0.01)
+    assert [consumer.client_id for consumer in (await asked)[DESTINATION].consumers] == ["there"]
 
 
 async def test_the_consumers_of_a_group_that_is_deleted_are_sent_away_by_every_node(rig: PairRig) -> None:
