@@ -1,14 +1,14 @@
 """Real NATS servers."""
 
 import contextlib
-import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from linkstead.cluster.nats_server import find_nats_server
 
 WAIT_S = 20.0
 CONFIGURATION = """\
@@ -51,14 +51,6 @@ class NatsServer:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
-
-
-def find_nats_server() -> str:
-    """The program: of the wheel beside this Python, or on PATH."""
-    beside = Path(sys.executable).parent / "nats-server"
-    found = str(beside) if beside.exists() else shutil.which("nats-server")
-    assert found is not None, "nats-server is not installed"
-    return found
 
 
 def find_free_port() -> int:

@@ -64,6 +64,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     database: str | None = None
     nats: str | None = None
     cluster_name: str = "main"
+    workers: int = 1
     master_key_file: str | None = None
     profile: Profile = "documented"
     access_key_id: str | None = None

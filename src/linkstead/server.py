@@ -178,6 +178,8 @@ class Server:
         clock, ids: the system's own unless a test hands in others.
         sink: where what is told of devices goes; to subscribers unless a test hands in another.
         witness: looks on while devices come in.
+        name: what its node's name begins with; that of the machine unless given.
+        shares_ports: others on this machine may listen where it does.
     """
 
     def __init__(
@@ -189,8 +191,11 @@ class Server:
         ids: Ids | None = None,
         sink: NoticeSink | None = None,
         witness: Witness | None = None,
+        name: str | None = None,
+        shares_ports: bool = False,
     ) -> None:
         self.settings = settings
+        self._shares_ports = shares_ports
         self._is_production = is_production
         self.clock: Clock = clock or SystemClock()
         self.ids: Ids = ids or SystemIds(self.clock)
@@ -199,7 +204,7 @@ class Server:
         self.models = ModelShelf(self.store, lenient_float=settings.lenient_float)
         self.script_host = ScriptHost(self.clock)
         self.scripts = ScriptRunner(ScriptShelf(self.store), self.script_host)
-        self.node = socket.gethostname()
+        self.node = name or socket.gethostname()
         self.cluster = self._make_cluster(settings) if settings.nats is not None else None
         holder = self.cluster.holder if self.cluster else None
         self.sessions = SessionTable(holder or self.registry, holder)
@@ -370,7 +375,7 @@ class Server:
                 amqps=await self._listen(settings.amqps, self.consumers.make_protocol, tls) if settings.amqps else None,
             )
             if settings.ready_file is not None:
-                write_ready_file(Path(settings.ready_file), self.endpoints, self.access_key)
+                write_ready_file(Path(settings.ready_file), self.endpoints, self.access_key_id)
         except BaseException:
             await self.stop()
             raise
@@ -412,6 +417,11 @@ class Server:
         if self.cluster is not None:
             await self._leave(self.cluster)
         await self.store.close()
+
+    @property
+    def access_key_id(self) -> str | None:
+        """Of the key that was given at the start."""
+        return self.access_key.access_key_id if self.access_key else None
 
     def reload_certificate(self) -> None:
         """Read the certificate and its key again, if there are any; what cannot be used changes nothing."""
@@ -610,6 +620,7 @@ class Server:
                 ssl_shutdown_timeout=TLS_SHUTDOWN_WAIT_S if tls else None,
                 backlog=BACKLOG,
                 reuse_address=True,
+                reuse_port=self._shares_ports,
             )
         except OSError as error:
             raise StartError(f"cannot listen on {address}: {_reason(error)}") from None
@@ -625,6 +636,8 @@ class Server:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setblocking(False)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self._shares_ports:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             listening.bind((address.host, address.port))
         except OSError as error:
@@ -806,7 +819,7 @@ def make_certificate_pair(settings: Settings, clock: Clock, find_psk: FindPsk) -
         raise StartError(str(error)) from None
 
 
-def write_ready_file(path: Path, endpoints: Endpoints, key: AccessKey | None) -> None:
+def write_ready_file(path: Path, endpoints: Endpoints, access_key_id: str | None) -> None:
     """Say where everything listens, atomically, as JSON. Source: `architecture.md` 6.
 
     Raises:
@@ -820,7 +833,7 @@ def write_ready_file(path: Path, endpoints: Endpoints, key: AccessKey | None) ->
         "mqtts": str(endpoints.mqtts) if endpoints.mqtts else None,
         "amqp": str(endpoints.amqp) if endpoints.amqp else None,
         "amqps": str(endpoints.amqps) if endpoints.amqps else None,
-        "access_key_id": key.access_key_id if key else None,
+        "access_key_id": access_key_id,
         "version": __version__,
     }
     draft = path.with_name(path.name + ".new")

@@ -38,11 +38,6 @@ _ACCESS_KEY_SECRET = re.compile(r"[\x21-\x7e]{1,128}")
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
-LATER = {
-    "workers": "one process serves all; several are to come",
-}
-"""Options whose part is not there yet, and what there is instead."""
-
 
 class AddressType(click.ParamType[Address]):
     """HOST:PORT."""
@@ -184,8 +179,10 @@ def server_options(*, is_production: bool) -> list[Decorator]:
             "--workers",
             type=click.IntRange(1, WORKERS_MAX),
             metavar="N",
-            default=1,
-            help="Processes; more than 1 not in this version yet.",
+            default=plain.workers,
+            help="Processes that share the ports; dev has one."
+            if not is_production
+            else "Processes that share the ports, with a NATS server of their own unless --nats names one.",
         ),
         option(
             "--profile",
@@ -293,8 +290,8 @@ def read_settings(options: Mapping[str, Any], *, is_production: bool) -> Setting
     Raises:
         click.UsageError: a part is not in this version yet, or half of a pair is missing.
     """
-    if options["workers"] > 1:
-        raise not_yet("workers")
+    if options["workers"] > 1 and not is_production:
+        raise click.UsageError("--workers: dev is one process; serve may be several")
     check_database(options["database"])
     given = {name: value for name, value in options.items() if name in Settings.__struct_fields__}
     if (given["tls_cert"] is None) != (given["tls_key"] is None):
@@ -330,11 +327,6 @@ def check_database(url: str | None) -> None:
     """Raises click.UsageError for a database that is not served. The URL is not repeated: it may hold a password."""
     if url is not None and not url.startswith((SQLITE_HEAD, *POSTGRES_HEADS)):
         raise click.UsageError(DATABASE_RULE)
-
-
-def not_yet(name: str) -> click.UsageError:
-    """What an option of a later part is answered with."""
-    return click.UsageError(f"--{name}: not in this version yet ({LATER[name]})")
 
 
 def _read_config(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:

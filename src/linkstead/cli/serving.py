@@ -1,38 +1,33 @@
 """`dev` and `serve`: a server in this process, until a signal ends it."""
 
 import asyncio
-import contextlib
-import gc
 import logging
-import resource
 import signal
-from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
 
 import click
 import msgspec
 
 from linkstead import __version__
 from linkstead.cli import demo_data
-from linkstead.cli.capture import Capture
 from linkstead.cli.logs import set_up_logs
 from linkstead.cli.options import with_settings
+from linkstead.cli.process import (
+    collect_garbage_rarely,
+    make_loop,
+    make_witness,
+    name_ports,
+    raise_file_limit,
+    ready_file,
+    stop_on_signals,
+)
 from linkstead.cli.snippets import bash_snippet, python_snippet
+from linkstead.cli.supervisor import supervise
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Settings, reachable
 from linkstead.registry import Device, DeviceKey
-from linkstead.server import Endpoints, Server, StartError, write_ready_file
+from linkstead.server import Endpoints, Server
 from linkstead.store.urls import hide_password
 
-try:
-    from uvloop import new_event_loop
-except ImportError:
-    new_event_loop = asyncio.new_event_loop  # type: ignore[assignment]
-
 log = logging.getLogger(__name__)
-
-GARBAGE_THRESHOLDS = (10_000, 20, 100)
-"""Objects made since the last collection, and how many of the younger make one of the older."""
 
 
 @click.command()
@@ -44,9 +39,10 @@ def serve(settings: Settings) -> None:
     SIGHUP has it read its certificate again, and nothing else.
     """
     set_up_logs(settings.log_format)
-    _raise_file_limit()
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_serve(settings))
+    raise_file_limit()
+    work = supervise(settings) if settings.workers > 1 else _serve(settings)
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(work)
 
 
 @click.command()
@@ -57,19 +53,19 @@ def dev(settings: Settings) -> None:
     It prints where it listens, and two snippets that call a device when they are pasted.
     """
     set_up_logs(settings.log_format)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(_develop(settings))
 
 
 async def _serve(settings: Settings) -> None:
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     server = Server(without_ready_file(settings), is_production=True, witness=make_witness(settings))
     endpoints = await server.start()
     collect_garbage_rarely()
     try:
-        with ready_file(settings, server, endpoints):
+        with ready_file(settings, endpoints, server.access_key_id):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload_certificate)
-            log.info("ready", extra=_name_ports(endpoints))
+            log.info("ready", extra=name_ports(endpoints))
             if settings.master_key_file is None:
                 log.warning("secrets are in the database as they are: with --master-key-file they are sealed")
             await stop.wait()
@@ -80,7 +76,7 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _develop(settings: Settings) -> None:
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     server = Server(without_ready_file(settings), is_production=False, witness=make_witness(settings))
     endpoints = await server.start()
     try:
@@ -88,33 +84,10 @@ async def _develop(settings: Settings) -> None:
         await _simulate(server, devices)
         # Who waits for the ready file finds all of this said.
         click.echo(describe(settings, endpoints))
-        with ready_file(settings, server, endpoints):
+        with ready_file(settings, endpoints, server.access_key_id):
             await stop.wait()
     finally:
         await server.stop()
-
-
-def _stop_on_signals() -> asyncio.Event:
-    """Set once by SIGTERM or Ctrl-C; a second signal ends the process there and then."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-
-    def take() -> None:
-        stop.set()
-        for number in numbers:
-            loop.remove_signal_handler(number)
-
-    for number in numbers:
-        loop.add_signal_handler(number, take)
-    return stop
-
-
-def make_witness(settings: Settings) -> Capture | None:
-    """Who looks on while devices come in, where that is asked for."""
-    if not settings.capture:
-        return None
-    return Capture(partial(click.echo, err=True), admits_strangers=settings.admit_strangers)
 
 
 def without_ready_file(settings: Settings) -> Settings:
@@ -122,58 +95,10 @@ def without_ready_file(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, ready_file=None)
 
 
-@contextlib.contextmanager
-def ready_file(settings: Settings, server: Server, endpoints: Endpoints) -> Iterator[None]:
-    """Keep the ready file there, if one is wanted.
-
-    Raises:
-        StartError: it cannot be written.
-    """
-    if settings.ready_file is None:
-        yield
-        return
-    path = Path(settings.ready_file)
-    try:
-        write_ready_file(path, endpoints, server.access_key)
-    except OSError as error:
-        raise StartError(f"--ready-file {path}: {error.strerror}") from None
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def collect_garbage_rarely() -> None:
-    """Leave what is there for good out of every collection, and begin one less often: a tenth of a call's time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
-
-
-def _raise_file_limit() -> None:
-    """Take as many file descriptors as the machine gives: every device holds one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def _simulate(server: Server, devices: list[Device]) -> None:
     """Have the demo devices that are simulated connect; returns when they have, or soon later."""
     names = {known.device_name for known in demo_data.DEVICES if known.is_simulated}
     await asyncio.gather(*(server.fleet.start(device) for device in devices if device.device_name in names))
-
-
-def _name_ports(endpoints: Endpoints) -> dict[str, str]:
-    ports = {
-        "http": endpoints.http,
-        "https": endpoints.https,
-        "mqtt": endpoints.mqtt,
-        "mqtts": endpoints.mqtts,
-        "amqp": endpoints.amqp,
-        "amqps": endpoints.amqps,
-    }
-    return {name: str(address) for name, address in ports.items() if address is not None}
 
 
 def describe(settings: Settings, endpoints: Endpoints) -> str:
@@ -186,7 +111,7 @@ def describe(settings: Settings, endpoints: Endpoints) -> str:
     simulated = ", ".join(known.device_name for known in demo_data.DEVICES if known.is_simulated)
     lines = [f"Linkstead {__version__}, for development; do not leave it open to others", ""]
     lines += [f"  {'console':<8}http://{http}/console/"]
-    lines += [f"  {name:<8}{text}" for name, text in _name_ports(endpoints).items()]
+    lines += [f"  {name:<8}{text}" for name, text in name_ports(endpoints).items()]
     lines += [
         f"  {'key':<8}{access_key_id}" + (f"  secret {DEMO_ACCESS_KEY_SECRET}" if is_demo else ""),
         f"  {'data':<8}{hide_password(settings.database or settings.data)}",
