@@ -323,7 +323,7 @@ class Server:
             history=self.store,
             subscriptions=subscriptions,
             show_console=Console(self.desk).answer,
-            is_ready=lambda: self._is_ready and (self.cluster is None or self.cluster.bus.is_connected),
+            find_obstacles=self._find_obstacles,
             has_neighbours=self.cluster is not None,
         )
         self.http = HttpListener(self.front.answer, self.front.finish, self.clock)
@@ -332,6 +332,7 @@ class Server:
         self._is_ready = False
         self._listeners: list[asyncio.Server | SniffingAcceptor] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._heart: asyncio.Task[None] | None = None
         self._registry_version = 0
         self._started_ms = 0
         self._is_store_away = False
@@ -383,7 +384,7 @@ class Server:
         self._every(REGISTRAR_POLL_S, self.registrar.work)
         self._every(HOUSEKEEPING_S, self._keep_house)
         if self.cluster is not None:
-            self._every(BEAT_S, self.cluster.beat)
+            self._heart = asyncio.create_task(self._repeat(BEAT_S, self.cluster.beat))
             self._every(RELEASE_S, partial(self._see_to_the_dead, self.cluster))
         if self._certificate is not None:
             self._every(CERTIFICATE_LOOK_S, self._look_at_certificate)
@@ -400,6 +401,7 @@ class Server:
         self.gateway.drain()
         await self.http.drain()
         if self.cluster is not None:
+            # The heart goes on beating: a node that finishes its calls is not dead.
             await self.cluster.holder.give_up_all()
         await self.gateway.close()
         # Simulated devices go when nothing can be asked of them any more.
@@ -476,8 +478,16 @@ class Server:
             version=__version__,
             http=str(endpoints.http) if endpoints else "",
             mqtt=str(endpoints.mqtt) if endpoints else "",
-            state=NodeState.DRAINING if self.gateway.is_draining else NodeState.UP,
+            state=self._node_state,
+            devices=self.sessions.live_count,
+            calls=self.journal.open_count,
         )
+
+    @property
+    def _node_state(self) -> NodeState:
+        if self.gateway.is_draining:
+            return NodeState.DRAINING
+        return NodeState.UP if self.cluster is None or self.cluster.bus.is_connected else NodeState.ALONE
 
     async def _join(self, cluster: Cluster) -> None:
         cluster.nodes.tell_left(self._tell_left, self.delivery.end_stranded)
@@ -542,6 +552,9 @@ class Server:
             )
 
     async def _leave(self, cluster: Cluster) -> None:
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.wait([self._heart])
         await self.store.flush()
         await self.store.remove_node(self.node)
         await cluster.stop()
@@ -660,6 +673,15 @@ class Server:
             "under-way": self.journal.open_count,
             "to-write": self.store.history_waiting,
         }
+
+    def _find_obstacles(self) -> list[str]:
+        """Why apps had better call another node."""
+        obstacles = [] if self._is_ready else ["starting" if self.endpoints is None else "stopping"]
+        if self._is_store_away:
+            obstacles.append("database-away")
+        if self.cluster is not None and not self.cluster.bus.is_connected:
+            obstacles.append("nats-away")
+        return obstacles
 
     def _find_mqtt(self) -> Address:
         assert self.endpoints is not None

@@ -47,7 +47,7 @@ async def test_health_is_told_without_a_key(rig: Rig) -> None:
 
 async def test_a_server_that_takes_calls_is_ready(rig: Rig) -> None:
     response = await _get(rig, "/readyz", {})
-    assert (response.status, response.body) == (200, b"ready\n")
+    assert (response.status, response.json()) == (200, {"ready": True, "reasons": []})
 
 
 def _request(path: str, **headers: str) -> HttpRequest:
@@ -60,9 +60,10 @@ async def test_a_server_that_has_not_started_or_is_stopping_is_not_ready(rig: Ri
     request = await device.expect_call()
     stopping = asyncio.ensure_future(rig.server.stop())
     await until(lambda: rig.server.http.is_draining)
-    for server in (rig.server, Server(rig_settings(tmp_path), is_production=True)):
+    new = Server(rig_settings(tmp_path), is_production=True)
+    for server, reason in ((rig.server, "stopping"), (new, "starting")):
         reply = await server.front.answer(_request("/readyz"))
-        assert (reply.status, reply.body) == (503, b"not ready\n")
+        assert (reply.status, json.loads(reply.body)) == (503, {"ready": False, "reasons": [reason]})
         assert (await server.front.answer(_request("/healthz"))).status == 200
     await device.answer(request, b"pong")
     assert (await call)["RrpcCode"] == "SUCCESS"

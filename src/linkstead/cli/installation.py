@@ -18,6 +18,7 @@ from linkstead.ids import LETTERS_AND_DIGITS, Ids
 from linkstead.models import ModelShelf, ScriptShelf
 from linkstead.registry import AccessKey, Account, AlreadyExists, Device, DeviceKey, Instance, Product, Registry, Store
 from linkstead.registry.audit import AuditLog
+from linkstead.registry.nodes import NodeStore
 from linkstead.server import ACCOUNT_ID_DIGITS, SystemClock, SystemIds, database_path, make_store
 from linkstead.store.sql import reason_of
 from linkstead.store.urls import hide_password, is_postgres
@@ -42,6 +43,7 @@ class Installation:
     scripts: ScriptShelf
     webhooks: WebhookStore
     audit: AuditLog
+    nodes: NodeStore
     seal_secrets: Callable[[Callable[[str, int], None]], Awaitable[bool]]
     clock: Clock
     ids: Ids
@@ -169,6 +171,7 @@ async def open_installation(settings: Settings, *, is_new_allowed: bool = False)
             scripts=ScriptShelf(store),
             webhooks=store,
             audit=store,
+            nodes=store,
             seal_secrets=store.seal_secrets,
             clock=clock,
             ids=SystemIds(clock),

@@ -10,6 +10,7 @@ from linkstead import __version__
 from linkstead.cli.account import account
 from linkstead.cli.call import call, calls
 from linkstead.cli.certificate import certificate
+from linkstead.cli.cluster import cluster
 from linkstead.cli.consumer_group import consumer_group
 from linkstead.cli.demo import demo
 from linkstead.cli.device import device
@@ -75,7 +76,7 @@ def main() -> None:
 
 _COMMANDS = (
     *(dev, serve, demo, call, calls, device, product, import_all, webhook, consumer_group),
-    *(certificate, account, doctor, env),
+    *(cluster, certificate, account, doctor, env),
 )
 for _command in _COMMANDS:
     main.add_command(_command)

@@ -102,6 +102,9 @@ class Kind:
     OVERLOADED: Final = 4
     TOO_LARGE: Final = 5
     ACCEPTED: Final = 7
+    LEAVING: Final = 8
+    """The device was sent away, for the node that was asked is being stopped."""
+
     FAILED: Final = 6
     """The node that was asked has a fault, or did not understand."""
 

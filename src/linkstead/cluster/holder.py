@@ -65,6 +65,15 @@ EPOCH_BITS = 12
 CALLS_OF_ONE_TELLING = 1_000
 """Calls in one telling that their messages have left."""
 
+SENT_AWAY_AT_ONCE = 200
+"""Devices that are told to go in one go by a node that is being stopped, so that not all come to the others at once."""
+
+SENT_AWAY_S = 0.1
+"""Between two goes."""
+
+GOES_MAX = 100
+"""Where there are more devices than fit into so many goes, the goes are larger."""
+
 WRITTEN_TOLD_S = 0.05
 """How often callers are told whose messages have left. A call that is answered sooner needs no telling."""
 
@@ -132,7 +141,7 @@ class Holder:
         self._subjects = subjects
         self._clock = clock
         self._claims: dict[DeviceKey, _Claim] = {}
-        self._is_leaving = False
+        self._sent_away: set[DeviceKey] = set()
         self._epoch = 0
         self._runner = EagerRunner()
         self._unwritten: dict[int, GuestCall] = {}
@@ -168,13 +177,30 @@ class Holder:
         self._bus.subscribe(self._subjects.node(self._node, Question.__name__), self._take)
 
     async def give_up_all(self) -> None:
-        """Send the devices away, to other nodes, each when it has no call under way; return when no other node's is."""
-        self._is_leaving = True
-        for key in self.held:
-            link = self._sessions.link(key)
-            if link is not None and not self._local.is_calling(key):
-                link.close(Ending.STOPPED)
+        """Send the devices away, to other nodes, a part at a time, and each when it has no call under way.
+
+        Devices whose turn has not come yet are called as before. Returns when all are gone.
+        """
+        waiting = self.held
+        at_once = max(SENT_AWAY_AT_ONCE, -(-len(waiting) // GOES_MAX))
+        busy: list[DeviceKey] = []
+        while waiting or busy:
+            turn, waiting = waiting[:at_once], waiting[at_once:]
+            self._sent_away.update(turn)
+            busy = [key for key in (*busy, *turn) if not self._send_away(key)]
+            if waiting or busy:
+                await self._clock.sleep(SENT_AWAY_S)
         await self._runner.drain()
+
+    def _send_away(self, key: DeviceKey) -> bool:
+        """Tell a device to go. False while a call to it is under way."""
+        link = self._sessions.link(key)
+        if link is None:
+            return True
+        if self._local.is_calling(key):
+            return False
+        link.close(Ending.STOPPED)
+        return True
 
     # what is held
 
@@ -338,7 +364,7 @@ class Holder:
     def _take_post(self, told: Post, reply: str) -> None:
         call = told.call
         key = call.key
-        if key is None or self._sessions.link(key) is None or told.node == self._node or self._is_leaving:
+        if key is None or self._sessions.link(key) is None or told.node == self._node or key in self._sent_away:
             self._reply(reply, Reply(node=self._node, kind=Kind.NOT_HELD))
             return
         call.node = self._node
@@ -430,11 +456,14 @@ class Holder:
         came_s = self._clock.monotonic_s()
         key = DeviceKey(question.product_key, question.device_name)
         session = self._sessions.find(key)
+        if key in self._sent_away:
+            self._reply(reply, Reply(node=self._node, kind=Kind.LEAVING))
+            return
         if session is None or session.link is None:
             is_half = session is not None and session.is_half_connected(came_s)
             self._reply(reply, Reply(node=self._node, kind=Kind.HALF if is_half else Kind.NOT_HELD))
             return
-        if question.node == self._node or self._is_leaving:
+        if question.node == self._node:
             # It connected here while it was asked for; the call goes on where its record is.
             self._reply(reply, Reply(node=self._node, kind=Kind.NOT_HELD))
             return

@@ -60,6 +60,12 @@ COPIES_WAIT_S = 1.0
 WOKEN_AGAIN_S = 0.1
 """By then every server knows who listens for a device that has just connected."""
 
+MOVE_WAIT_S = 2.0
+"""A device that its node has sent away, as that is being stopped, may take so long to connect to another."""
+
+MOVE_LOOK_S = 0.05
+"""How often it is looked for meanwhile."""
+
 GRACE_MS = 20
 """Past its deadline a call waits so long for the verdict of the node that holds the device."""
 
@@ -122,7 +128,12 @@ _Answer = Reply | _Lost | _Nobody | _Away | _Looked
 
 def _is_elsewhere(answer: _Answer) -> bool:
     """True when who was asked is not there, or does not hold the device."""
-    return answer is _NOBODY or (isinstance(answer, Reply) and answer.kind == Kind.NOT_HELD)
+    return answer is _NOBODY or (isinstance(answer, Reply) and answer.kind in (Kind.NOT_HELD, Kind.LEAVING))
+
+
+def _is_leaving(answer: _Answer) -> bool:
+    """True when who was asked has sent the device away."""
+    return isinstance(answer, Reply) and answer.kind == Kind.LEAVING
 
 
 class _Asked:
@@ -351,6 +362,8 @@ class NatsRouter:
             if session is not None and session.link is not None:
                 # It has come here meanwhile.
                 return await self._local.call(call, message, activated=activated, enabled=True)
+            if _is_leaving(answer):
+                return await self._call_moved(asked, message, activated=activated)
             looked = await self._look(asked)
             if not isinstance(looked, _Looked):
                 return self._lose(asked)
@@ -362,19 +375,48 @@ class NatsRouter:
             presence = looked.presence
             whereabouts = self._judge(presence)
             is_there = False
-            if presence is not None and whereabouts in _HELD:
+            has_just_left = presence is not None and self._has_just_left(presence)
+            if presence is not None and (whereabouts in _HELD or has_just_left):
                 # Not every server may know yet that a node listens for the device; that it listens for itself, all do.
                 holder = self._subjects.node(presence.holder, Question.__name__)
                 answer = await self._ask(asked, holder, message)
                 if not _is_elsewhere(answer):
                     return self._take_end(asked, answer)
-                is_there = isinstance(answer, Reply)
+                if _is_leaving(answer) or (has_just_left and answer is _NOBODY):
+                    return await self._call_moved(asked, message, activated=activated)
+                is_there = isinstance(answer, Reply) and not has_just_left
             if not is_there and whereabouts is not Whereabouts.COMING:
                 return self._end_absent(call, whereabouts, presence)
             if wait_s is None:
                 return self._end_absent(call, Whereabouts.OFFLINE if is_there else Whereabouts.HALF, None)
             await self._clock.sleep(wait_s)
         raise AssertionError("the last round has ended the call")
+
+    def _has_just_left(self, presence: Presence) -> bool:
+        """Whether a device went offline in order, and so lately that it may be on its way from node to node."""
+        if presence.is_online or not presence.activated_ms or presence.half_until_ms or not presence.holder:
+            return False
+        since_ms = milliseconds(self._clock.time_s()) - presence.status_ms
+        return since_ms < MOVE_WAIT_S * 1000
+
+    async def _call_moved(self, asked: _Asked, message: Message, *, activated: bool) -> Outcome:
+        """Call a device that its node has sent away, once another holds it."""
+        call, clock = asked.call, self._clock
+        look_until_s = asked.deadline_s - MOVE_LOOK_S
+        until_s = clock.monotonic_s() + MOVE_WAIT_S
+        while (now_s := clock.monotonic_s()) < min(until_s, look_until_s):
+            await clock.sleep(MOVE_LOOK_S)
+            session = self._sessions.find(asked.key)
+            if session is not None and session.link is not None:
+                left_ms = max(1, milliseconds(asked.deadline_s - clock.monotonic_s()))
+                return await self._local.call(call, message, activated=activated, enabled=True, left_ms=left_ms)
+            answer = await self._ask(asked, self._subjects.device(asked.key), message)
+            if not _is_elsewhere(answer):
+                return self._take_end(asked, answer)
+            if _is_leaving(answer):
+                # It is there still: calls that came before are under way.
+                until_s = now_s + MOVE_WAIT_S
+        return self._end_absent(call, Whereabouts.OFFLINE, None)
 
     async def _ask(self, asked: _Asked, subject: str, message: Message) -> _Answer:
         """Ask who listens on a subject."""

@@ -49,7 +49,7 @@ class HttpFront:
         registry, sessions, journal, history, subscriptions: what the inspection API shows; devices register at the
             first.
         show_console: answers what is below `/console`.
-        is_ready: True while the server takes calls.
+        find_obstacles: says why apps had better call another node, in words for programs; nothing while it is ready.
         has_neighbours: other nodes may have later calls in the history than this one has at hand.
     """
 
@@ -63,7 +63,7 @@ class HttpFront:
         history: CallHistory,
         subscriptions: Subscriptions,
         show_console: Callable[[HttpRequest], Awaitable[HttpReply]],
-        is_ready: Callable[[], bool],
+        find_obstacles: Callable[[], list[str]],
         has_neighbours: bool = False,
     ) -> None:
         self._has_neighbours = has_neighbours
@@ -74,7 +74,7 @@ class HttpFront:
         self._history = history
         self._subscriptions = subscriptions
         self._show_console = show_console
-        self._is_ready = is_ready
+        self._find_obstacles = find_obstacles
 
     def answer(self, request: HttpRequest) -> Coroutine[None, None, HttpReply]:
         """Answer one request; nothing is raised."""
@@ -96,8 +96,9 @@ class HttpFront:
             reply.headers["Date"] = email.utils.formatdate(request.received_s, usegmt=True)
             return reply
         if path == "/readyz":
-            ready = self._is_ready()
-            return _text(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, "ready" if ready else "not ready")
+            obstacles = self._find_obstacles()
+            status = HTTPStatus.SERVICE_UNAVAILABLE if obstacles else HTTPStatus.OK
+            return _json(status, {"ready": not obstacles, "reasons": obstacles})
         if path == DESCRIPTION_PATH:
             return HttpReply(HTTPStatus.OK, "application/json;charset=utf-8", encode_openapi())
         if path == REGISTRATION_PATH:

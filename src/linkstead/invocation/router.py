@@ -170,8 +170,10 @@ class LocalRouter:
         """True while a call waits for an answer of this device."""
         return key in self._by_device
 
-    async def call(self, call: Call, message: Message, *, activated: bool, enabled: bool) -> Outcome:
-        """See `Router.call`."""
+    async def call(
+        self, call: Call, message: Message, *, activated: bool, enabled: bool, left_ms: int | None = None
+    ) -> Outcome:
+        """See `Router.call`; `left_ms` is what is left of the time of a call that has waited already."""
         key = call.key
         if key is None:
             raise ValueError("a call that is routed names its device")
@@ -188,12 +190,13 @@ class LocalRouter:
         ext_not_set = message.needs_ext and not has_ext
         if message.ext_topic and has_ext:
             message = msgspec.structs.replace(message, topic=message.ext_topic, answer_topic=message.ext_topic)
-        pending = _Pending(self, call, key, message, now_s + call.timeout_ms / 1000, session, ext_not_set)
+        span_ms = call.timeout_ms if left_ms is None else left_ms
+        pending = _Pending(self, call, key, message, now_s + span_ms / 1000, session, ext_not_set)
         self._attach(pending)
         try:
             session.link.send(message.topic, message.payload, pending)
             if not call.is_ended:
-                self._deadlines.add(call.message_id, call.timeout_ms, pending.deadline_s)
+                self._deadlines.add(call.message_id, span_ms, pending.deadline_s)
             return await pending
         except LinkBlocked:
             raise RouterOverloaded from None

@@ -12,6 +12,9 @@ class NodeState(StrEnum):
     """What a node says of itself. One that died says nothing: see `Node.seen_ms`."""
 
     UP = "up"
+    ALONE = "alone"
+    """It cannot reach the others: NATS is away."""
+
     DRAINING = "draining"
     """It lets its devices go and takes no new ones."""
 
@@ -31,6 +34,8 @@ class Node:
         http: HOST:PORT at which apps reach it.
         mqtt: HOST:PORT at which devices reach it.
         state: what it says of itself.
+        devices: connected to it.
+        calls: under way that apps have made to it.
     """
 
     node_id: str
@@ -41,6 +46,8 @@ class Node:
     http: str
     mqtt: str
     state: NodeState
+    devices: int = 0
+    calls: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,6 +182,8 @@ node = sa.Table(
     sa.Column("http", sa.String, nullable=False),
     sa.Column("mqtt", sa.String, nullable=False),
     sa.Column("state", sa.String, nullable=False),
+    sa.Column("devices", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("calls", sa.Integer, nullable=False, server_default="0"),
 )
 
 # Work that one node at a time does for all: `holder` is which.
