@@ -10,12 +10,12 @@ import pytest_asyncio
 
 from linkstead.config import Address
 from linkstead.mqtt.packets import Disconnect
-from linkstead.registry import DeviceKey
+from linkstead.registry import DeviceKey, NodeState
 from linkstead.server import Server, SystemClock
 from tests.cli.processes import ServerProcess, serving
 from tests.nats_server import NatsServer, running_nats
 from tests.rig import KEY, LAMP, NetworkClock, PairRig, device_secret, start_nodes, stop_server, watching
-from tests.wire import App, DeviceClient, until
+from tests.wire import App, DeviceClient, fetch, until
 
 pytestmark = pytest.mark.asyncio
 two_nodes = pytest.mark.parametrize("start_rig", ["two nodes"], indirect=True)
@@ -181,6 +181,12 @@ async def test_without_nats_devices_of_this_node_go_on_and_others_come_back_with
         answer = await apps[0].rrpc(LAMP)
         record = await apps[0].call_record(answer["MessageId"])
         assert (record["verdict"], record["diagnosis"]) == ("UNKNOWN", "nodes-unreachable")
+        ready = await fetch(apps[0].address, "GET", "/readyz", {})
+        assert (ready.status, ready.json()) == (503, {"ready": False, "reasons": ["nats-away"]})
+        for node in nodes:
+            assert node.cluster is not None
+            await node.cluster.nodes.beat()
+        assert {node.state for node in await nodes[0].store.list_nodes()} == {NodeState.ALONE}
         own_nats.start()
         await until(lambda: all(node.cluster and node.cluster.bus.is_connected for node in nodes))
         assert await answered(apps[0], device)

@@ -1,17 +1,26 @@
 """`serve --workers`: several processes on the same ports, and the NATS server between them."""
 
 import asyncio
+import contextlib
+import json
+import os
 import shutil
+import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from linkstead.server import SystemClock
-from tests.cli.processes import ServerProcess, serving
-from tests.rig import KEY, LAMP, device_secret
-from tests.wire import App, DeviceClient, fetch
+from linkstead.cli.cluster import COLUMNS
+from linkstead.cli.supervisor import reserve_ports
+from linkstead.config import Address, Settings
+from linkstead.server import StartError, SystemClock
+from tests.cli.processes import FREE_PORTS, ServerProcess, done, is_listening, run, serving, wait_for
+from tests.rig import KEY, LAMP, SECOND_LAMP, device_secret
+from tests.wire import App, DeviceClient, fetch, until
 
 TRIES = 60
 """Connections until one has come to each of two workers: the chance that none has is beyond reckoning."""
@@ -31,11 +40,17 @@ def is_alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-@pytest.fixture
-def server(filled_database: Path, tmp_path: Path) -> Iterator[ServerProcess]:
-    path = tmp_path / "shared.db"
-    shutil.copyfile(filled_database, path)
-    with serving("serve", "--workers", "2", "--database", f"sqlite:///{path}", folder=tmp_path) as process:
+@contextlib.contextmanager
+def serving_workers(filled: Path, folder: Path, *options: str) -> Iterator[ServerProcess]:
+    path = folder / "shared.db"
+    shutil.copyfile(filled, path)
+    with serving("serve", "--workers", "2", "--database", f"sqlite:///{path}", *options, folder=folder) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def server(filled_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with serving_workers(filled_database, tmp_path_factory.mktemp("workers")) as process:
         yield process
         pids = children(process.child.pid).values()
         assert process.stop() == 0, process.stderr
@@ -81,3 +96,95 @@ async def test_a_device_at_one_worker_answers_a_call_to_the_other(server: Server
     callers, holders = zip(*seen, strict=True)
     assert set(callers) == {"worker-1", "worker-2"}
     assert len(set(holders)) == 1
+
+
+def test_workers_are_listed_with_what_they_bear(server: ServerProcess) -> None:
+    database = ("--database", f"sqlite:///{server.folder / 'shared.db'}")
+
+    def is_listed() -> bool:
+        listed = json.loads(done("cluster", "status", "--json", *database))
+        assert [each["node"].rpartition("-")[0] for each in listed] == ["worker-1", "worker-2"]
+        return {(each["state"], each["http"], each["mqtt"]) for each in listed} == {
+            ("up", str(server.http), str(server.mqtt))
+        }
+
+    # Their first heartbeat is before they listen.
+    wait_for(is_listed)
+    assert done("cluster", "status", *database).splitlines()[0].split() == list(COLUMNS)
+
+
+@pytest.mark.parametrize("name", ["http", "mqtt"])
+def test_a_port_that_workers_share_is_not_shared_with_another_server(server: ServerProcess, name: str) -> None:
+    free = Settings(http=Address("127.0.0.1", 0), mqtt=Address("127.0.0.1", 0))
+    taken = {"http": server.http, "mqtt": server.mqtt}[name]
+    with pytest.raises(StartError, match=f"cannot listen on {taken}: address already in use"):
+        reserve_ports(msgspec.structs.replace(free, **{name: taken}))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["worker-2", "nats-server"])
+async def test_what_dies_is_started_anew(server: ServerProcess, name: str) -> None:
+    before = children(server.child.pid)
+    os.kill(before[name], signal.SIGKILL)
+    await until(lambda: is_running_anew(server, name, before[name]))
+    after = children(server.child.pid)
+    assert {key: pid for key, pid in after.items() if key != name} == {
+        key: pid for key, pid in before.items() if key != name
+    }
+    assert f"ended and is started anew child={name} status=-9 in_s=0.1" in server.stderr
+    app = app_of(server)
+    device = DeviceClient(server.mqtt, SECOND_LAMP, device_secret(SECOND_LAMP))
+    await device.connect()
+    await until_ready(server)
+    seen = set()
+    for _ in range(TRIES):
+        seen.add(nodes_of(await answered_record(app, device)))
+        if len(seen) == 2:
+            break
+    assert len(seen) == 2
+    await device.close()
+
+
+def is_running_anew(server: ServerProcess, name: str, pid: int) -> bool:
+    return f"runs again child={name}" in server.stderr and children(server.child.pid).get(name) not in (None, pid)
+
+
+async def until_ready(server: ServerProcess) -> None:
+    """Wait until every worker is connected to NATS: so many connections come to all of them."""
+    in_a_row = 0
+    while in_a_row < TRIES:
+        response = await fetch(server.http, "GET", "/readyz", {})
+        in_a_row = in_a_row + 1 if response.status == 200 else 0
+
+
+@pytest.mark.long
+def test_workers_and_nats_end_with_their_supervisor(filled_database: Path, tmp_path: Path) -> None:
+    with serving_workers(filled_database, tmp_path) as server:
+        pids = children(server.child.pid).values()
+        server.child.kill()
+        wait_for(lambda: not any(map(is_alive, pids)))
+        assert not is_listening(server.http)
+
+
+@pytest.mark.long
+def test_a_worker_that_cannot_start_ends_the_server(filled_database: Path, tmp_path: Path) -> None:
+    path = tmp_path / "shared.db"
+    shutil.copyfile(filled_database, path)
+    arguments = ("--workers", "2", *FREE_PORTS, "--database", f"sqlite:///{path}")
+    ended = run("serve", *arguments, "--nats", "nats://127.0.0.1:1", cwd=tmp_path)
+    assert ended.returncode == 1
+    lines = ended.stderr.splitlines()
+    assert any(line.startswith("linkstead: ") and "worker-1: --nats: " in line for line in lines)
+    assert lines[-1].endswith("worker-1 did not start: status 1")
+
+
+def test_ports_are_chosen_once_and_kept() -> None:
+    settings, reserved = reserve_ports(Settings(http=Address("127.0.0.1", 0), mqtt=Address("::1", 0)))
+    try:
+        assert settings.http.port > 0
+        assert settings.mqtt.port > 0
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(settings.http)
+    finally:
+        for each in reserved:
+            each.close()
