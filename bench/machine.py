@@ -14,6 +14,9 @@ BUILD = ROOT / "build" / "bench"
 """Programs, results and data of runs; no part of the repository."""
 
 SERVER_CORE, RIG_CORE = "0", "1"
+SPREAD_CORES = "0,2,3"
+"""Of a server of several processes, where its rate is what is measured: two workers and the NATS server."""
+
 """All processes of the server under test on the one, the polling rig on the other."""
 
 PRIORITY = "-10"

@@ -62,7 +62,12 @@ def list_forms(results: Iterable[Result]) -> list[str]:
 
 
 def aim(target: Target, form: str) -> Target:
-    """A target for one form of Linkstead; both its figures are of that, where they are of Linkstead."""
+    """A target for one form of Linkstead; both its figures are of that, where they are of Linkstead.
+
+    What is measured in the first form alone, as several nodes are, is compared with that alone.
+    """
+    if target.above[1] != "linkstead" and form != "linkstead":
+        return target._replace(above=("", ""))
 
     def place(load: str, contender: str) -> tuple[str, str]:
         return load, form if contender == "linkstead" else contender

