@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
+from linkstead.cluster import holder
+from linkstead.cluster.holder import Holder
+from linkstead.cluster.router import MOVE_LOOK_S, MOVE_WAIT_S
 from linkstead.config import Address
 from linkstead.registry import DeviceKey
 from linkstead.server import Server, SystemClock
 from tests.nats_server import NatsServer
-from tests.rig import INSTANCE_LAMP, KEY, LAMP, SECOND_LAMP, device_secret, start_nodes, watching
+from tests.rig import INSTANCE_LAMP, KEY, LAMP, SECOND_LAMP, PairRig, device_secret, start_nodes, watching
 from tests.wire import App, DeviceClient, until
-
-pytestmark = pytest.mark.asyncio
 
 DEVICES = (LAMP, SECOND_LAMP, INSTANCE_LAMP)
 CALLS_AT_A_TIME = 8
@@ -70,6 +71,7 @@ async def call_on(key: DeviceKey, entrance: Entrance, ends: list[dict[str, Any]]
             ends.append(await app.rrpc(key, **extra))
 
 
+@pytest.mark.asyncio
 async def test_no_call_fails_while_nodes_are_restarted_one_after_the_other(
     filled_database: Path, tmp_path: Path, nats_server: NatsServer
 ) -> None:
@@ -108,3 +110,82 @@ async def test_no_call_fails_while_nodes_are_restarted_one_after_the_other(
     assert {end["RrpcCode"] for end in ends} == {"SUCCESS"}
     # Each was sent away at least once.
     assert len(connections) >= 2 * len(DEVICES)
+
+
+def claims_of(server: Server) -> Holder:
+    assert server.cluster is not None
+    return server.cluster.holder
+
+
+def at(server: Server, key: DeviceKey) -> DeviceClient:
+    assert server.endpoints is not None
+    return DeviceClient(server.endpoints.mqtt, key, device_secret(key))
+
+
+two_nodes = pytest.mark.parametrize("start_rig", ["two nodes"], indirect=True)
+
+
+@pytest.mark.asyncio
+@two_nodes
+async def test_a_call_waits_for_a_device_that_was_sent_away(rig: PairRig) -> None:
+    device = await rig.connected()
+    await claims_of(rig.holder).give_up_all()
+    await device.expect_closed()
+    call = asyncio.ensure_future(rig.app().rrpc(LAMP))
+    await until(lambda: rig.server.router.pending_count == 1)
+    again = at(rig.server, LAMP)
+    rig.devices.append(again)
+    await again.connect()
+    rig.clock.advance(0.5)
+    await again.answer_call(b"pong")
+    assert (await call)["RrpcCode"] == "SUCCESS"
+    record = await rig.app().last_record()
+    # What it waited counts.
+    assert record["timeline"][-1]["offset_ms"] >= 500
+
+
+@pytest.mark.asyncio
+@two_nodes
+@pytest.mark.parametrize(("timeout_ms", "ends_ms"), [(8_000, MOVE_WAIT_S * 1000), (1_000, 1_000)])
+async def test_a_device_that_was_sent_away_and_does_not_come_is_offline_in_time(
+    rig: PairRig, timeout_ms: int, ends_ms: float
+) -> None:
+    device = await rig.connected()
+    await claims_of(rig.holder).give_up_all()
+    await device.expect_closed()
+    call = asyncio.ensure_future(rig.app().rrpc(LAMP, Timeout=str(timeout_ms)))
+    while not call.done():
+        rig.clock.advance(MOVE_LOOK_S / 2)
+        await asyncio.wait([call], timeout=MOVE_LOOK_S)
+    assert (await call)["RrpcCode"] == "OFFLINE"
+    record = await rig.app().last_record()
+    assert ends_ms - 3 * MOVE_LOOK_S * 1000 <= record["timeline"][-1]["offset_ms"] <= ends_ms + 3 * MOVE_LOOK_S * 1000
+
+
+@pytest.mark.asyncio
+@two_nodes
+async def test_devices_are_sent_away_a_part_at_a_time_and_called_until_then(
+    rig: PairRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holder, "SENT_AWAY_AT_ONCE", 1)
+    monkeypatch.setattr(holder, "SENT_AWAY_S", 5.0)
+    first, second = await rig.connected(), await rig.connected(SECOND_LAMP)
+    leaving = asyncio.ensure_future(claims_of(rig.holder).give_up_all())
+    await first.expect_closed()
+    call = asyncio.ensure_future(rig.app().rrpc(SECOND_LAMP, Timeout="8000"))
+    request = await second.expect_call()
+    # It is called: its turn comes when it has answered.
+    rig.clock.advance(5.0)
+    await second.expect_silence()
+    await second.answer(request, b"pong")
+    assert (await call)["RrpcCode"] == "SUCCESS"
+    assert not leaving.done()
+    rig.clock.advance(5.0)
+    await second.expect_closed()
+    await leaving
+
+
+def test_many_devices_are_sent_away_in_larger_parts() -> None:
+    most = holder.SENT_AWAY_AT_ONCE * holder.GOES_MAX
+    assert holder.count_at_once(most) == holder.SENT_AWAY_AT_ONCE
+    assert holder.count_at_once(most + 1) == holder.SENT_AWAY_AT_ONCE + 1

@@ -102,6 +102,11 @@ def _log_fault(error: Exception) -> None:
     log.error("what another node asked for could not be done", exc_info=error)
 
 
+def count_at_once(count: int) -> int:
+    """How many of so many devices are sent away in one go."""
+    return max(SENT_AWAY_AT_ONCE, -(-count // GOES_MAX))
+
+
 class GuestSink:
     """Takes ended calls to the store, and what comes for those of other nodes back to these.
 
@@ -182,7 +187,7 @@ class Holder:
         Devices whose turn has not come yet are called as before. Returns when all are gone.
         """
         waiting = self.held
-        at_once = max(SENT_AWAY_AT_ONCE, -(-len(waiting) // GOES_MAX))
+        at_once = count_at_once(len(waiting))
         busy: list[DeviceKey] = []
         while waiting or busy:
             turn, waiting = waiting[:at_once], waiting[at_once:]
