@@ -20,7 +20,7 @@ from linkstead.config import Address, Settings
 from linkstead.server import StartError, SystemClock
 from tests.cli.processes import FREE_PORTS, ServerProcess, done, is_listening, run, serving, wait_for
 from tests.rig import KEY, LAMP, SECOND_LAMP, device_secret
-from tests.wire import App, DeviceClient, fetch, until
+from tests.wire import App, DeviceClient, fetch
 
 TRIES = 60
 """Connections until one has come to each of two workers: the chance that none has is beyond reckoning."""
@@ -65,9 +65,12 @@ def app_of(server: ServerProcess) -> App:
 async def answered_record(app: App, device: DeviceClient) -> dict[str, Any]:
     """The record of a call that the device answers, from whichever worker has it at hand."""
     calling = asyncio.ensure_future(app.rrpc(device.key))
-    await device.answer_call(b"pong")
+    answering = asyncio.ensure_future(device.answer_call(b"pong"))
+    await asyncio.wait([calling, answering], return_when=asyncio.FIRST_COMPLETED)
+    if not answering.done():
+        answering.cancel()
     answer = await calling
-    assert answer["RrpcCode"] == "SUCCESS"
+    assert answer.get("RrpcCode") == "SUCCESS", answer
     for _ in range(TRIES):
         response = await fetch(app.address, "GET", f"/_linkstead/calls/{answer['RequestId']}", app.basic)
         if response.status == 200:
@@ -126,7 +129,7 @@ def test_a_port_that_workers_share_is_not_shared_with_another_server(server: Ser
 async def test_what_dies_is_started_anew(server: ServerProcess, name: str) -> None:
     before = children(server.child.pid)
     os.kill(before[name], signal.SIGKILL)
-    await until(lambda: is_running_anew(server, name, before[name]))
+    await asyncio.to_thread(wait_for, lambda: is_running_anew(server, name, before[name]))
     after = children(server.child.pid)
     assert {key: pid for key, pid in after.items() if key != name} == {
         key: pid for key, pid in before.items() if key != name
@@ -136,6 +139,7 @@ async def test_what_dies_is_started_anew(server: ServerProcess, name: str) -> No
     device = DeviceClient(server.mqtt, SECOND_LAMP, device_secret(SECOND_LAMP))
     await device.connect()
     await until_ready(server)
+    await until_called(app, device)
     seen = set()
     for _ in range(TRIES):
         seen.add(nodes_of(await answered_record(app, device)))
@@ -147,6 +151,19 @@ async def test_what_dies_is_started_anew(server: ServerProcess, name: str) -> No
 
 def is_running_anew(server: ServerProcess, name: str, pid: int) -> bool:
     return f"runs again child={name}" in server.stderr and children(server.child.pid).get(name) not in (None, pid)
+
+
+async def until_called(app: App, device: DeviceClient) -> None:
+    """Call until there is an answer: before the workers have found each other again, calls end truly, but without one."""
+    for _ in range(TRIES):
+        calling = asyncio.ensure_future(app.rrpc(device.key))
+        answering = asyncio.ensure_future(device.answer_call(b"pong"))
+        await asyncio.wait([calling, answering], return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            await calling
+            return
+        answering.cancel()
+    raise AssertionError("no call is answered any longer")
 
 
 async def until_ready(server: ServerProcess) -> None:
