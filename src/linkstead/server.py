@@ -308,6 +308,7 @@ class Server:
             journal=self.journal,
             history=self.store,
             subscriptions=subscriptions,
+            nodes=self.store,
             clock=self.clock,
             ids=self.ids,
             place=self._describe_place,

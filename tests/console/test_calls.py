@@ -10,9 +10,9 @@ from linkstead.console.desk import VIEWERS_MAX
 from linkstead.console.listing import HEARTBEAT_TICKS
 from linkstead.invocation import Call, Verdict
 from tests.console.records import make_call
-from tests.console.web import Visitor, tick, visitor
+from tests.console.web import Listener, tick, visitor
 from tests.rig import KEY, LAMP, SECOND_LAMP, Rig
-from tests.wire import HttpClient, encode_request, until
+from tests.wire import HttpClient, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -99,20 +99,6 @@ async def test_a_report_is_a_file_without_secrets(rig: Rig) -> None:
     assert KEY.access_key_id not in text
     assert '"n": 1' in text
     assert "n=2" in text
-
-
-class Listener:
-    """A browser that holds a page's stream open."""
-
-    def __init__(self, rig: Rig, guest: Visitor, client: HttpClient) -> None:
-        self.rig, self.guest, self.client = rig, guest, client
-
-    async def open(self, path: str, **headers: str) -> int:
-        self.client.send(encode_request("GET", "/console" + path, self.guest.headers(headers)))
-        return (await self.client.receive()).status
-
-    async def read(self, end: bytes = b"\n\n") -> bytes:
-        return await self.client.reader.readuntil(end)
 
 
 async def test_new_calls_come_to_an_open_page(rig: Rig) -> None:

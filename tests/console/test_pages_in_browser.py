@@ -145,6 +145,27 @@ async def test_a_rrpc_is_written_in_hex(tab: Tab) -> None:
     await expect(page.locator("#result-rrpc")).to_contain_text("hex: 00 01 fe")
 
 
+async def test_messages_are_seen_while_one_looks(tab: Tab) -> None:
+    page = tab.page
+    await tab.log_in(path="/console/devices/a1LinkDemo0/lamp-03")
+    await _reveal(page, "Live messages")
+    messages = page.locator("#messages")
+    await expect(messages.get_by_role("status")).to_contain_text("Live.")
+    await page.get_by_label("Message", exact=True).fill('{"brightness":7}')
+    await page.get_by_role("button", name="Send").click()
+    row = messages.locator("tbody tr", has_text="/rrpc/request/")
+    await expect(row).to_contain_text("to the device")
+    await expect(messages.locator("tbody tr", has_text="/rrpc/response/")).to_contain_text("from the device")
+    await row.locator("summary").click()
+    await expect(row.locator("pre").nth(1)).to_have_text('{\n  "brightness": 7\n}')
+    await tab.check_page()
+    count = await messages.locator("tbody tr").count()
+    await messages.locator("summary").first.click()
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator("#fresh tr")).to_have_count(2)
+    assert await messages.locator("tbody tr").count() == count
+
+
 async def test_a_key_is_made_shown_once_and_disabled(tab: Tab, browser: Browser, dev: ServerProcess) -> None:
     page = tab.page
     await tab.log_in()

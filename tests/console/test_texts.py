@@ -12,6 +12,7 @@ from linkstead.console.pulse import TONE_NAMES
 from linkstead.console.texts import LANGUAGES, TEXTS, Words, choose_language
 from linkstead.explorer.operations import OPERATIONS
 from linkstead.invocation import Stage, Stray
+from linkstead.sessions import Way
 
 SOURCES = Path(str(importlib.resources.files("linkstead.console")))
 MADE = {
@@ -19,6 +20,7 @@ MADE = {
     **{f"stage.{name}": "timeline" for name in (*Stage, *Stray, "deadline")},
     **{f"status.{name}": "device" for name in STATUSES},
     **{f"tone.{name}": "chart" for name in TONE_NAMES},
+    **{f"messages.{way}": "message" for way in Way},
     **{f"mode.{name}": "model" for name in ("r", "rw", "w", "sync", "async", "info", "alert", "error")},
     **{f"feature.{name}": "model" for name in ("property", "event", "service")},
     **{f"operation.{number}": "topic" for number in range(3)},

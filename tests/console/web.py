@@ -9,7 +9,7 @@ from linkstead.config import Address
 from linkstead.console.listing import TICK_S
 from linkstead.registry import AccessKey
 from tests.rig import KEY, Rig
-from tests.wire import Response, fetch, until
+from tests.wire import HttpClient, Response, encode_request, fetch, until
 
 HTML = {"Accept": "text/html"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -52,6 +52,20 @@ class Visitor:
             name, _, value = cookie.partition(";")[0].partition("=")
             self.cookies[name] = value
         return response
+
+
+class Listener:
+    """A browser that holds a page's stream open."""
+
+    def __init__(self, rig: Rig, guest: Visitor, client: HttpClient) -> None:
+        self.rig, self.guest, self.client = rig, guest, client
+
+    async def open(self, path: str, **headers: str) -> int:
+        self.client.send(encode_request("GET", "/console" + path, self.guest.headers(headers)))
+        return (await self.client.receive()).status
+
+    async def read(self, end: bytes = b"\n\n") -> bytes:
+        return await self.client.reader.readuntil(end)
 
 
 async def tick(rig: Rig, count: int = 1) -> None:

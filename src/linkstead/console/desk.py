@@ -14,7 +14,7 @@ from linkstead.console.login import FailureCount
 from linkstead.ids import Ids
 from linkstead.invocation import CallHistory, CallJournal
 from linkstead.models import ModelShelf, ScriptRunner
-from linkstead.registry import AccessKey, Device, DeviceKey, Registry
+from linkstead.registry import AccessKey, Device, DeviceKey, NodeStore, Registry
 from linkstead.sessions import SessionTable
 from linkstead.subscription import Subscriptions
 
@@ -64,7 +64,8 @@ class Reply(NamedTuple):
 class Desk:
     """The parts of the server that pages show, and the one way to change something: `act`.
 
-    `has_neighbours`: other nodes may have later calls in the history than this one has at hand.
+    `has_neighbours`: other nodes may have later calls in the history than this one has at hand; `nodes` tells which of
+    them a device is connected to.
     """
 
     openapi: OpenApi
@@ -75,6 +76,7 @@ class Desk:
     journal: CallJournal
     history: CallHistory
     subscriptions: Subscriptions
+    nodes: NodeStore
     clock: Clock
     ids: Ids
     place: Callable[[], Place]

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from linkstead.api.authorization import authorize_products
+from linkstead.api.authorization import INSPECT_CALLS, authorize_products
 from linkstead.api.exchange import HttpReply
 from linkstead.console.calls import FILTERS
 from linkstead.console.device_code import write_programs
@@ -15,6 +15,7 @@ from linkstead.console.forms import make_fields, make_property_field, write_argu
 from linkstead.console.listing import find_sight, list_calls, read_wish
 from linkstead.console.route import Route
 from linkstead.console.visit import Refused, Visit, refuse
+from linkstead.errors import ApiError
 from linkstead.invocation.explanation import explain
 from linkstead.registry import Device, DeviceKey, Scope, find_device
 from linkstead.tsl import Property, ThingModel, find_service, join_identifier
@@ -153,8 +154,17 @@ async def show_device(visit: Visit) -> HttpReply:
         filters=dict.fromkeys(FILTERS, "") | {"product": product_key, "device": device_name},
         is_simulated=visit.desk.simulation.is_running(key),
         programs=list(write_programs(key, host, int(mqtt_port))),
+        may_look=await _may_look(visit, product_key),
         **await _state(visit, detail),
     )
+
+
+async def _may_look(visit: Visit, product_key: str) -> bool:
+    try:
+        await authorize_products(visit.desk.registry, visit.key, INSPECT_CALLS, product_key)
+    except ApiError:
+        return False
+    return True
 
 
 async def show_state(visit: Visit) -> HttpReply:
@@ -186,7 +196,11 @@ async def _state(visit: Visit, detail: dict[str, Any]) -> dict[str, Any]:
         topology = await visit.act("GetThingTopo", **who, PageNo=1, PageSize=50)
         children = ((topology.body.get("Data") or {}).get("List") or {}).get("deviceInfo", [])
     gateway = await visit.act("GetGatewayBySubDevice", **who)
+    key = DeviceKey(product_key, device_name)
+    is_elsewhere = detail["Status"] == "ONLINE" and visit.desk.sessions.link(key) is None
+    presence = await visit.desk.nodes.find_presence(key) if is_elsewhere else None
     return {
+        "node": presence.holder if presence is not None else "",
         "properties": (properties.get("List") or {}).get("PropertyStatusInfo", []),
         "events": ((events.body.get("Data") or {}).get("List") or {}).get("EventInfo", []),
         "children": children,

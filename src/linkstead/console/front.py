@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from linkstead.api.exchange import HttpReply, HttpRequest
-from linkstead.console import calls, devices, entrance, explorer, overview, products
+from linkstead.console import calls, devices, entrance, explorer, messages, overview, products
 from linkstead.console.desk import Desk
 from linkstead.console.login import COOKIE, find_viewer
 from linkstead.console.route import Route
@@ -25,6 +25,7 @@ ROUTES: Sequence[Route] = (
     *calls.ROUTES,
     *products.ROUTES,
     *devices.ROUTES,
+    *messages.ROUTES,
     *explorer.ROUTES,
 )
 

@@ -11,9 +11,9 @@ from linkstead.invocation import Call
 from linkstead.invocation.explanation import explain
 
 REMOVED = "[removed]"
-_SECRET = re.compile(r"secret|passw|token|credential|signature|private.?key|api.?key", re.IGNORECASE)
+_SECRET = re.compile(r"secret|passw|token|credential|signature|\bsign\b|private.?key|api.?key", re.IGNORECASE)
 _SECRET_IN_TEXT = re.compile(
-    r"""(?P<name>["']?[\w.-]*(?:secret|passw\w*|token|credential|signature|private.?key|api.?key)[\w.-]*["']?\s*[:=]\s*)"""
+    r"""(?P<name>["']?[\w.-]*(?:secret|passw\w*|token|credential|signature|\bsign\b|private.?key|api.?key)[\w.-]*["']?\s*[:=]\s*)"""
     r"""(?P<value>"(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;&}\]]+)""",
     re.IGNORECASE,
 )

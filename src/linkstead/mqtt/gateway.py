@@ -35,6 +35,7 @@ from linkstead.sessions import (
     Receipt,
     Session,
     SessionTable,
+    Way,
 )
 from linkstead.subscription.messages import CREATE
 from linkstead.uplink import News, Uplink
@@ -330,6 +331,8 @@ class DeviceConnection(asyncio.Protocol):
         if self._websocket is not None:
             data = self._websocket.encode(data)
         self._write(data)
+        if self._gateway.sessions.taps is not None:
+            self._note(self.key, topic, payload)
         if receipt is None:
             return
         if self._receipts is None:
@@ -370,7 +373,14 @@ class DeviceConnection(asyncio.Protocol):
                 self._in_flight[packet_id] = (session, message)
             self._flush()
             sessions.note_sent(message)
+            if sessions.taps is not None:
+                self._note(session.key, message.topic, message.payload)
         return True
+
+    def _note(self, key: DeviceKey, topic: str, payload: bytes) -> None:
+        """Show a message that was sent to whoever looks at the device."""
+        if self._gateway.sessions.taps is not None:
+            self._gateway.sessions.taps.note(key, Way.TO_DEVICE, topic, payload, self._gateway.clock.time_s())
 
     def close(self, ending: Ending) -> None:
         """See `Link.close`."""

@@ -17,6 +17,7 @@ from linkstead.sessions.table import (
     StatusChange,
     StatusObserver,
 )
+from linkstead.sessions.tap import Tap, TappedMessage, Way
 
 __all__ = [
     "QUEUED_MESSAGES_MAX",
@@ -42,4 +43,7 @@ __all__ = [
     "SessionTable",
     "StatusChange",
     "StatusObserver",
+    "Tap",
+    "TappedMessage",
+    "Way",
 ]

@@ -18,6 +18,7 @@ from typing import Protocol
 from linkstead.registry import Device, DeviceKey, DeviceStatus, Origin, PresenceChange
 from linkstead.sessions.link import Ending, Link
 from linkstead.sessions.neighbours import Neighbours, OneNode
+from linkstead.sessions.tap import Tap, Taps
 
 SUBSCRIPTIONS_MAX = 100
 """Subscriptions of one device. Source: `device-protocol.md` 2."""
@@ -277,6 +278,7 @@ class SessionTable:
         self._presence = presence
         self._observer: SessionObserver | None = None
         self._status_observer: StatusObserver | None = None
+        self.taps: Taps | None = None
         self._live = 0
         self._queued_bytes = 0
         # The last moments told, as long as one of them is not over.
@@ -290,6 +292,19 @@ class SessionTable:
     def observe_status(self, observer: StatusObserver) -> None:
         """Have an observer told of who comes and goes from now on."""
         self._status_observer = observer
+
+    def tap(self, key: DeviceKey) -> Tap:
+        """Look at the messages of a device from now on, until `untap`. `taps` is None while nobody does."""
+        tap = Tap(key)
+        self.taps = self.taps or Taps()
+        self.taps.add(tap)
+        return tap
+
+    def untap(self, tap: Tap) -> None:
+        """Look no longer."""
+        if self.taps is not None:
+            self.taps.remove(tap)
+            self.taps = self.taps or None
 
     def __len__(self) -> int:
         return len(self._sessions)

@@ -54,7 +54,11 @@ class SubLink:
         """See `Link.send`."""
         if self._sessions.link(self.key) is not self:
             raise LinkBroken
-        self._carrier.send(topic, payload, receipt)
+        if self._sessions.taps is None:
+            self._carrier.send(topic, payload, receipt)
+        else:
+            with self._sessions.taps.carrying(self.key):
+                self._carrier.send(topic, payload, receipt)
 
     def pump(self) -> None:
         """See `Link.pump`."""

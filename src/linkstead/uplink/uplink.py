@@ -14,7 +14,7 @@ from linkstead.invocation import Delivery, LocalRouter, Stray
 from linkstead.models import ModelShelf, ScriptError, ScriptRunner
 from linkstead.models.scripts import NO_SCRIPT
 from linkstead.registry import DeviceKey, Registry, TopicClasses
-from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall, QueuedMessage, QueueFull, SessionTable
+from linkstead.sessions import Link, LinkBlocked, LinkBroken, LinkTooSmall, QueuedMessage, QueueFull, SessionTable, Way
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink.desk import RequestDesk
 from linkstead.uplink.gateways import GatewayContext, find_carried
@@ -119,11 +119,15 @@ class Uplink:
         message_id = topics.read_own_answer(origin.key, topic)
         if message_id:
             # The usual answer, which needs none of what follows: whoever else the connection carries, it is the link's.
+            if self._sessions.taps is not None:
+                self._note(link, topic, payload)
             self._router.answer(origin, message_id, topic, payload)
             return True
         topic, query = topics.split_query(topic)
         answer = topics.parse_rrpc_answer(topic)
         link = self._find_sender(link, topic, answer)
+        if self._sessions.taps is not None:
+            self._note(link, topic, payload)
         if answer is not None and answer.key in (None, link.key):
             self._router.answer(link.origin, answer.message_id, topic, payload)
             return True
@@ -157,6 +161,11 @@ class Uplink:
         else:
             log.info("publish accepted without a function behind its topic", extra=_fields(link, topic))
         return True
+
+    def _note(self, link: Link, topic: str, payload: bytes) -> None:
+        """Show a publish, allowed or not, to whoever looks at the device."""
+        if self._sessions.taps is not None:
+            self._sessions.taps.note(link.key, Way.FROM_DEVICE, topic, payload, self._clock.time_s())
 
     def _take_translated_reply(self, link: Link, topic: str, payload: bytes) -> None:
         """Bring a reply that was bytes to its call, which only its id names."""

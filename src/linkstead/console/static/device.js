@@ -1,4 +1,5 @@
-// The chart of a property's last values, drawn when it is asked for.
+// The chart of a property's last values, drawn when it is asked for; and messages as they pass, while they are looked at.
+import { readRows } from "./times.js";
 import uPlot from "./vendor/uplot.js";
 
 const place = document.getElementById("chart");
@@ -31,3 +32,37 @@ document.addEventListener("click", (event) => {
   const identifier = event.target.dataset?.chart;
   if (identifier) show(identifier);
 });
+
+// --- messages ---
+
+const ROWS_MAX = 100;
+const messages = document.getElementById("messages");
+let source;
+
+function follow() {
+  const [state, rows] = [messages.querySelector("[role=status]"), messages.querySelector("tbody")];
+  source = new EventSource(messages.dataset.live);
+  source.addEventListener("open", () => (state.textContent = messages.dataset.liveText));
+  source.addEventListener("error", () => (state.textContent = messages.dataset.lostText));
+  source.addEventListener("rows", ({ data }) => {
+    const line = data.indexOf("\n");
+    const dropped = Number(data.slice(0, line));
+    const found = [...readRows(`<table>${data.slice(line + 1)}</table>`).querySelectorAll("tr")];
+    if (dropped) found.push(tellSkipped(dropped));
+    rows.prepend(...found);
+    while (rows.rows.length > ROWS_MAX) rows.rows[rows.rows.length - 1].remove();
+  });
+}
+
+function tellSkipped(count) {
+  const row = document.createElement("tr");
+  const cell = row.insertCell();
+  cell.colSpan = 5;
+  cell.className = "faint";
+  cell.textContent = messages.dataset.skipped.replace("{count}", count);
+  return row;
+}
+
+// One connection of the few that a browser makes to a server: only while it is open.
+messages?.addEventListener("toggle", () => (messages.open ? follow() : source?.close()));
+addEventListener("pagehide", () => source?.close());
