@@ -15,13 +15,17 @@ def note(table: SessionTable, payload: bytes = b"x") -> None:
     table.taps.note(KEY, Way.TO_DEVICE, "/a", payload, 1.5)
 
 
+def is_tapped(table: SessionTable) -> bool:
+    return table.taps is not None
+
+
 def test_nothing_is_kept_while_nobody_looks(table: SessionTable) -> None:
-    assert table.taps is None
+    assert not is_tapped(table)
     first, second = table.tap(KEY), table.tap(OTHER_KEY)
     table.untap(first)
-    assert table.taps is not None
+    assert is_tapped(table)
     table.untap(second)
-    assert table.taps is None
+    assert not is_tapped(table)
     table.untap(second)
 
 
