@@ -14,7 +14,7 @@ from linkstead.testing.clock import ManualClock
 from tests.rig import LAMP, PRODUCT_KEY, Rig, running
 from tests.wire import DeviceClient
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.on_two_nodes]
 
 LAMP_TSL = Path(__file__).parent / "golden" / "tsl" / "lamp.tsl.json"
 NAMED = {"ProductKey": PRODUCT_KEY, "DeviceName": LAMP.device_name}

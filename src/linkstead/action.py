@@ -13,7 +13,7 @@ from linkstead.ids import Ids
 from linkstead.invocation import Call, CallHistory, CallJournal, Delivery, Router, ServiceCallStore, Stage
 from linkstead.models import ModelShelf, ScriptRunner
 from linkstead.profiles import PROFILES, Profile, Switch
-from linkstead.registry import PUBLIC_INSTANCE, AccessKey, DeviceKey, Registry, Scope
+from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Device, DeviceKey, DeviceStatus, Registry, Scope
 from linkstead.sessions import SessionTable
 from linkstead.subscription import Subscriptions
 from linkstead.telemetry import TelemetryStore
@@ -88,6 +88,12 @@ class ActionContext(msgspec.Struct, kw_only=True, eq=False):
     node: str = ""
     instance_id: str = PUBLIC_INSTANCE
     call: Call | None = None
+
+    async def is_connected(self, device: Device) -> bool:
+        """True when a device is connected, to this node or to another one."""
+        if self.sessions.link(device.key) is not None:
+            return True
+        return self.sessions.status(await self.registry.refresh(device)) is DeviceStatus.ONLINE
 
     def open_call(self, action: str, key: DeviceKey, target: str) -> Call:
         """A record of its own for one device; to be given to `close_call` when its message is on its way or refused."""

@@ -108,7 +108,7 @@ async def _find(context: ActionContext, request: DeviceShadowRequest) -> Device:
 
 
 async def _tell(context: ActionContext, device: Device, shadow: Shadow) -> None:
-    if context.sessions.link(device.key) is None:
+    if not await context.is_connected(device):
         return
     topic = topics.shadow_get(device.key)
     control = {

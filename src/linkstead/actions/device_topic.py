@@ -4,6 +4,8 @@ SubscribeTopic, UnsubscribeTopic, QueryDeviceSubTopic.
 Source: `cloud-api.md` 9.7, and the references of the actions.
 """
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 from msgspec import UNSET, UnsetType
 
@@ -13,13 +15,10 @@ from linkstead.clock import milliseconds
 from linkstead.errors import ApiError, codes
 from linkstead.registry import Device, TopicOperation, find_device
 from linkstead.registry.topic_classes import is_path
-from linkstead.sessions import SUBSCRIPTIONS_MAX, Session
+from linkstead.sessions import SUBSCRIPTIONS_MAX, Subscribed
 
 TOPICS_MAX = 10
 """Topics of one request. Source: SubscribeTopic reference, row Topic.N."""
-
-QOS = 1
-"""Of a subscription made on behalf of a device: it lessens no message. The reference names none."""
 
 
 class DeviceTopicRequest(Request):
@@ -61,14 +60,8 @@ async def subscribe_topic(context: ActionContext, request: SubscribeTopicRequest
             raise _malformed(device, name)
         if not classes.may_subscribe(topics.custom_path(name)):
             raise ApiError(codes.TOPIC_TEMPLATE_IS_NOT_FOUND, Topic=name, rule="Operation SUB | ALL")
-    session = _find_live_session(context, device)
-    new = [name for name in dict.fromkeys(request.topic) if name not in session.subscriptions]
-    if len(session.subscriptions) + len(new) > SUBSCRIPTIONS_MAX:
+    if (await _adjust(context, device, added=request.topic)).is_full:
         raise ApiError(codes.ILLEGAL_REQUEST, Topic=len(request.topic), rule=f"<= {SUBSCRIPTIONS_MAX} subscriptions")
-    now_ms = milliseconds(context.clock.time_s())
-    for name in new:
-        session.subscribe(name, QOS, now_ms)
-    context.sessions.note_change(session)
     return Answer()
 
 
@@ -97,10 +90,7 @@ async def unsubscribe_topic(context: ActionContext, request: SubscribeTopicReque
     for name in request.topic:
         if not topics.may_subscribe(device.key, name):
             raise _malformed(device, name)
-    session = _find_live_session(context, device)
-    for name in request.topic:
-        session.unsubscribe(name)
-    context.sessions.note_change(session)
+    await _adjust(context, device, removed=request.topic)
     return UnsubscribeTopicAnswer()
 
 
@@ -126,11 +116,12 @@ async def query_device_sub_topic(context: ActionContext, request: DeviceTopicReq
         ApiError: see `find_device`.
     """
     device = await _find(context, request)
-    session = context.sessions.find(device.key)
-    names = session.subscriptions if session is not None else {}
-    since_ms = session.subscribed_ms if session is not None else {}
+    found = await _look(context, device)
+    since_ms: Mapping[str, int] = found.since_ms
+    if not found.is_live and not since_ms:
+        since_ms = await context.delivery.list_kept_subscriptions(device.key)
     return QueryDeviceSubTopicAnswer(
-        topic_list=[SubscribedTopic(topic_name=name, timestamp=since_ms.get(name, UNSET)) for name in names]
+        topic_list=[SubscribedTopic(topic_name=name, timestamp=at_ms or UNSET) for name, at_ms in since_ms.items()]
     )
 
 
@@ -151,12 +142,23 @@ def _malformed(device: Device, name: str) -> ApiError:
     return ApiError(codes.INVALID_FORMATTED_TOPIC_NAME, Topic=name, rule=rule)
 
 
-def _find_live_session(context: ActionContext, device: Device) -> Session:
+async def _look(
+    context: ActionContext, device: Device, added: Sequence[str] = (), removed: Sequence[str] = ()
+) -> Subscribed:
+    """What a device is subscribed to, on whichever node it is; changed before, where it is connected."""
+    sessions, now_ms = context.sessions, milliseconds(context.clock.time_s())
+    found = sessions.adjust(device.key, added, removed, now_ms)
+    return found if found.is_live else await sessions.neighbours.adjust(device.key, added, removed) or found
+
+
+async def _adjust(
+    context: ActionContext, device: Device, added: Sequence[str] = (), removed: Sequence[str] = ()
+) -> Subscribed:
     """Raises ApiError(MESSAGE_OFFLINE). The reference demands a device that is online and names no code."""
-    session = context.sessions.find(device.key)
-    if session is None or session.link is None:
+    found = await _look(context, device, added, removed)
+    if not found.is_live:
         raise ApiError(codes.MESSAGE_OFFLINE, DeviceName=device.device_name)
-    return session
+    return found
 
 
 ACTIONS = (

@@ -91,6 +91,23 @@ class Wake(Frame, frozen=True):
     device_name: str
 
 
+class Adjust(Frame, frozen=True):
+    """A device is to be subscribed, or not any longer, and what it is subscribed to is to be told: `Adjusted`."""
+
+    product_key: str
+    device_name: str
+    added: list[str]
+    removed: list[str]
+
+
+class Adjusted(Frame, frozen=True):
+    """See `Subscribed`."""
+
+    is_live: bool
+    is_full: bool
+    since_ms: dict[str, int]
+
+
 class Kind:
     """What a reply says."""
 

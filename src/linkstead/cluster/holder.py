@@ -13,8 +13,11 @@ from functools import partial
 from linkstead.alink import services
 from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.cluster import frames
+from linkstead.cluster.adjusting import Adjusting
 from linkstead.cluster.bus import Bus, BusAway
 from linkstead.cluster.frames import (
+    Adjust,
+    Adjusted,
     Afterwards,
     Changed,
     Copies,
@@ -52,7 +55,7 @@ from linkstead.invocation import (
 )
 from linkstead.registry import DeviceKey, PresenceChange, Registry
 from linkstead.registry.registry import DEVICE
-from linkstead.sessions import Ending, LinkBlocked, LinkBroken, LinkTooSmall, PresenceSink, SessionTable
+from linkstead.sessions import Ending, LinkBlocked, LinkBroken, LinkTooSmall, PresenceSink, SessionTable, Subscribed
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +81,7 @@ WRITTEN_TOLD_S = 0.05
 """How often callers are told whose messages have left. A call that is answered sooner needs no telling."""
 
 
-_Told = Question | Send | Post | Returned | Wake
+_Told = Question | Send | Post | Returned | Wake | Adjust
 """What is said to the node that holds a device."""
 
 
@@ -149,6 +152,7 @@ class Holder:
         self._sent_away: set[DeviceKey] = set()
         self._epoch = 0
         self._runner = EagerRunner()
+        self._adjusting = Adjusting(node, bus, subjects, clock)
         self._unwritten: dict[int, GuestCall] = {}
         self._timer: Timer | None = None
         self._decode_copies = frames.Decoder(Copies).decode
@@ -179,6 +183,7 @@ class Holder:
         """Hear of takeovers, and of questions for devices that this node is known to hold."""
         self._bus.subscribe(self._subjects.every_own, self._take_own)
         self._bus.subscribe(self._subjects.everybody, self._take_copies)
+        self._adjusting.listen()
         self._bus.subscribe(self._subjects.node(self._node, Question.__name__), self._take)
 
     async def give_up_all(self) -> None:
@@ -361,6 +366,8 @@ class Holder:
                 self._take_post(told, reply)
             case Returned():
                 self._take_returned(told)
+            case Adjust():
+                self._take_adjust(told, reply)
             case Wake():
                 self._runner.start(
                     self._delivery.take_up(DeviceKey(told.product_key, told.device_name)), _end_quietly, _log_fault
@@ -449,6 +456,18 @@ class Holder:
             self._bus.publish(self._subjects.device(key), frames.encode(told))
         except BusAway:
             log.info("a device of another node was not told", extra={"device": str(key), "topic": topic})
+
+    async def adjust(self, key: DeviceKey, added: Sequence[str], removed: Sequence[str]) -> Subscribed | None:
+        """See `Neighbours.adjust`."""
+        return await self._adjusting.ask(key, added, removed)
+
+    def _take_adjust(self, told: Adjust, reply: str) -> None:
+        key, now_ms = DeviceKey(told.product_key, told.device_name), milliseconds(self._clock.time_s())
+        found = self._sessions.adjust(key, told.added, told.removed, now_ms)
+        try:
+            self._bus.publish(reply, frames.encode(Adjusted(self._node, *found)))
+        except BusAway:
+            log.info("another node was not told what a device is subscribed to", extra={"device": str(key)})
 
     def tell_changed(self, key: DeviceKey) -> None:
         """See `Neighbours.tell_changed`."""

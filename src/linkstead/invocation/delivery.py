@@ -8,7 +8,7 @@ call ends at once with the code for one that is not. There is no deadline for th
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -232,6 +232,14 @@ class Delivery:
         saved = await self._store.find_session(key)
         if saved is not None:
             await self._restore(saved)
+
+    async def list_kept_subscriptions(self, key: DeviceKey) -> Mapping[str, int]:
+        """What a device that is away stays subscribed to, as far as the store alone knows it; since when, or 0."""
+        saved = await self._store.find_session(key) if self._postman is not None else None
+        now_ms = milliseconds(self._clock.time_s())
+        if saved is None or 0 < saved.kept_until_ms <= now_ms:
+            return {}
+        return {name: saved.subscribed_ms.get(name, 0) for name in saved.subscriptions}
 
     async def take_up(self, key: DeviceKey) -> None:
         """Have a connected device get what was put into the store for it meanwhile."""

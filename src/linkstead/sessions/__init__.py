@@ -1,7 +1,7 @@
 """Devices connected to this node: the live connection of each, and what stays of it afterwards."""
 
 from linkstead.sessions.link import Ending, Link, LinkBlocked, LinkBroken, LinkTooSmall, Receipt
-from linkstead.sessions.neighbours import Neighbours, OneNode
+from linkstead.sessions.neighbours import Neighbours, NeighbourSilent, OneNode, Subscribed
 from linkstead.sessions.store import SavedMessage, SavedSession, SessionStore
 from linkstead.sessions.table import (
     QUEUED_MESSAGES_MAX,
@@ -28,6 +28,7 @@ __all__ = [
     "LinkBlocked",
     "LinkBroken",
     "LinkTooSmall",
+    "NeighbourSilent",
     "Neighbours",
     "OneNode",
     "PresenceSink",
@@ -43,6 +44,7 @@ __all__ = [
     "SessionTable",
     "StatusChange",
     "StatusObserver",
+    "Subscribed",
     "Tap",
     "TappedMessage",
     "Way",

@@ -1,9 +1,24 @@
 """The port to the other nodes, as far as who is connected where is concerned."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from linkstead.registry import DeviceKey
+
+
+class Subscribed(NamedTuple):
+    """What a device is subscribed to; since when by topic filter, in milliseconds, 0 where that is not known.
+
+    `is_full`: nothing was added, it would have been too much.
+    """
+
+    is_live: bool
+    is_full: bool
+    since_ms: dict[str, int]
+
+
+class NeighbourSilent(Exception):
+    """Another node was asked and did not answer in time."""
 
 
 class Neighbours(Protocol):
@@ -22,6 +37,13 @@ class Neighbours(Protocol):
     def send(self, key: DeviceKey, topic: str, payload: bytes) -> None:
         """Send a message to a device of another node at QoS 0, if there is one; nothing tells what becomes of it."""
 
+    async def adjust(self, key: DeviceKey, added: Sequence[str], removed: Sequence[str]) -> Subscribed | None:
+        """Change what a device of another node is subscribed to, see `SessionTable.adjust`. None where no node has it.
+
+        Raises:
+            NeighbourSilent: it is not known whether it was done.
+        """
+
     def tell_changed(self, key: DeviceKey) -> None:
         """Have the node that holds a device look whether it still may be connected as it is."""
 
@@ -38,6 +60,10 @@ class OneNode:
 
     def send(self, key: DeviceKey, topic: str, payload: bytes) -> None:
         """See `Neighbours.send`."""
+
+    async def adjust(self, key: DeviceKey, added: Sequence[str], removed: Sequence[str]) -> Subscribed | None:
+        """See `Neighbours.adjust`."""
+        return None
 
     def tell_changed(self, key: DeviceKey) -> None:
         """See `Neighbours.tell_changed`."""

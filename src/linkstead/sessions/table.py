@@ -17,11 +17,14 @@ from typing import Protocol
 
 from linkstead.registry import Device, DeviceKey, DeviceStatus, Origin, PresenceChange
 from linkstead.sessions.link import Ending, Link
-from linkstead.sessions.neighbours import Neighbours, OneNode
+from linkstead.sessions.neighbours import Neighbours, OneNode, Subscribed
 from linkstead.sessions.tap import Tap, Taps
 
 SUBSCRIPTIONS_MAX = 100
 """Subscriptions of one device. Source: `device-protocol.md` 2."""
+
+ADDED_QOS = 1
+"""Of a subscription made on behalf of a device: it lessens no message. The reference names none."""
 
 QUEUED_MESSAGES_MAX = 1_000
 """QoS 1 messages waiting for one device; at the bound the new one is refused. Source: `device-protocol.md` 1.6."""
@@ -292,6 +295,28 @@ class SessionTable:
     def observe_status(self, observer: StatusObserver) -> None:
         """Have an observer told of who comes and goes from now on."""
         self._status_observer = observer
+
+    def adjust(self, key: DeviceKey, added: Sequence[str], removed: Sequence[str], now_ms: int) -> Subscribed:
+        """Subscribe a device to topics at `ADDED_QOS`, or end subscriptions, as if it had done so; all or nothing.
+
+        Only of a device that is connected here; of one that is not, what its session here keeps is told.
+        """
+        session = self._sessions.get(key)
+        if session is None:
+            return Subscribed(False, False, {})
+        is_live, is_full = session.link is not None, False
+        if is_live and (added or removed):
+            known = session.subscriptions
+            new = [name for name in dict.fromkeys(added) if name not in known]
+            is_full = bool(new) and len(known) + len(new) > SUBSCRIPTIONS_MAX
+            if not is_full:
+                for name in new:
+                    session.subscribe(name, ADDED_QOS, now_ms)
+                for name in removed:
+                    session.unsubscribe(name)
+                self.note_change(session)
+        since_ms = session.subscribed_ms
+        return Subscribed(is_live, is_full, {name: since_ms.get(name, 0) for name in session.subscriptions})
 
     def tap(self, key: DeviceKey) -> Tap:
         """Look at the messages of a device from now on, until `untap`. `taps` is None while nobody does."""

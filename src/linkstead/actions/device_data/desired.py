@@ -20,7 +20,7 @@ from linkstead.clock import milliseconds
 from linkstead.errors import ApiError, codes
 from linkstead.invocation import Diagnosis, Stage, Verdict
 from linkstead.models import ScriptError
-from linkstead.registry import DeviceKey, Product, creation
+from linkstead.registry import Device, Product, creation
 from linkstead.telemetry import DesiredProperty, VersionConflict
 from linkstead.tsl import (
     JsonValue,
@@ -201,7 +201,7 @@ async def set_device_desired_property(
             await _check_items(context, product, items)
             texts = {name: write_literal(value) for name, value in items.items()}
             new_versions = await context.telemetry.set_desired(device.key, texts, versions, now_ms)
-            message_id = await _send(context, product, device.key, items)
+            message_id = await _send(context, product, device, items)
     except VersionConflict as conflict:
         raise ApiError(codes.SET_DEVICE_PROPERTY_FAILED, Versions=conflict, rule="the present version, or 0") from None
     return SetDeviceDesiredPropertyAnswer(
@@ -257,14 +257,15 @@ async def _check_items(context: ActionContext, product: Product, items: Mapping[
         raise ApiError(codes.SET_DEVICE_PROPERTY_FAILED, text=fault.message)
 
 
-async def _send(context: ActionContext, product: Product, key: DeviceKey, items: Mapping[str, JsonValue]) -> int:
+async def _send(context: ActionContext, product: Product, device: Device, items: Mapping[str, JsonValue]) -> int:
     """Tell a device that is connected. Returns the message's Alink id, which it would have had for one that is not.
 
     Where the script of a binary product fails, the record says so: the desired values are kept all the same.
     """
     alink_id = context.ids.alink_id()
-    if context.sessions.link(key) is None:
+    if not await context.is_connected(device):
         return alink_id
+    key = device.key
     call = context.open_call("SetDeviceDesiredProperty", key, SET)
     try:
         call.alink_id = alink_id
