@@ -159,7 +159,8 @@ def run_rig(each: Load, contender: str, stack: Stack, secs: float, warm_up_s: fl
     command += ["--secs", str(secs), "--warmup", str(warm_up_s), *each.rig]
     for name, pid in stack.list_processes():
         command += ["--pid", f"{name}={pid}"]
-    consumer = start_consumer(ground) if each.consumer else None
+    consumer = start_beside(ground, "bench.consumer", ground.http, ground.amqp) if each.consumer else None
+    viewer = start_beside(ground, "bench.viewer", ground.http) if each.viewer else None
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RIG_S_MAX)
     lines = done.stdout.splitlines()
     if not lines:
@@ -179,19 +180,23 @@ def run_rig(each: Load, contender: str, stack: Stack, secs: float, warm_up_s: fl
         said, _ = consumer.communicate(f"{result['posts_ok']}\n")
         result["delivery"] = json.loads(said.splitlines()[-1])
         result["errors"] += result["delivery"]["missing"]
+    if viewer is not None:
+        said, _ = viewer.communicate("\n")
+        result["viewed"] = json.loads(said.splitlines()[-1])
+        result["errors"] += not result["viewed"]["shown"]
     return result
 
 
-def start_consumer(ground: Ground) -> subprocess.Popen[str]:
-    """The consumer of the subscription, beside the rig, once it listens."""
-    command = [*pin(RIG_CORE), sys.executable, "-m", "bench.consumer", str(ground.http), str(ground.amqp)]
+def start_beside(ground: Ground, module: str, *ports: int) -> subprocess.Popen[str]:
+    """A program that runs beside the rig, once it says that it is ready."""
+    command = [*pin(RIG_CORE), sys.executable, "-m", module, *map(str, ports)]
     environment = linkstead_environment(ground.source)
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     if process.stdout is None or process.stdout.readline() != "ready\n":
         process.kill()
-        raise CannotMeasure("the consumer of the subscription did not come up")
+        raise CannotMeasure(f"{module} did not come up")
     return process
 
 
@@ -205,6 +210,8 @@ def show(result: Result) -> str:
     more = f"  {result['bytes_per_device']:.0f} B a device" if "bytes_per_device" in result else ""
     if "delivery" in result:
         more = f"  delivered: {result['delivery']}"
+    if "viewed" in result:
+        more = f"  viewed: {result['viewed']}"
     return (
         f"{result['round']:5d}  {result['load']:18}  {result['contender']:26}  {result['rps']:9.0f}"
         f"  {result['cpu_us_op']:9.1f}  {result.get('p50_us', 0) / 1000:7.2f}  {result.get('p99_us', 0) / 1000:7.2f}"

@@ -7,6 +7,7 @@ IDLE_DEVICES = (0, 1_000, 15_000)
 ACTIVE_DEVICES = 256
 QUOTA_DEVICES = 10_000
 STORM_DEVICES = 15_000
+VIEWED_RATE = 1_000
 
 
 class Load(NamedTuple):
@@ -20,6 +21,8 @@ class Load(NamedTuple):
     spin: bool = True
     consumer: bool = False
     """A consumer of the server-side subscription runs beside the rig."""
+    viewer: bool = False
+    """Somebody has the console's list of calls open."""
 
     @property
     def tls(self) -> bool:
@@ -41,11 +44,18 @@ class Suite(NamedTuple):
 
 
 def load(
-    name: str, rig: str, contenders: str, *, short: bool = False, spin: bool = True, consumer: bool = False
+    name: str,
+    rig: str,
+    contenders: str,
+    *,
+    short: bool = False,
+    spin: bool = True,
+    consumer: bool = False,
+    viewer: bool = False,
 ) -> Load:
     """A load from texts with blanks in between; 256 devices unless the text says otherwise."""
     devices = "" if "--devices" in rig else f"--devices {ACTIVE_DEVICES} "
-    return Load(name, tuple((devices + rig).split()), tuple(contenders.split()), short, spin, consumer)
+    return Load(name, tuple((devices + rig).split()), tuple(contenders.split()), short, spin, consumer, viewer)
 
 
 ALL = "floor linkstead node aedes gmqtt diy"
@@ -129,6 +139,14 @@ SUITES: tuple[Suite, ...] = (
         (
             load("cluster-64", "--conns 64", "linkstead remote workers", short=True),
             load("cores-64", "--conns 64", "linkstead spread"),
+    target(
+        "console",
+        f"{VIEWED_RATE:,} RRpc a second, and the same while the console's list of calls is open",
+        (
+            load("console-calls", f"--conns 64 --rate {VIEWED_RATE}", "linkstead", short=True, spin=False),
+            load(
+                "console-viewer", f"--conns 64 --rate {VIEWED_RATE}", "linkstead", short=True, spin=False, viewer=True
+            ),
         ),
     ),
     Suite(
@@ -206,6 +224,15 @@ TARGETS: tuple[Target, ...] = (
         at_most=True,
     ),
     target("calls/s of two workers ÷ one process", "cores-64 spread", "cores-64", "rps", must=1.7, stretch=1.9),
+    target(
+        "CPU per RRpc, console open ÷ closed",
+        "console-viewer",
+        "console-calls",
+        "cpu_us_op",
+        must=1.05,
+        stretch=1.03,
+        at_most=True,
+    ),
     target("p99 at the quotas ÷ floor", "quotas", "quotas-rrpc floor", "p99_us", must=2, stretch=1.3, at_most=True),
 )
 

@@ -154,7 +154,7 @@ def is_running_anew(server: ServerProcess, name: str, pid: int) -> bool:
 
 
 async def until_called(app: App, device: DeviceClient) -> None:
-    """Call until there is an answer: before the workers have found each other again, calls end truly, but without one."""
+    """Call until there is an answer: before the workers have found each other, calls end truly, but without one."""
     for _ in range(TRIES):
         calling = asyncio.ensure_future(app.rrpc(device.key))
         answering = asyncio.ensure_future(device.answer_call(b"pong"))
