@@ -4,13 +4,16 @@ Usage: python -m tests.console.screenshots [DIRECTORY]
 """
 
 import asyncio
+import os
+import random
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from playwright.async_api import async_playwright, expect
 
-from tests.cli.processes import serving
+from tests.cli.processes import ServerProcess, serving
 from tests.console.browser import Tab, call, launch
 
 DIRECTORY = Path(__file__).parents[2] / "docs" / "images" / "console"
@@ -22,13 +25,31 @@ PAGES = {
     "model": PRODUCT + "/model",
     "devices": "/console/devices",
     "device": "/console/devices/a1LinkDemo0/lamp-01",
+    "explorer": "/console/explorer/RRpc?ProductKey=a1LinkDemo0&DeviceName=lamp-01",
+    "errors": "/console/errors?text=OFFLINE",
 }
 SIZE = (1280, 860)
+LOW = {"calls": 520, "device": 760}
+"""Heights of pages that are full of text: no picture has more than 120 KB."""
+
+CALLED_S = float(os.environ.get("CALLED_S", "150"))
+"""How long devices are called, for the charts."""
+
+
+def call_for_a_while(server: ServerProcess) -> None:
+    """Calls of the simulated devices, now more and now fewer, and some of a device that is not there."""
+    draw = random.Random(1)
+    ends_s = time.monotonic() + CALLED_S
+    while time.monotonic() < ends_s:
+        number = draw.randrange(10)
+        call(server, f'{{"brightness":{number * 10}}}', device="my-device" if not number else f"lamp-0{number % 3 + 1}")
+        time.sleep(draw.random() / 4)
 
 
 async def take(directory: Path) -> None:
     """Every page, light and dark."""
     with serving("dev", folder=Path(tempfile.mkdtemp())) as server:
+        call_for_a_while(server)
         async with async_playwright() as playwright:
             browser = await launch(playwright)
             for scheme in ("light", "dark"):
@@ -42,14 +63,13 @@ async def take(directory: Path) -> None:
                 await tab.page.goto("/console/login")
                 await tab.page.screenshot(path=directory / f"login-{scheme}.png")
                 await tab.log_in()
-                for number in range(12):
-                    call(server, f'{{"brightness":{number * 8}}}', device=f"lamp-0{number % 3 + 1}")
-                call(server, '{"brightness":50}', device="my-device")
                 for name, path in PAGES.items():
                     await tab.page.goto(path)
                     if name == "overview":
                         await expect(tab.page.locator("#rate-now")).to_contain_text("·")
+                    await tab.page.set_viewport_size({"width": SIZE[0], "height": LOW.get(name, SIZE[1])})
                     await tab.page.screenshot(path=directory / f"{name}-{scheme}.png")
+                await tab.page.set_viewport_size({"width": SIZE[0], "height": SIZE[1]})
                 await tab.page.goto("/console/calls?device=lamp-01")
                 await tab.page.locator("#calls td a").first.click()
                 await tab.page.screenshot(path=directory / f"call-{scheme}.png")
