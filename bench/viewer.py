@@ -33,6 +33,7 @@ def follow(port: int, cookie: str) -> dict[str, int]:
     """Read the live list until standard input says that it is enough."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request("GET", "/console/calls/live", headers={"Cookie": cookie, "Accept": "text/event-stream"})
+    sock = connection.sock
     answer = connection.getresponse()
     if answer.status != 200:
         raise SystemExit(f"the list of calls cannot be followed: {answer.status}")
@@ -40,7 +41,7 @@ def follow(port: int, cookie: str) -> dict[str, int]:
     seen = b""
     shown = dropped = 0
     while True:
-        ready, _, _ = select.select([connection.sock, sys.stdin], [], [])
+        ready, _, _ = select.select([sock, sys.stdin], [], [])
         if sys.stdin in ready:
             return {"shown": shown, "dropped": dropped}
         part = answer.read1(READ_BYTES_MAX)
