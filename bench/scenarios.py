@@ -139,7 +139,9 @@ SUITES: tuple[Suite, ...] = (
         (
             load("cluster-64", "--conns 64", "linkstead remote workers", short=True),
             load("cores-64", "--conns 64", "linkstead spread"),
-    target(
+        ),
+    ),
+    Suite(
         "console",
         f"{VIEWED_RATE:,} RRpc a second, and the same while the console's list of calls is open",
         (
