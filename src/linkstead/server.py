@@ -66,10 +66,10 @@ MESSAGE_ID_EPOCH_MS = 1_577_836_800_000
 MESSAGE_ID_SEQUENCE_BITS = 22
 ALINK_ID_MAX = 2_147_483_647
 REGISTRY_POLL_S = 1.0
+"""How long a change made by another process can go unnoticed."""
+
 KEPT_WITHOUT_STORE_S = 60.0
 """How long records in memory last while the store does not answer, from each time it was asked in vain."""
-
-"""How long a change made by another process can go unnoticed."""
 
 REGISTRAR_POLL_S = 0.1
 """How long an application waits until it is worked on."""
@@ -733,6 +733,8 @@ class Server:
             self.forwarder.forget_all()
             self.dispatcher.wake_all()
             await self.consumers.review()
+            if self.cluster is not None and not self.cluster.bus.is_connected:
+                self.cluster.review_all()
             self._registry_version = version
         self.consumers.expire()
 
@@ -744,6 +746,7 @@ class Server:
         self.sessions.expire(self.clock.monotonic_s())
         if self.cluster is not None:
             await self._compare_clocks()
+            self.cluster.review_all()
         if self.cluster is None or await self.cluster.heirs.is_for_us(HOUSEKEEPING):
             await self.delivery.expire()
             await self.store.prune(int(self.clock.time_s() * 1000))

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Coroutine, Hashable, Sequence
 
 from linkstead.cluster import frames
 from linkstead.cluster.bus import Bus, BusAway
@@ -14,6 +14,9 @@ from linkstead.sessions import Ending, SessionTable
 
 log = logging.getLogger(__name__)
 
+DEVICES_OF_ONE_READ = 500
+"""Devices that are read at once when all that are connected are looked at."""
+
 REVIEWS_MAX = 10_000
 """Devices that are looked at at once; past it the rest is left to the next look."""
 
@@ -22,7 +25,7 @@ class Changes:
     """Tells the other nodes what was changed here, and takes notice of what was changed there.
 
     What is not heard, as the connection to NATS is away, is noticed a second later by the version of the registry in
-    the database; devices are looked at again when the connection is back.
+    the database; devices are looked at again then, and when the connection is back.
 
     Args:
         node: this node's name.
@@ -38,6 +41,8 @@ class Changes:
         self._registry = registry
         self._sessions = sessions
         self._reviews: set[asyncio.Task[None]] = set()
+        self._is_reviewing_all = False
+        self._is_due_again = False
         self._decode = frames.Decoder(Changed).decode
 
     def listen(self) -> None:
@@ -70,7 +75,18 @@ class Changes:
         if len(self._reviews) >= REVIEWS_MAX:
             log.error("too many devices were changed at once; some are not looked at")
             return
-        task = asyncio.get_running_loop().create_task(self._review_all(keys))
+        self._start(self._review_each(keys))
+
+    def review_all(self) -> None:
+        """Look at every device that is connected here; returns at once. What is asked meanwhile is done afterwards."""
+        if self._is_reviewing_all:
+            self._is_due_again = True
+            return
+        self._is_reviewing_all = True
+        self._start(self._review_all())
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._reviews.add(task)
         task.add_done_callback(self._end_review)
 
@@ -84,9 +100,33 @@ class Changes:
         while self._reviews:
             await asyncio.wait(self._reviews)
 
-    async def _review_all(self, keys: Sequence[DeviceKey]) -> None:
+    async def _review_each(self, keys: Sequence[DeviceKey]) -> None:
         for key in keys:
             await self._review(key)
+
+    async def _review_all(self) -> None:
+        self._is_due_again = True
+        try:
+            while self._is_due_again:
+                self._is_due_again = False
+                connected = self._sessions.connected
+                for start in range(0, len(connected), DEVICES_OF_ONE_READ):
+                    keys = connected[start : start + DEVICES_OF_ONE_READ]
+                    found = await self._registry.store.find_devices(keys)
+                    allowed = {device.key for device in found if device.enabled}
+                    for key in keys:
+                        if key not in allowed:
+                            self._registry.forget(DEVICE, key)
+                            await self._review(key)
+                        elif self._is_carried(key):
+                            # It may not be bound to its gateway any more.
+                            await self._review(key)
+        finally:
+            self._is_reviewing_all = False
+
+    def _is_carried(self, key: DeviceKey) -> bool:
+        session = self._sessions.find(key)
+        return session is not None and session.carrier is not None
 
     async def _review(self, key: DeviceKey) -> None:
         device = await self._registry.find_device(key)

@@ -75,7 +75,7 @@ class Cluster:
         self._changes = Changes(
             node=self._node, bus=self.bus, subjects=self._subjects, registry=registry, sessions=sessions
         )
-        self.holder.follow(self._changes.drain)
+        self.holder.follow(self._changes.drain, self._changes.review)
         self._router = NatsRouter(
             node=self._node,
             local=local,
@@ -150,12 +150,16 @@ class Cluster:
     def _take_up(self) -> None:
         """Say what could not be said while there was no connection."""
         self.holder.say_all()
-        if self._changes is not None:
-            self._changes.review(self.holder.held)
+        self.review_all()
         if self._nonces is not None:
             self._nonces.take_up()
         if self._quotas is not None:
             self._quotas.take_up()
+
+    def review_all(self) -> None:
+        """Look at every device that is connected here, in case it was not heard that it may not be any more."""
+        if self._changes is not None:
+            self._changes.review_all()
 
     async def stop(self) -> None:
         """Take leave. To be called when no device is connected any more."""

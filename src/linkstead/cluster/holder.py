@@ -171,9 +171,19 @@ class Holder:
         self._local = local
         self._journal = journal
 
-    def follow(self, changes_seen: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Have messages wait for `changes_seen`, which returns when what was changed elsewhere is seen to. Likewise."""
+    def follow(
+        self,
+        changes_seen: Callable[[], Coroutine[None, None, None]],
+        review: Callable[[Sequence[DeviceKey]], None],
+    ) -> None:
+        """Have changes seen to that were made elsewhere. Likewise.
+
+        Args:
+            changes_seen: returns when all have been; messages wait for it.
+            review: looks again, in a moment, whether devices may be connected.
+        """
         self._changes_seen = changes_seen
+        self._review = review
 
     def deliver_by(self, delivery: Delivery) -> None:
         """Have what other nodes post, and what waits for devices that connect, delivered. Likewise."""
@@ -232,7 +242,16 @@ class Holder:
         for key, claim in claims.items():
             if self._claims.get(key) is claim:
                 await self._delivery.load(key)
+        unsure = [key for key in keys if not self._may_connect(key)]
+        if unsure:
+            # They are connected by then.
+            self._review(unsure)
         return [key for key, claim in claims.items() if self._claims.get(key) is not claim]
+
+    def _may_connect(self, key: DeviceKey) -> bool:
+        """False when a device may have been changed since it was looked at before it was claimed."""
+        device = self._registry.recall_device(key)
+        return device is not None and device.enabled
 
     def abandon(self, keys: Sequence[DeviceKey]) -> None:
         """See `Claims.abandon`."""

@@ -339,6 +339,11 @@ class SessionTable:
         """How many devices are connected."""
         return self._live
 
+    @property
+    def connected(self) -> list[DeviceKey]:
+        """The devices that are connected, as of now."""
+        return [key for key, session in self._sessions.items() if session.link is not None]
+
     def find(self, key: DeviceKey) -> Session | None:
         """The session of a device, connected or not."""
         return self._sessions.get(key)
