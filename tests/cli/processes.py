@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,12 +107,19 @@ class Process:
 
 @contextlib.contextmanager
 def started(
-    *arguments: str | Path, folder: Path, name: str = "process", env: Mapping[str, str] | None = None
+    *arguments: str | Path,
+    folder: Path,
+    name: str = "process",
+    env: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Process]:
-    """A command as a process; what it says is in files of the folder. It is killed if the test leaves it running."""
+    """A command as a process; what it says is in files of the folder. It is killed if the test leaves it running.
+
+    prefix: the program that runs it, which has to become the command itself.
+    """
     with (folder / f"{name}.out").open("wb") as out, (folder / f"{name}.err").open("wb") as err:
         child = subprocess.Popen(
-            [sys.executable, "-m", "linkstead", *map(str, arguments)],
+            [*prefix, sys.executable, "-m", "linkstead", *map(str, arguments)],
             cwd=folder,
             env={**ENVIRONMENT, **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -150,12 +157,17 @@ class ServerProcess(Process):
 
 @contextlib.contextmanager
 def serving(
-    command: str, *options: str | Path, folder: Path, name: str = "server", env: Mapping[str, str] | None = None
+    command: str,
+    *options: str | Path,
+    folder: Path,
+    name: str = "server",
+    env: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[ServerProcess]:
     """`dev` or `serve` on free ports, its data in the folder."""
     ready_file = folder / f"{name}.json"
     files = ("--data", folder / "data", "--ready-file", ready_file)
-    with started(command, *FREE_PORTS, *files, *options, folder=folder, name=name, env=env) as process:
+    with started(command, *FREE_PORTS, *files, *options, folder=folder, name=name, env=env, prefix=prefix) as process:
         wait_for(lambda: ready_file.exists() or process.child.poll() is not None)
         assert ready_file.exists(), process.stderr
         yield ServerProcess(process.child, folder, name, ready_file)

@@ -1,0 +1,316 @@
+"""Nodes in processes of their own on one PostgreSQL and three NATS servers; devices and apps in this process."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from linkstead.config import Address
+from linkstead.invocation import Diagnosis, Verdict
+from linkstead.models import ModelShelf
+from linkstead.mqtt.packets import PubAck, Publish
+from linkstead.registry import DeviceKey
+from linkstead.server import SystemClock
+from linkstead.store.postgres import PostgresStore
+from linkstead.tsl import ThingModel
+from tests.cli.processes import ServerProcess, serving
+from tests.nats_server import NatsServer
+from tests.rig import KEY, PRODUCT_KEY, a_device, device_secret
+from tests.tsl.documents import read_sample
+from tests.wire import App, DeviceClient, HttpClient, answer_topic, stages
+
+NODE_COUNT = 3
+KEEP_ALIVE_S = 1_200
+CALL_TIMEOUT_MS = 2_000
+LATE_MS_MAX = 50
+"""Past its deadline, on an unloaded machine. Source: `architecture.md` 2, rule 1."""
+
+SLACK_MS = 450
+"""What a machine that runs all of this at once may add."""
+
+RECONNECT_S = 0.1
+ASKED_AGAIN_S = 0.1
+
+RATE = float(os.environ.get("TEST_CALLS_PER_SECOND", "100"))
+"""Calls a second. A machine with more than two cores to itself should take 500."""
+
+_numbers = count(1)
+
+
+@contextlib.contextmanager
+def serving_nodes(
+    folder: Path, database: str, nats: Sequence[NatsServer], node_count: int = NODE_COUNT
+) -> Iterator[list[ServerProcess]]:
+    """Nodes, each with another NATS server to speak to first."""
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                serving("serve", *name_options(database, nats, number), folder=folder, name=f"node-{number}")
+            )
+            for number in range(node_count)
+        ]
+
+
+def name_options(database: str, nats: Sequence[NatsServer], number: int) -> list[str]:
+    """The options of one node."""
+    # The client shuffles what it is given.
+    urls = ",".join(server.url for server in nats)
+    return ["--no-quotas", "--database", database, "--nats", urls]
+
+
+async def add_lamps(database: str, keys: Sequence[DeviceKey]) -> None:
+    """Register devices of a product with a thing model."""
+    store = PostgresStore(database, SystemClock())
+    await store.open()
+    await store.add_devices([a_device(key) for key in keys])
+    await ModelShelf(store).publish(ThingModel(PRODUCT_KEY, read_sample("lamp").modules), "1", "", 1)
+    await store.close()
+
+
+def name_lamps(lamp_count: int) -> list[DeviceKey]:
+    return [DeviceKey(PRODUCT_KEY, f"field-{number}") for number in range(lamp_count)]
+
+
+class Caller(App):
+    """An application at one node that keeps its connections."""
+
+    def __init__(self, node: ServerProcess) -> None:
+        super().__init__(node.http, SystemClock(), KEY.access_key_id, KEY.secret)
+        self._stack = contextlib.AsyncExitStack()
+        self._idle: list[HttpClient] = []
+
+    async def post(self, action: str, **parameters: str) -> dict[str, Any]:
+        """Call an action; the answer. Raises OSError or EOFError where there is none."""
+        form = self.sign_v1({"Action": action, **parameters}, "POST").encode()
+        client = (
+            self._idle.pop() if self._idle else await self._stack.enter_async_context(HttpClient.open(self.address))
+        )
+        response = await client.request("POST", "/", {"Content-Type": "application/x-www-form-urlencoded"}, form)
+        self._idle.append(client)
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+
+@contextlib.asynccontextmanager
+async def calling_from(nodes: Sequence[ServerProcess]) -> AsyncIterator[list[Caller]]:
+    """An application at each node."""
+    callers = [Caller(node) for node in nodes]
+    try:
+        yield callers
+    finally:
+        for caller in callers:
+            await caller.close()
+
+
+class Lamp:
+    """A device that answers whatever it is called with, and remembers it: over several connections, one after the other
+    or at a time."""
+
+    def __init__(self, key: DeviceKey) -> None:
+        self.key = key
+        self.names = {"ProductKey": key.product_key, "DeviceName": key.device_name}
+        self.seen: Counter[str] = Counter()
+        self.connected_s = 0.0
+        self.place: Address | None = None
+        self._open: dict[DeviceClient, asyncio.Task[None]] = {}
+
+    @property
+    def open_count(self) -> int:
+        """Connections that have not ended."""
+        return len(self._open)
+
+    async def connect(self, place: Address, *, clean_start: bool = True) -> DeviceClient:
+        """Connect, whether it is connected or not. Raises OSError, EOFError or AssertionError where that fails."""
+        client = DeviceClient(place, self.key, device_secret(self.key))
+        try:
+            await client.connect(keep_alive_s=KEEP_ALIVE_S, clean_start=clean_start)
+        except BaseException:
+            await client.close()
+            raise
+        self.connected_s, self.place = time.monotonic(), place
+        task = self._open[client] = asyncio.ensure_future(self._answer_all(client))
+        task.add_done_callback(lambda _: self._open.pop(client, None))
+        return client
+
+    async def _answer_all(self, client: DeviceClient) -> None:
+        try:
+            while True:
+                try:
+                    packet = await client.receive()
+                except TimeoutError:
+                    continue
+                if isinstance(packet, Publish):
+                    self._answer(client, packet)
+        except (AssertionError, OSError):
+            # It is closed.
+            pass
+        finally:
+            await client.close()
+
+    def _answer(self, client: DeviceClient, request: Publish) -> None:
+        if "/rrpc/" in request.topic:
+            self.seen[request.payload.decode()] += 1
+            client.send(Publish(answer_topic(request.topic), request.payload))
+            return
+        number = json.loads(request.payload)["id"]
+        self.seen[number] += 1
+        if request.qos:
+            client.send(PubAck(request.packet_id))
+        client.send(Publish(f"{request.topic}_reply", json.dumps({"id": number, "code": 200, "data": {}}).encode()))
+
+    async def live(self, find_places: Callable[[], Sequence[Address]]) -> None:
+        """Stay connected: to the first of these places, and to the next one when the connection ends."""
+        while True:
+            for place in find_places():
+                with contextlib.suppress(OSError, EOFError, AssertionError):
+                    client = await self.connect(place, clean_start=False)
+                    task = self._open[client]
+                    await asyncio.wait([task])
+            await asyncio.sleep(RECONNECT_S)
+
+    async def close(self) -> None:
+        """End all connections."""
+        tasks = list(self._open.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass
+class Made:
+    """A call that was made: when, and what came of it; no answer where the connection of the app broke."""
+
+    caller: Caller
+    lamp: Lamp
+    text: str
+    started_s: float
+    ended_s: float = 0.0
+    answer: dict[str, Any] | None = None
+
+    @property
+    def verdict(self) -> str:
+        return str(self.answer["RrpcCode"]) if self.answer is not None else ""
+
+    @property
+    def took_ms(self) -> float:
+        return (self.ended_s - self.started_s) * 1000
+
+
+@dataclass
+class Load:
+    """Calls that are made at a rate, whether earlier ones are answered or not."""
+
+    made: list[Made] = field(default_factory=list)
+    _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def call(self, caller: Caller, lamp: Lamp) -> None:
+        """Call a device; returns at once."""
+        made = Made(caller, lamp, f"call {next(_numbers)}", time.monotonic())
+        self.made.append(made)
+        task = asyncio.ensure_future(self._call(made))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _call(self, made: Made) -> None:
+        body = base64.b64encode(made.text.encode()).decode()
+        with contextlib.suppress(OSError, EOFError):
+            made.answer = await made.caller.post(
+                "RRpc", RequestBase64Byte=body, Timeout=str(CALL_TIMEOUT_MS), **made.lamp.names
+            )
+        made.ended_s = time.monotonic()
+
+    async def run(self, rate: float, choose: Callable[[], tuple[Caller, Lamp]]) -> None:
+        """Make so many calls a second until it is cancelled."""
+        next_s = time.monotonic()
+        while True:
+            self.call(*choose())
+            next_s += 1 / rate
+            await asyncio.sleep(max(0.0, next_s - time.monotonic()))
+
+    async def end(self) -> None:
+        """Return when every call has ended."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+@contextlib.asynccontextmanager
+async def running_tasks(*works: Any) -> AsyncIterator[list["asyncio.Task[None]"]]:
+    """Work that goes on beside the block; what goes wrong in it is raised at the end."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+
+NOT_SENT = {
+    Diagnosis.NOT_CONNECTED,
+    Diagnosis.HALF_CONNECTED,
+    Diagnosis.NEVER_ACTIVATED,
+    Diagnosis.NODES_UNREACHABLE,
+}
+"""With these the device has not got the message."""
+
+
+def find_lie(made: Made, record: dict[str, Any]) -> str:
+    """What verdict, timeline, the answer to the app and what the device saw do not agree on; empty: nothing."""
+    verdict, diagnosis, told = record["verdict"], record["diagnosis"], stages(record)
+    at_ms = {moment["stage"]: moment["offset_ms"] for moment in record["timeline"]}
+    seen_count = made.lamp.seen[made.text]
+    assert made.answer is not None
+    lies = {
+        "the app was told another verdict": made.verdict != verdict,
+        "its device got it more than once": seen_count > 1,
+        "a stage is there twice": len(set(told)) != len(told),
+        "it is late": at_ms["returned"] - at_ms["accepted"] > CALL_TIMEOUT_MS + LATE_MS_MAX + SLACK_MS,
+        "not answered, but SUCCESS": verdict == Verdict.SUCCESS
+        and ("answered" not in told or "written" not in told or not seen_count or not is_echo(made)),
+        "not written, but TIMEOUT": verdict == Verdict.TIMEOUT and "written" not in told,
+        "written, and it never left": diagnosis in NOT_SENT and ("written" in told or "answered" in told),
+        "it was got, and it never left": diagnosis in NOT_SENT and seen_count > 0,
+        "answered, but no SUCCESS": "answered" in told and verdict != Verdict.SUCCESS,
+        "a verdict that a call does not have": verdict not in set(Verdict) - {Verdict.REJECTED, Verdict.EXPIRED},
+        "a fault of ours": diagnosis == Diagnosis.INTERNAL_ERROR,
+    }
+    return "; ".join(lie for lie, is_told in lies.items() if is_told)
+
+
+def is_echo(made: Made) -> bool:
+    assert made.answer is not None
+    return base64.b64decode(made.answer["PayloadBase64Byte"]).decode() == made.text
+
+
+async def check_truth(calls: Sequence[Made]) -> None:
+    """Every call's verdict agrees with its timeline and with what its device saw. The node that was called is there."""
+    lies = []
+    for made in calls:
+        assert made.answer is not None
+        record = await made.caller.call_record(made.answer["MessageId"])
+        lie = find_lie(made, record)
+        if lie:
+            lies.append(f"{lie}: took {made.took_ms:.0f} ms, device saw {made.lamp.seen[made.text]}: {record}")
+    assert not lies, f"{len(lies)} of {len(calls)} calls, the first: {lies[0]}"
+
+
+async def until_holds(condition: Callable[[], object], wait_s: float) -> float:
+    """Wait for something that no byte tells of; how long that took."""
+    started_s = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started_s < wait_s, "it never came"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - started_s
