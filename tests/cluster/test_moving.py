@@ -2,14 +2,16 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from linkstead.cluster.router import WOKEN_AGAIN_S
 from linkstead.config import Address
-from linkstead.mqtt.packets import Disconnect
+from linkstead.mqtt.packets import Disconnect, Publish, SubAck, Subscribe, Subscription
 from linkstead.registry import DeviceKey, NodeState
 from linkstead.server import Server, SystemClock
 from tests.cli.processes import ServerProcess, serving
@@ -18,6 +20,7 @@ from tests.rig import KEY, LAMP, NetworkClock, PairRig, device_secret, start_nod
 from tests.wire import App, DeviceClient, fetch, until
 
 pytestmark = pytest.mark.asyncio
+GET_TOPIC = f"/{LAMP}/user/get"
 two_nodes = pytest.mark.parametrize("start_rig", ["two nodes"], indirect=True)
 
 
@@ -116,6 +119,70 @@ async def test_an_own_of_an_older_connection_changes_nothing_and_is_set_right(ri
     await until(lambda: LAMP not in other.held)
     assert rig.is_online
     assert await answered(rig.app(), device)
+
+
+async def accept_message(app: App) -> None:
+    answer = await app.call(
+        "Pub", ProductKey=LAMP.product_key, TopicFullName=GET_TOPIC, MessageContent="bGlnaHQ=", Qos="1"
+    )
+    assert answer.json()["Success"]
+
+
+async def subscribe(device: DeviceClient) -> None:
+    device.send(Subscribe(1, [Subscription(GET_TOPIC, 1)]))
+    await device.expect(SubAck)
+
+
+class Interrupted:
+    """Takes the place of an asynchronous method: once, something else happens behind it, or before it."""
+
+    def __init__(
+        self, place: object, name: str, happen: Callable[[], Awaitable[object]], *, is_before: bool = False
+    ) -> None:
+        self._method = getattr(place, name)
+        self._happen: Callable[[], Awaitable[object]] | None = happen
+        self._is_before = is_before
+        setattr(place, name, self.call)
+
+    async def call(self, *arguments: Any) -> Any:
+        happen, self._happen = self._happen, None
+        if happen is not None and self._is_before:
+            await happen()
+        result = await self._method(*arguments)
+        if happen is not None and not self._is_before:
+            await happen()
+        return result
+
+
+@two_nodes
+async def test_what_is_put_into_the_store_while_its_device_connects_is_not_left_there(rig: PairRig) -> None:
+    device = await rig.connected(clean_start=False)
+    await subscribe(device)
+    await device.disconnect()
+
+    async def accept() -> None:
+        await accept_message(rig.app())
+        rig.clock.advance(WOKEN_AGAIN_S)
+        await rig.settle()
+
+    Interrupted(rig.holder.delivery, "load", accept)
+    await device.connect(clean_start=False)
+    assert (await device.expect(Publish)).payload == b"light"
+
+
+@two_nodes
+async def test_what_is_accepted_here_while_its_device_goes_elsewhere_is_not_left_here(rig: PairRig) -> None:
+    first, second = await rig.connected(clean_start=False), device_at(mqtt_of(rig.server))
+    rig.devices.append(second)
+    await subscribe(first)
+
+    async def move() -> None:
+        await second.connect(clean_start=False)
+        await until(lambda: not rig.is_online)
+
+    Interrupted(rig.holder.store, "keep_calls", move, is_before=True)
+    await accept_message(rig.app())
+    assert (await second.expect(Publish)).payload == b"light"
 
 
 @pytest_asyncio.fixture

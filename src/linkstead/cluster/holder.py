@@ -88,12 +88,13 @@ _Told = Question | Send | Post | Returned | Wake | Adjust
 class _Claim:
     """A device that this node listens for."""
 
-    __slots__ = ("connecting", "epoch", "number", "timer")
+    __slots__ = ("connecting", "epoch", "is_woken", "number", "timer")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.epoch = 0
         self.connecting = 0
+        self.is_woken = False
         self.timer: Timer | None = None
 
 
@@ -306,6 +307,10 @@ class Holder:
         if change.is_online:
             if claim is not None:
                 claim.connecting -= 1
+                if claim.is_woken:
+                    claim.is_woken = False
+                    # Not now: the session table is in the middle of it.
+                    asyncio.get_running_loop().call_soon(self._take_up, key)
         elif session is not None and session.broken_s is not None:
             half_s = keep_alive_s
         self._presence.record_presence(
@@ -388,9 +393,15 @@ class Holder:
             case Adjust():
                 self._take_adjust(told, reply)
             case Wake():
-                self._runner.start(
-                    self._delivery.take_up(DeviceKey(told.product_key, told.device_name)), _end_quietly, _log_fault
-                )
+                key = DeviceKey(told.product_key, told.device_name)
+                claim = self._claims.get(key)
+                if claim is not None and claim.connecting:
+                    # What is put into the store now may not be in what was read for it.
+                    claim.is_woken = True
+                self._take_up(key)
+
+    def _take_up(self, key: DeviceKey) -> None:
+        self._runner.start(self._delivery.take_up(key), _end_quietly, _log_fault)
 
     def _take_post(self, told: Post, reply: str) -> None:
         call = told.call

@@ -437,8 +437,16 @@ class Delivery:
         finally:
             self._sessions.release(session, len(payload))
         self._calls_of_messages[call.request_id] = call
-        if not self._sessions.deliver(session.key, message):
-            # Its session was dropped while the disk was written.
+        if self._sessions.deliver(session.key, message):
+            return
+        # Its session was dropped while the disk was written; or its device has gone to another node, which may have
+        # read what waits for it before.
+        if self._postman is not None:
+            del self._calls_of_messages[call.request_id]
+            self._forget(call)
+            call.is_handed_over = True
+            self._postman.wake(session.key)
+        else:
             self.message_dropped(message)
 
     def _send(self, call: Call, key: DeviceKey, topic: str, payload: bytes) -> None:
@@ -586,9 +594,12 @@ class Delivery:
             )
         )
 
-    def session_put_away(self, key: DeviceKey) -> None:
+    def session_put_away(self, key: DeviceKey, *, has_waiting: bool) -> None:
         """See `SessionObserver`."""
         self._kept.discard(key)
+        if has_waiting and self._postman is not None:
+            # Who holds the device now may have read what waits for it before all of it was there.
+            self._postman.wake(key)
 
     def session_forgotten(self, key: DeviceKey) -> None:
         """See `SessionObserver`."""

@@ -105,8 +105,8 @@ class SessionObserver(Protocol):
     def session_forgotten(self, key: DeviceKey) -> None:
         """It is over; what waited was told of as dropped before."""
 
-    def session_put_away(self, key: DeviceKey) -> None:
-        """It is left to the store and to other nodes."""
+    def session_put_away(self, key: DeviceKey, *, has_waiting: bool) -> None:
+        """It is left to the store and to other nodes, and messages that wait with it."""
 
     def message_sent(self, message: QueuedMessage) -> None:
         """It was handed to its device's connection."""
@@ -600,6 +600,7 @@ class SessionTable:
         session = self._sessions.get(key)
         if session is None or session.link is not None:
             return
+        has_waiting = session.waiting_count > 0
         self._queued_bytes -= sum(len(message.payload) for message in session.queue or ())
         session.queue = None
         session.unsubscribe_all()
@@ -607,7 +608,7 @@ class SessionTable:
         if session.broken_s is None:
             del self._sessions[key]
         if self._observer is not None:
-            self._observer.session_put_away(key)
+            self._observer.session_put_away(key, has_waiting=has_waiting)
 
     def expire(self, now_s: float) -> None:
         """Forget tombstones, old persistent sessions and old queued messages. Called every few minutes."""
