@@ -1,0 +1,150 @@
+"""One of three nodes is killed while all are called, and calls are accepted everywhere.
+
+So many calls a second as TEST_CALLS_PER_SECOND in the environment says, 100 where it says nothing. On a machine that
+has the cores for three nodes, their database, and apps and devices: TEST_CALLS_PER_SECOND=500 make test-long.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import time
+from collections.abc import Sequence
+from itertools import cycle
+
+import pytest
+
+from linkstead.config import Address
+from linkstead.invocation import Verdict
+from tests.cli.processes import ServerProcess
+from tests.cluster.field import (
+    CALL_TIMEOUT_MS,
+    LATE_MS_MAX,
+    NODE_COUNT,
+    RATE,
+    SLACK_MS,
+    Caller,
+    Lamp,
+    Load,
+    Made,
+    calling_from,
+    check_truth,
+    running_tasks,
+    until_holds,
+)
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.long, pytest.mark.timeout(300)]
+
+BEFORE_S, AFTER_S = 3.0, 6.0
+CALLABLE_S = 2.0
+"""A device that has connected can be called from every node within this time."""
+
+RECORDED_S = 20.0
+ASYNCHRONOUS_SHARE = 0.1
+UNTOUCHED_MS_MAX = 1_000
+TRUE_OF_THE_DEAD = {Verdict.SUCCESS, Verdict.TIMEOUT, Verdict.UNKNOWN, Verdict.HALFCONN, Verdict.OFFLINE}
+
+
+class Accepted:
+    """Asynchronous calls: those that were accepted, by request id, with the device and what it has to have seen."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, tuple[Lamp, str]] = {}
+
+    async def run(self, rate: float, callers: Sequence[Caller], lamps: Sequence[Lamp], chance: random.Random) -> None:
+        """Make so many a second until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(self._call(chance.choice(callers), chance.choice(lamps)))
+                await asyncio.sleep(1 / rate)
+
+    async def _call(self, caller: Caller, lamp: Lamp) -> None:
+        # Where no answer comes, nothing was promised.
+        with contextlib.suppress(OSError, EOFError):
+            answer = await caller.post(
+                "InvokeThingService",
+                Identifier="RunScene",
+                Args=json.dumps({"SceneId": "evening", "Steps": []}),
+                Qos="1",
+                **lamp.names,
+            )
+            if answer["Success"]:
+                self.calls[answer["RequestId"]] = lamp, answer["Data"]["MessageId"]
+
+
+async def check_accepted(accepted: Accepted, caller: Caller) -> None:
+    """Every call that was accepted has reached its device, and ends with the result on record."""
+    deadline_s = time.monotonic() + RECORDED_S
+    lost = []
+    for request_id, (lamp, number) in accepted.calls.items():
+        record = await caller.call_record(request_id)
+        while record["verdict"] is None and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.05)
+            record = await caller.call_record(request_id)
+        if record["verdict"] != Verdict.SUCCESS or not lamp.seen[number]:
+            lost.append((lamp.seen[number], record))
+    assert not lost, f"{len(lost)} of {len(accepted.calls)}, the first: {lost[0]}"
+
+
+def places_from(nodes: Sequence[ServerProcess], number: int) -> list[Address]:
+    """Where a device goes: to the node of this number, then to the others."""
+    around = cycle(nodes)
+    order = [next(around) for _ in range(number + len(nodes))][number:]
+    return [node.mqtt for node in order]
+
+
+async def test_what_a_killed_node_had_in_its_hands_ends_truly_and_nothing_else_is_touched(
+    nodes: list[ServerProcess], lamps: list[Lamp]
+) -> None:
+    chance = random.Random(1)
+    dead = nodes[-1]
+    async with contextlib.AsyncExitStack() as stack:
+        callers = await stack.enter_async_context(calling_from(nodes))
+        places = [places_from(nodes, number % NODE_COUNT) for number in range(len(lamps))]
+        await stack.enter_async_context(
+            running_tasks(*(lamp.live(lambda place=place: place) for lamp, place in zip(lamps, places, strict=True)))
+        )
+        await until_holds(lambda: all(lamp.connected_s for lamp in lamps), 20.0)
+        elsewhere, there = (
+            [lamp for lamp in lamps if (lamp.place == dead.mqtt) is is_there] for is_there in (False, True)
+        )
+        assert there
+        load, accepted = Load(), Accepted()
+        targets = {"callers": callers}
+        loads = await stack.enter_async_context(
+            running_tasks(
+                load.run(RATE, lambda: (chance.choice(targets["callers"]), chance.choice(lamps))),
+                accepted.run(RATE * ASYNCHRONOUS_SHARE, callers, lamps, random.Random(2)),
+            )
+        )
+        await asyncio.wait(loads, timeout=BEFORE_S)
+        assert accepted.calls
+        # Its apps call another node, as they would by what spreads their connections.
+        alive = targets["callers"] = callers[:-1]
+        dead.child.kill()
+        killed_s = time.monotonic()
+        await asyncio.wait(loads, timeout=AFTER_S)
+        for task in loads:
+            task.cancel()
+        await load.end()
+        judged = [made for made in load.made if made.caller in alive]
+        await check_truth(judged)
+        check_untouched([made for made in judged if made.lamp in elsewhere])
+        check_touched([made for made in judged if made.lamp in there], killed_s)
+        await check_accepted(accepted, callers[0])
+
+
+def check_untouched(calls: Sequence[Made]) -> None:
+    """Nothing has happened to them."""
+    assert {made.verdict for made in calls} == {Verdict.SUCCESS}
+    assert max(made.took_ms for made in calls) < UNTOUCHED_MS_MAX
+
+
+def check_touched(calls: Sequence[Made], killed_s: float) -> None:
+    """Those in the dead node's hands ended in time, and those after the device came back succeeded."""
+    assert max(made.took_ms for made in calls) < CALL_TIMEOUT_MS + LATE_MS_MAX + SLACK_MS
+    assert {made.verdict for made in calls} <= TRUE_OF_THE_DEAD
+    back = [made for made in calls if made.started_s > made.lamp.connected_s + CALLABLE_S]
+    assert all(made.lamp.connected_s > killed_s for made in calls)
+    assert len(back) > len(calls) / 10
+    assert {made.verdict for made in back} == {Verdict.SUCCESS}
