@@ -169,10 +169,10 @@ class Lamp:
             client.send(PubAck(request.packet_id))
         client.send(Publish(f"{request.topic}_reply", json.dumps({"id": number, "code": 200, "data": {}}).encode()))
 
-    async def live(self, find_places: Callable[[], Sequence[Address]]) -> None:
+    async def live(self, places: Sequence[Address]) -> None:
         """Stay connected: to the first of these places, and to the next one when the connection ends."""
         while True:
-            for place in find_places():
+            for place in places:
                 with contextlib.suppress(OSError, EOFError, AssertionError):
                     client = await self.connect(place, clean_start=False)
                     task = self._open[client]

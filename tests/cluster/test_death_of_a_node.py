@@ -102,7 +102,7 @@ async def test_what_a_killed_node_had_in_its_hands_ends_truly_and_nothing_else_i
         callers = await stack.enter_async_context(calling_from(nodes))
         places = [places_from(nodes, number % NODE_COUNT) for number in range(len(lamps))]
         await stack.enter_async_context(
-            running_tasks(*(lamp.live(lambda place=place: place) for lamp, place in zip(lamps, places, strict=True)))
+            running_tasks(*(lamp.live(place) for lamp, place in zip(lamps, places, strict=True)))
         )
         await until_holds(lambda: all(lamp.connected_s for lamp in lamps), 20.0)
         elsewhere, there = (
