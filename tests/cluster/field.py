@@ -25,7 +25,7 @@ from tests.cli.processes import ServerProcess, serving
 from tests.nats_server import NatsServer
 from tests.rig import KEY, PRODUCT_KEY, a_device, device_secret
 from tests.tsl.documents import read_sample
-from tests.wire import App, DeviceClient, HttpClient, answer_topic, stages
+from tests.wire import READ_BYTES_MAX, App, DeviceClient, HttpClient, answer_topic, stages
 
 NODE_COUNT = 3
 KEEP_ALIVE_S = 1_200
@@ -49,17 +49,34 @@ _numbers = count(1)
 def serving_nodes(
     folder: Path, database: str, nats: Sequence[NatsServer], node_count: int = NODE_COUNT
 ) -> Iterator[list[ServerProcess]]:
-    """Nodes, each with another NATS server to speak to first."""
+    """Nodes that know all the NATS servers."""
     with contextlib.ExitStack() as stack:
         yield [
-            stack.enter_context(
-                serving("serve", *name_options(database, nats, number), folder=folder, name=f"node-{number}")
-            )
+            stack.enter_context(serving("serve", *name_options(database, nats), folder=folder, name=f"node-{number}"))
             for number in range(node_count)
         ]
 
 
-def name_options(database: str, nats: Sequence[NatsServer], number: int) -> list[str]:
+@contextlib.asynccontextmanager
+async def relaying(host: str, port: int) -> AsyncIterator[int]:
+    """Make a port of this machine reachable at another of its addresses; the number of the port there."""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(READ_BYTES_MAX):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pass_on(reader, there_writer), pass_on(there_reader, writer))
+
+    async with await asyncio.start_server(serve, host) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def name_options(database: str, nats: Sequence[NatsServer]) -> list[str]:
     """The options of one node."""
     # The client shuffles what it is given.
     urls = ",".join(server.url for server in nats)
