@@ -25,7 +25,7 @@ from tests.cli.processes import ServerProcess, serving
 from tests.nats_server import NatsServer
 from tests.rig import KEY, PRODUCT_KEY, a_device, device_secret
 from tests.tsl.documents import read_sample
-from tests.wire import READ_BYTES_MAX, App, DeviceClient, HttpClient, answer_topic, stages
+from tests.wire import READ_BYTES_MAX, App, DeviceClient, HttpClient, answer_topic, fetch, stages
 
 NODE_COUNT = 3
 KEEP_ALIVE_S = 1_200
@@ -62,18 +62,24 @@ async def relaying(host: str, port: int) -> AsyncIterator[int]:
     """Make a port of this machine reachable at another of its addresses; the number of the port there."""
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        # It is cancelled with the test.
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             while data := await reader.read(READ_BYTES_MAX):
                 writer.write(data)
                 await writer.drain()
         writer.close()
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await writer.wait_closed()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pass_on(reader, there_writer), pass_on(there_reader, writer))
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(pass_on(reader, there_writer), pass_on(there_reader, writer))
 
     async with await asyncio.start_server(serve, host) as server:
         yield server.sockets[0].getsockname()[1]
+    # Whoever was connected has ended; the last bytes of that are read.
+    await asyncio.sleep(RECONNECT_S)
 
 
 def name_options(database: str, nats: Sequence[NatsServer]) -> list[str]:
@@ -114,6 +120,14 @@ class Caller(App):
         self._idle.append(client)
         answer: dict[str, Any] = response.json()
         return answer
+
+    async def call_record(self, call_id: int | str) -> dict[str, Any]:
+        # Signed: another machine's password is not taken.
+        target, headers = self.sign_v3("", {}, method="GET", path=f"/_linkstead/calls/{call_id}")
+        response = await fetch(self.address, "GET", target, headers)
+        assert response.status == 200, response
+        record: dict[str, Any] = response.json()
+        return record
 
     async def close(self) -> None:
         await self._stack.aclose()
