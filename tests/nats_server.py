@@ -109,7 +109,7 @@ def running_nats_cluster(folder: Path, host: str = "127.0.0.1") -> Iterator[list
         for number, port in enumerate(ports):
             place = folder / f"nats-{number + 1}"
             place.mkdir()
-            text = configure(number, port, route_ports, host)
+            text = configure(number, port, route_ports, host).replace("/var/lib/nats", str(place / "jetstream"))
             server = NatsServer(port, place, configuration=text, host=host, user=f"linkstead:{PASSWORD}@")
             server.start()
             stack.callback(server.kill)

@@ -1,4 +1,4 @@
-"""One of three NATS servers is killed while all nodes are called; TEST_CALLS_PER_SECOND as in `test_killed_node`."""
+"""One of three NATS servers is killed while all nodes are called: as often as `test_death_of_a_node` says."""
 
 import asyncio
 import contextlib
