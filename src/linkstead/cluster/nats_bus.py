@@ -7,10 +7,11 @@ from typing import cast
 
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.protocol.parser import Parser
 
 from linkstead.cluster.bus import BusAway, BusRefused, Handler
+from linkstead.cluster.nats_parser import Listening, MessageParser
 
 log = logging.getLogger(__name__)
 
@@ -24,35 +25,14 @@ PINGS_OUTSTANDING_MAX = 2
 WAITING_BYTES_MAX = 64 * 1024 * 1024
 """Bytes that wait for a server which does not read; past it nothing more is said."""
 
+WRITTEN_AHEAD_BYTES_MAX = 262_144
+"""Bytes that the system has not taken yet; past it what is said waits its turn."""
+
 LINGER_S = 1.0
 """How long after a subscription was taken back what comes for it is still handed on."""
 
-NO_RESPONDERS = "503"
-
 INCREMENT = b"NATS/1.0\r\nNats-Incr: %d\r\n\r\n"
 """The header of a message that is added to a counter. Source: NATS ADR-49."""
-
-
-class _Inlet:
-    """Takes the place of a subscription's queue, from which a task of its own would have to take."""
-
-    __slots__ = ("_handler", "_subscription")
-
-    def __init__(self, subscription: Subscription, handler: Handler) -> None:
-        self._subscription = subscription
-        self._handler = handler
-
-    def put_nowait(self, message: Msg) -> None:
-        self._subscription._pending_size = 0
-        headers = message.headers
-        is_nobody = (
-            bool(headers) and not message.data and cast("dict[str, str]", headers).get("Status") == NO_RESPONDERS
-        )
-        try:
-            self._handler(message.subject, message.reply, message.data, is_nobody)
-        except Exception:
-            # The edge of the core: what one message does wrong must not cost all that come after it.
-            log.exception("a message of another node could not be handled", extra={"subject": message.subject})
 
 
 class NatsBus:
@@ -69,9 +49,12 @@ class NatsBus:
         self._name = name
         self._reconnected = reconnected
         self._client = Client()
+        subscriptions = cast("dict[int, Listening]", self._client._subs)
+        self._client._ps = cast("Parser", MessageParser(subscriptions, self._client._ps))
         self._is_closing = False
         self._connections = 0
         self._said_count = 0
+        self._is_due = False
 
     @property
     def is_connected(self) -> bool:
@@ -120,9 +103,7 @@ class NatsBus:
         """See `Bus.subscribe`."""
         client = self._client
         client._sid += 1
-        subscription = Subscription(client, client._sid, subject, queue=group, pending_bytes_limit=0)
-        subscription._pending_queue = cast("asyncio.Queue[Msg]", _Inlet(subscription, handler))
-        client._subs[client._sid] = subscription
+        client._subs[client._sid] = cast("Subscription", Listening(subject, group, handler))
         # While there is no connection, this is made up for when there is.
         self._send(f"SUB {subject} {group} {client._sid}\r\n".encode())
         return client._sid
@@ -159,10 +140,22 @@ class NatsBus:
         self._said_count += 1
         client._pending.append(command)
         client._pending_data_size += len(command)
-        flushes = client._flush_queue
-        if flushes is not None and flushes.empty():
-            flushes.put_nowait(asyncio.get_running_loop().create_future())
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._write_soon)
         return True
+
+    def _write_soon(self) -> None:
+        """Write what was said since the loop came round; the client's task does it where it has to be waited for."""
+        self._is_due = False
+        client = self._client
+        if not client.is_connected:
+            return
+        writer = getattr(client._transport, "_io_writer", None)
+        if writer is not None and writer.transport.get_write_buffer_size() <= WRITTEN_AHEAD_BYTES_MAX:
+            self._write_waiting()
+        elif client._flush_queue is not None and client._flush_queue.empty():
+            client._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
 
     async def flush(self) -> bool:
         """See `Bus.flush`."""
