@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from linkstead.clock import Clock
-from linkstead.subscription import Attachment, Dispatcher, Letter
+from linkstead.subscription import Attachment, Letter
 from linkstead.webhook.sender import Answer
+from tests.simulation.node import Node
 
 WINDOW_MAX = 6
 """Letters that a consumer has at once; a good one has `GOOD_WINDOW`."""
@@ -73,6 +74,7 @@ class SimulatedConsumer:
         self.is_good = False
         self._around = surroundings
         self._attachment: Attachment | None = None
+        self._node: Node | None = None
         self._held: set[int] = set()
         self._window = 0
 
@@ -80,24 +82,29 @@ class SimulatedConsumer:
     def is_attached(self) -> bool:
         return self._attachment is not None
 
-    def attach(self, dispatcher: Dispatcher) -> None:
+    def attach(self, node: Node) -> None:
         """Come, with room for some letters."""
         self._around.tell(f"{self.client_id} attaches")
         self._held.clear()
         self._window = GOOD_WINDOW if self.is_good else self._around.chance.randint(1, WINDOW_MAX)
-        self._attachment = dispatcher.attach(self.destination, self)
-        self._attachment.grant(self._window)
+        self._node = node
+        with node.clock.running():
+            self._attachment = node.dispatcher.attach(self.destination, self)
+            self._attachment.grant(self._window)
 
     def detach(self) -> None:
         """Go, with all that is not settled."""
         attachment, self._attachment = self._attachment, None
         if attachment is not None:
             self._around.tell(f"{self.client_id} detaches with {len(self._held)}")
-            attachment.detach()
+            assert self._node is not None
+            with self._node.clock.running():
+                attachment.detach()
 
-    def lose(self) -> None:
-        """The server is gone."""
-        self._attachment = None
+    def lose(self, node: Node) -> None:
+        """A server is gone."""
+        if node is self._node:
+            self._attachment = None
 
     def take(self, letters: Sequence[Letter]) -> None:
         """See `Consumer`."""
@@ -124,14 +131,16 @@ class SimulatedConsumer:
     def _settle(self, attachment: Attachment, letter: Letter, is_accepted: bool) -> None:
         if attachment is not self._attachment or letter.row_id not in self._held:
             return
+        assert self._node is not None
         self._held.discard(letter.row_id)
-        if is_accepted:
-            attachment.accept(letter)
-            self._around.watcher.note_taken(self.destination, letter.message_id)
-            self._around.watcher.note_accepted(self.destination, letter.message_id)
-        else:
-            attachment.release(letter)
-        attachment.grant(self._window - len(self._held))
+        with self._node.clock.running():
+            if is_accepted:
+                attachment.accept(letter)
+                self._around.watcher.note_taken(self.destination, letter.message_id)
+                self._around.watcher.note_accepted(self.destination, letter.message_id)
+            else:
+                attachment.release(letter)
+            attachment.grant(self._window - len(self._held))
 
     # ways to deal with a letter
 

@@ -54,6 +54,9 @@ class Surroundings(Protocol):
     def tell(self, text: str) -> None:
         """Note what happens."""
 
+    def note_refused(self, device: "SimulatedDevice", reason_code: int) -> None:
+        """The server did not let a device in."""
+
     def note_acknowledged(self, key: DeviceKey, payload: bytes) -> None:
         """The server acknowledged what a device published."""
 
@@ -126,12 +129,14 @@ class SimulatedDevice:
         if wire is self.wire:
             self.wire = None
 
-    def lose_all(self) -> None:
-        """The server is gone, and every connection with it."""
-        if self._clean_wires:
-            self._clean_wires.clear()
+    def lose_all(self, clock: Clock) -> None:
+        """A process is gone, by its clock, and every connection with it."""
+        lost = {wire for wire in self._clean_wires if wire.clock is clock}
+        if lost:
+            self._clean_wires -= lost
             self._cleared_s = self._around.clock.monotonic_s()
-        self.wire = None
+        if self.wire is not None and self.wire.clock is clock:
+            self.wire = None
 
     def receive(self, wire: Wire, data: bytes) -> None:
         """See `Receiver`."""
@@ -140,7 +145,11 @@ class SimulatedDevice:
         for frame in self._splitter.feed(data):
             packet = decode(frame, LEVEL)
             if isinstance(packet, ConnAck):
-                assert packet.reason_code == 0
+                if packet.reason_code:
+                    self._around.note_refused(self, packet.reason_code)
+                    self.cut()
+                    return
+                wire.accepted_s = self._around.clock.monotonic_s()
                 self.send(Subscribe(1, [Subscription(self.custom_topic, 1)]))
                 self._ping(wire)
             elif isinstance(packet, Publish):

@@ -1,4 +1,8 @@
-"""A store in memory, as two things: the disk, which outlives a process, and what one process sees of it."""
+"""A store in memory, as two things: the disk, which outlives a process, and what one process sees of it.
+
+Several processes may share the disk, as nodes share a database on another machine: each reads and writes with some
+delay, sees what the others have written, and may lose its connection. A disk can be full, or slow.
+"""
 
 import asyncio
 import random
@@ -8,12 +12,25 @@ from functools import partial
 from typing import cast
 
 import msgspec
+from sqlalchemy.exc import OperationalError
 
-from linkstead.clock import Clock
+from linkstead.clock import Clock, milliseconds
 from linkstead.invocation import Call
 from linkstead.models.store import ThingModelStore
 from linkstead.models.store import ThingModelVersion as ModelVersion
-from linkstead.registry import AccessKey, Device, DeviceKey, PresenceChange, Product, ProductTopic, Store
+from linkstead.registry import (
+    AccessKey,
+    Device,
+    DeviceKey,
+    Node,
+    NodeStore,
+    Presence,
+    PresenceChange,
+    Product,
+    ProductTopic,
+    Store,
+    Taken,
+)
 from linkstead.registry.audit import AuditEntry
 from linkstead.registry.topic_classes import default_topics
 from linkstead.sessions import SavedMessage, SavedSession
@@ -26,6 +43,18 @@ KEEP_S_MAX = 0.03
 
 NOTE_S_MAX = 1.0
 """Until what was recorded for later is there."""
+
+REACH_S_MAX = 0.004
+"""One way to a disk that is on another machine."""
+
+RETRY_S_MAX = 5.0
+"""Between two tries to write what the disk did not take."""
+
+SLOW_S_MAX = 2.0
+"""What a slow disk takes for each thing that is to be on it first."""
+
+ALONE = "node"
+"""The name of a node that has no others."""
 
 
 def copy_call(call: Call) -> Call:
@@ -43,7 +72,7 @@ class KeptLetter:
     due_ms: int
     attempts: int = 0
     is_dead: bool = False
-    is_held: bool = False
+    holder: str = ""
 
     @property
     def letter(self) -> Letter:
@@ -80,6 +109,18 @@ class Disk:
     letters: dict[int, KeptLetter] = field(default_factory=dict)
     recorded: list[KeptLetter] = field(default_factory=list)
     forgotten_s: dict[int, float] = field(default_factory=dict)
+    presences: dict[DeviceKey, Presence] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    leases: dict[str, str] = field(default_factory=dict)
+    is_full: bool = False
+    is_slow: bool = False
+    away: set[str] = field(default_factory=set)
+    troubled_s: float = float("-inf")
+
+    @property
+    def is_troubled(self) -> bool:
+        """True while it does not take all that it is given at once. `troubled_s` is when that was last so."""
+        return self.is_full or self.is_slow or bool(self.away)
 
 
 class MemoryStore:
@@ -89,10 +130,14 @@ class MemoryStore:
     when the process is killed before.
     """
 
-    def __init__(self, disk: Disk, clock: Clock, chance: random.Random) -> None:
+    def __init__(self, disk: Disk, clock: Clock, chance: random.Random, node: str = ALONE) -> None:
         self._disk = disk
         self._clock = clock
         self._chance = chance
+        self._node = node
+        self._is_remote = node != ALONE
+        self._presence_noted: set[DeviceKey] = set()
+        self._written_count = 0
         self._notes: list[Callable[[], object]] = []
         self._session_notes: dict[DeviceKey, list[Callable[[], object]]] = {}
         self._calls: dict[str, Call] = {}
@@ -126,14 +171,41 @@ class MemoryStore:
         """This store for webhooks."""
         return cast("WebhookStore", self)
 
+    @property
+    def nodes_port(self) -> NodeStore:
+        """This store for nodes."""
+        return cast("NodeStore", self)
+
     def _note(self, write: Callable[[], object]) -> None:
         self._notes.append(write)
         if not self._is_timed:
             self._is_timed = True
-            self._clock.call_later(self._chance.uniform(0.0, NOTE_S_MAX), self._write_notes)
+            self._clock.call_later(self._chance.uniform(0.0, NOTE_S_MAX), self._write_soon)
+
+    def _check(self, *, is_write: bool) -> None:
+        """Raises OperationalError where the disk cannot be reached, or takes nothing."""
+        if self._node in self._disk.away:
+            raise OperationalError("", None, ConnectionError("the connection to the database is lost"))
+        if is_write and self._disk.is_full:
+            raise OperationalError("", None, OSError("database or disk is full"))
+
+    async def _reach(self) -> None:
+        """One way to a disk that is on another machine."""
+        if self._is_remote:
+            await self._clock.sleep(self._chance.uniform(0.0, REACH_S_MAX))
+            self._check(is_write=False)
+
+    def _write_soon(self) -> None:
+        try:
+            self._write_notes()
+        except OperationalError:
+            self._clock.call_later(self._chance.uniform(0.1, RETRY_S_MAX), self._write_soon)
 
     def _write_notes(self) -> None:
+        self._check(is_write=True)
         self._is_timed = self._has_letter_notes = False
+        self._presence_noted.clear()
+        self._written_count += 1
         notes, self._notes = self._notes, []
         count = len(self._disk.recorded)
         for call in self._calls.values():
@@ -148,38 +220,136 @@ class MemoryStore:
             tell(destinations)
 
     async def flush(self) -> bool:
-        await self._wait()
-        self._write_notes()
+        try:
+            await self._wait()
+            self._write_notes()
+        except OperationalError:
+            return False
         return True
 
     # the registry and its models
 
     async def find_access_key(self, access_key_id: str) -> AccessKey | None:
+        await self._reach()
         return self._disk.access_keys.get(access_key_id)
 
     async def find_product(self, product_key: str) -> Product | None:
+        await self._reach()
         return self._disk.products.get(product_key)
 
     async def list_topics(self, product_key: str) -> list[ProductTopic]:
+        await self._reach()
         return default_topics(product_key) if product_key in self._disk.products else []
 
     async def find_device(self, key: DeviceKey) -> Device | None:
-        return self._disk.devices.get(key)
+        return next(iter(await self.find_devices([key])), None)
+
+    async def find_devices(self, keys: Sequence[DeviceKey]) -> list[Device]:
+        if self._is_remote and not self._presence_noted.isdisjoint(keys):
+            await self.flush()
+        await self._reach()
+        found = [self._disk.devices[key] for key in keys if key in self._disk.devices]
+        await self._reach()
+        return found
 
     async def find_gateway(self, sub_device: DeviceKey) -> DeviceKey | None:
+        await self._reach()
         return self._disk.topology.get(sub_device)
 
     def record_presence(self, change: PresenceChange) -> None:
         device = self._disk.devices[change.key]
-        if change.is_online and not device.activated_ms:
+        if change.is_online and not device.activated_ms and not self._is_remote:
             self._disk.devices[change.key] = replace(device, activated_ms=change.at_ms)
-        self._note(partial(self._write_presence, change.key, change.is_online, change.at_ms))
+        self._presence_noted.add(change.key)
+        if change.holder:
+            self._note(partial(self._write_presence_of_node, change))
+        else:
+            self._note(partial(self._write_presence, change.key, change.is_online, change.at_ms))
 
     def _write_presence(self, key: DeviceKey, is_online: bool, at_ms: int) -> None:
-        self._disk.devices[key] = replace(self._disk.devices[key], is_online=is_online, status_ms=at_ms)
+        device = self._disk.devices[key]
+        activated_ms = device.activated_ms or (at_ms if is_online else 0)
+        self._disk.devices[key] = replace(device, is_online=is_online, status_ms=at_ms, activated_ms=activated_ms)
+
+    def _write_presence_of_node(self, change: PresenceChange) -> None:
+        known = self._disk.presences.get(change.key)
+        if known is not None and known.holder_epoch > change.holder_epoch:
+            return
+        self._write_presence(change.key, change.is_online, change.at_ms)
+        self._disk.presences[change.key] = Presence(
+            change.key,
+            change.is_online,
+            change.at_ms,
+            self._disk.devices[change.key].activated_ms,
+            change.holder,
+            change.holder_epoch,
+            change.keep_alive_s,
+            change.half_until_ms,
+        )
 
     async def list_online_devices(self) -> list[Device]:
         return [device for device in self._disk.devices.values() if device.is_online]
+
+    # what nodes tell one another
+
+    async def beat(self, node: Node) -> bool:
+        await self._wait()
+        self._disk.nodes[node.node_id] = node
+        return True
+
+    async def list_nodes(self) -> list[Node]:
+        await self._reach()
+        return sorted(self._disk.nodes.values(), key=lambda node: node.node_id)
+
+    async def remove_node(self, node_id: str) -> bool:
+        await self._wait()
+        return self._disk.nodes.pop(node_id, None) is not None
+
+    async def find_presence(self, key: DeviceKey) -> Presence | None:
+        if key in self._presence_noted:
+            await self.flush()
+        await self._reach()
+        presence, device = self._disk.presences.get(key), self._disk.devices.get(key)
+        await self._reach()
+        if presence is None and device is not None:
+            return Presence(key, device.is_online, device.status_ms, device.activated_ms, "", 0, 0, 0)
+        return presence
+
+    async def list_held_devices(self, node_id: str, limit: int) -> list[Presence]:
+        await self.flush()
+        await self._reach()
+        presences = self._disk.presences.values()
+        return [presence for presence in presences if presence.is_online and presence.holder == node_id][:limit]
+
+    async def release_devices(self, presences: Sequence[Presence], at_ms: int) -> list[DeviceKey]:
+        await self._wait()
+        released = [found for found in presences if self._disk.presences.get(found.key) == found and found.is_online]
+        for found in released:
+            self._write_presence(found.key, False, at_ms)
+            self._disk.presences[found.key] = replace(found, is_online=False, status_ms=at_ms, half_until_ms=0)
+            session = self._disk.sessions.get(found.key)
+            if session is not None and session.kept_until_ms == 0:
+                kept_until_ms = at_ms + milliseconds(session.kept_s)
+                self._disk.sessions[found.key] = replace(session, kept_until_ms=kept_until_ms)
+        return [found.key for found in released]
+
+    async def take_lease(self, name: str, gone: Sequence[str]) -> bool:
+        await self._wait()
+        holder = self._disk.leases.setdefault(name, self._node)
+        if holder != self._node and not self._is_left(holder, gone):
+            return False
+        self._disk.leases[name] = self._node
+        return True
+
+    async def read_clock_ms(self) -> int | None:
+        return None
+
+    async def registry_version(self) -> int:
+        await self._reach()
+        return self._disk.registry_version
+
+    def _is_left(self, holder: str, gone: Sequence[str]) -> bool:
+        return holder in gone or holder not in self._disk.nodes
 
     async def mark_all_offline(self, at_ms: int) -> None:
         await self._wait()
@@ -187,6 +357,7 @@ class MemoryStore:
             self._write_presence(device.key, False, at_ms)
 
     async def find_thing_model_version(self, product_key: str, version: str | None) -> ModelVersion | None:
+        await self._reach()
         return self._disk.models.get(product_key)
 
     # calls
@@ -203,21 +374,44 @@ class MemoryStore:
         await self._wait()
         for call in kept:
             self._disk.calls[call.request_id] = call
-        return self._add(messages)
+        row_ids = self._add(messages)
+        # It is written, and the connection may be lost before that is learned.
+        await self._reach()
+        return row_ids
 
     async def _wait(self) -> None:
-        await self._clock.sleep(self._chance.uniform(0.0, KEEP_S_MAX))
+        """Until something is about to be on the disk. Raises OperationalError where it will not be."""
+        await self._clock.sleep(self._chance.uniform(0.0, SLOW_S_MAX if self._disk.is_slow else KEEP_S_MAX))
+        self._check(is_write=True)
 
     async def find_open_call(self, key: DeviceKey, alink_id: int) -> Call | None:
-        return self._find(lambda call: (call.key, call.alink_id) == (key, alink_id) and not call.is_ended)
+        calls = await self._read_latest(key, alink_id)
+        return next((call for call in calls if not call.is_ended), None)
 
     async def find_ended_call(self, key: DeviceKey, alink_id: int) -> Call | None:
-        return self._find(lambda call: (call.key, call.alink_id) == (key, alink_id) and call.is_ended)
+        calls = await self._read_latest(key, alink_id)
+        return next((call for call in calls if call.is_ended), None)
+
+    async def _read_latest(self, key: DeviceKey, alink_id: int) -> list[Call]:
+        """Calls of an id as they are now, those that were not written yet among them."""
+        while True:
+            await self._reach()
+            written_count = self._written_count
+            kept = self._list(lambda call: (call.key, call.alink_id) == (key, alink_id))
+            await self._reach()
+            if written_count == self._written_count:
+                return [self._calls.get(call.request_id) or call for call in kept]
 
     async def list_open_calls(self, key: DeviceKey, target: str | None, limit: int) -> list[Call]:
+        if self._is_remote:
+            await self.flush()
+            await self._reach()
         return self._list(lambda call: call.key == key and target in (None, call.target) and not call.is_ended)[:limit]
 
     async def list_stranded_calls(self, after: Call | None, limit: int) -> list[Call]:
+        if self._is_remote:
+            await self.flush()
+            await self._reach()
         waiting = {message.call_id for message in self._messages()}
         place = (after.received_ms, after.request_id) if after is not None else (-1, "")
         stranded = self._list(
@@ -227,17 +421,19 @@ class MemoryStore:
         )
         return sorted(stranded, key=lambda call: (call.received_ms, call.request_id))[:limit]
 
-    def _find(self, is_meant: Callable[[Call], bool]) -> Call | None:
-        return next(iter(self._list(is_meant)), None)
-
     def _list(self, is_meant: Callable[[Call], bool]) -> list[Call]:
         """Asynchronous calls, each as it is now, the latest first."""
         latest = reversed([*(self._disk.calls | self._calls).values()])
         return [self._own(call) for call in latest if call.is_asynchronous and is_meant(call)]
 
     async def find_kept_call(self, request_id: str) -> Call | None:
-        call = self._calls.get(request_id) or self._disk.calls.get(request_id)
-        return self._own(call) if call is not None else None
+        call = self._calls.get(request_id)
+        if call is None:
+            await self._reach()
+            kept = self._disk.calls.get(request_id)
+            call = copy_call(kept) if kept is not None else None
+            await self._reach()
+        return call
 
     def _own(self, call: Call) -> Call:
         return call if call.request_id in self._calls else copy_call(call)
@@ -255,6 +451,9 @@ class MemoryStore:
         return ended[:limit]
 
     async def find_session(self, key: DeviceKey) -> SavedSession | None:
+        if self._is_remote:
+            await self.flush()
+            await self._reach()
         return next((session for session in await self.list_sessions() if session.key == key), None)
 
     def record_session(self, session: SavedSession) -> None:
@@ -271,6 +470,10 @@ class MemoryStore:
         return [message for row_id, message in self._disk.messages.items() if row_id not in self._dropped]
 
     async def list_messages(self, key: DeviceKey) -> list[SavedMessage]:
+        if self._is_remote:
+            if self._dropped or key in self._session_notes:
+                await self.flush()
+            await self._reach()
         return [message for message in self._messages() if message.key == key]
 
     async def expired_messages(self, now_ms: int, limit: int) -> list[SavedMessage]:
@@ -326,7 +529,7 @@ class MemoryStore:
         for kept in leased:
             kept.due_ms = until_ms
             kept.attempts += 1
-            kept.is_held = True
+            kept.holder = self._node
         letters = sorted((kept.letter for kept in leased), key=lambda letter: letter.row_id)
         # It is written, and the server may die before it has learned so.
         await self._wait()
@@ -349,7 +552,7 @@ class MemoryStore:
         if kept is None or kept.attempts != attempts:
             return False
         kept.due_ms = due_ms
-        kept.is_held = False
+        kept.holder = ""
         return True
 
     async def next_due_ms(self, destination: str) -> int | None:
@@ -357,14 +560,16 @@ class MemoryStore:
             await self.flush()
         return next((kept.due_ms for kept in self._waiting(destination)), None)
 
-    async def take_over(self, _gone: Sequence[str], now_ms: int) -> None:
+    async def take_over(self, gone: Sequence[str], now_ms: int) -> Taken:
         await self._wait()
-        for kept in self._disk.letters.values():
-            if kept.is_held:
-                kept.is_held = False
-                kept.due_ms = min(kept.due_ms, now_ms)
+        freed = [kept for kept in self._disk.letters.values() if kept.holder and self._is_left(kept.holder, gone)]
+        for kept in freed:
+            kept.holder = ""
+            kept.due_ms = min(kept.due_ms, now_ms)
+        return Taken(frozenset(kept.destination for kept in freed), 0)
 
     async def list_webhooks(self) -> list[Webhook]:
+        await self._reach()
         return [*self._disk.webhooks.values()]
 
     async def set_webhook_enabled(self, webhook_id: str, enabled: bool) -> bool:

@@ -13,7 +13,7 @@ import json
 from collections import deque
 from collections.abc import Callable
 
-from linkstead.invocation import Stage, Verdict
+from linkstead.invocation import Diagnosis, Stage, Verdict
 from linkstead.registry import DeviceKey
 from linkstead.subscription import Letter, NoticeKind, destination_of
 from linkstead.subscription.webhooks import DESTINATION_HEAD
@@ -44,6 +44,7 @@ class LetterRules:
         self._disk = disk
         self._clock = clock
         self._report = report
+        self.is_of_cluster = False
         self._told: set[tuple[DeviceKey, NoticeKind, str, bytes]] = set()
         self._seen_count = 0
         self._names: dict[tuple[str, int], KeptLetter] = {}
@@ -98,7 +99,7 @@ class LetterRules:
                 if row_id not in self._taken:
                     self._report(self._rule(kept), f"{self._show(kept)} is gone, and nobody took it")
         now_s = self._clock.monotonic_s()
-        while self._accepted and now_s > self._accepted[0][0] + FORGOTTEN_S_MAX:
+        while self._accepted and now_s > max(self._accepted[0][0], self._disk.troubled_s) + FORGOTTEN_S_MAX:
             _, row_id = self._accepted.popleft()
             if row_id in self._disk.letters:
                 self._report(8, f"{self._show(self._disk.letters[row_id])} was accepted, and waits still")
@@ -127,6 +128,8 @@ class LetterRules:
             self._results.add((kept.destination, json.loads(notice.payload)["requestId"]))
         elif notice.kind is NoticeKind.STATUS_CHANGE:
             time, name = json.loads(notice.payload)["time"], (kept.destination, notice.topic)
+            if self.is_of_cluster:
+                return
             if time <= self._last_status.get(name, ""):
                 self._report(10, f"{self._show(kept)} of {time} comes after {self._last_status[name]}")
             self._last_status[name] = time
@@ -159,6 +162,9 @@ class LetterRules:
         for call in self._disk.calls.values():
             key = call.key
             if key is None or not call.alink_id or not call.is_asynchronous or call.verdict in (None, Verdict.REJECTED):
+                continue
+            if call.diagnosis is Diagnosis.INTERNAL_ERROR:
+                # Its app was told that it was not accepted.
                 continue
             # It may be looked at long after its answer came, and was told.
             answered = call.moment(Stage.ANSWERED)

@@ -1,9 +1,17 @@
-"""A server without sockets, and without anything of the machine's: built anew on the same disk after it was killed."""
+"""A server without sockets, and without anything of the machine's: built anew on the same disk after it was killed.
+
+Alone, or one of several nodes.
+"""
 
 import asyncio
+import logging
 import random
-from collections.abc import Callable
-from typing import Protocol, cast
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, cast
 
 from linkstead.action import Behaviour
 from linkstead.actions import ACTIONS
@@ -12,29 +20,67 @@ from linkstead.api.audit import Audit
 from linkstead.api.nonces import NonceWindow
 from linkstead.api.openapi import OpenApi
 from linkstead.clock import Clock, Timer, milliseconds
+from linkstead.cluster.bus import Bus
+from linkstead.cluster.cluster import Cluster
+from linkstead.cluster.holder import GuestSink
+from linkstead.cluster.nodes import BEAT_S
 from linkstead.ids import Ids
-from linkstead.invocation import Call, CallHistory, CallJournal, Delivery, LocalRouter, ServiceCallStore
+from linkstead.invocation import Call, CallHistory, CallJournal, CallSink, Delivery, LocalRouter, ServiceCallStore
 from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf, ScriptStore
 from linkstead.mqtt.gateway import DeviceGateway
-from linkstead.registry import DeviceKey, Registry
+from linkstead.registry import DeviceKey, NodeState, Presence, Registry, Taken
+from linkstead.registry import Node as NodeRecord
 from linkstead.registry.audit import AuditLog
 from linkstead.scripts.host import ScriptHost
+from linkstead.server import HOUSEKEEPING, HOUSEKEEPING_S, REGISTRY_POLL_S, RELEASE_S
 from linkstead.sessions import Link, SessionTable
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeKind, Subscriptions
 from linkstead.telemetry import TelemetryStore
 from linkstead.uplink import News, Uplink
 from linkstead.webhook.sender import Post, WebhookSender
-from tests.simulation.disk import Disk, MemoryStore
+from tests.simulation.disk import ALONE, Disk, MemoryStore
 
-HOUSEKEEPING_S = 300.0
+log = logging.getLogger("linkstead.simulation")
+
+RUNNING: ContextVar["NodeClock | None"] = ContextVar("running", default=None)
+"""The process that runs at the moment; a task is of the one in which it was begun."""
+
+
+def make_task(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
+) -> "asyncio.Task[Any]":
+    """Make a task that its process knows of."""
+    task = asyncio.Task(work, loop=loop, **options)
+    process = RUNNING.get()
+    if process is not None:
+        process.tasks[task] = None
+        task.add_done_callback(process.forget)
+    return task
 
 
 class NodeClock:
-    """The clock as a process sees it: what is to run later dies with it."""
+    """The clock as a process sees it: what is to run later dies with it.
+
+    `tasks` are those of the process, in the order in which they were begun.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.is_dead = False
+        self.tasks: dict[asyncio.Task[Any], None] = {}
         self._clock = clock
+
+    def forget(self, task: "asyncio.Task[Any]") -> None:
+        """A task has ended."""
+        self.tasks.pop(task, None)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """What is begun within is of this process."""
+        token = RUNNING.set(self)
+        try:
+            yield
+        finally:
+            RUNNING.reset(token)
 
     def time_s(self) -> float:
         return self._clock.time_s()
@@ -47,7 +93,11 @@ class NodeClock:
 
     def _run(self, callback: Callable[..., None], args: tuple[object, ...]) -> None:
         if not self.is_dead:
-            callback(*args)
+            token = RUNNING.set(self)
+            try:
+                callback(*args)
+            finally:
+                RUNNING.reset(token)
 
     async def sleep(self, delay_s: float) -> None:
         await self._clock.sleep(delay_s)
@@ -56,7 +106,7 @@ class NodeClock:
 class UplinkWatcher(Protocol):
     """Sees what devices publish, around the moment the server does."""
 
-    def receive(self, link: Link, topic: str, payload: bytes, take: Callable[[], bool]) -> bool:
+    def receive(self, node: "Node", link: Link, topic: str, payload: bytes, take: Callable[[], bool]) -> bool:
         """Have it taken, and look what came of it."""
 
     def note_told(self, key: DeviceKey, kind: NoticeKind, topic: str, payload: bytes) -> None:
@@ -67,9 +117,11 @@ class WatchedUplink(Uplink):
     """The uplink, with somebody watching."""
 
     watcher: UplinkWatcher
+    node: "Node"
 
     def receive(self, link: Link, topic: str, payload: bytes, qos: int) -> bool:
         return self.watcher.receive(
+            self.node,
             link, topic, payload, lambda: super(WatchedUplink, self).receive(link, topic, payload, qos)
         )
 
@@ -89,13 +141,22 @@ class WatchedForwarder(Forwarder):
 class WatchedJournal(CallJournal):
     """The journal, with every call that it was ever given in `opened`."""
 
-    def __init__(self, store: MemoryStore) -> None:
-        super().__init__(store)
+    def __init__(self, sink: CallSink) -> None:
+        super().__init__(sink)
         self.opened: dict[str, Call] = {}
 
     def open(self, call: Call) -> None:
         self.opened[call.request_id] = call
         super().open(call)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node's place among others: its name, and its way to them."""
+
+    name: str
+    make_bus: Callable[[Clock, Callable[[], None]], Bus]
+    limits: dict[str, int]
 
 
 class Node:
@@ -110,21 +171,30 @@ class Node:
         watcher: UplinkWatcher,
         make_post: Callable[[], Post],
         service_timeout_ms: int,
+        place: Place | None = None,
     ) -> None:
+        self.name = place.name if place is not None else ALONE
         self.clock = NodeClock(clock)
-        self.store = store = MemoryStore(disk, self.clock, chance)
+        self.store = store = MemoryStore(disk, self.clock, chance, self.name)
         self._disk = disk
-        self._registry = registry = Registry(store.registry_port, self.clock.monotonic_s)
+        self.registry = registry = Registry(store.registry_port, self.clock.monotonic_s)
         self._models = models = ModelShelf(store.models_port)
         self._registry_version = disk.registry_version
         # No product of the simulation is binary.
         scripts = ScriptRunner(ScriptShelf(cast("ScriptStore", store)), ScriptHost(self.clock))
         telemetry = cast("TelemetryStore", store)
-        self.sessions = SessionTable(registry)
-        self.journal = WatchedJournal(store)
-        self.router = LocalRouter(self.sessions, self.journal, self.clock)
+        self.cluster = self._make_cluster(place) if place is not None else None
+        holder = self.cluster.holder if self.cluster else None
+        self.sessions = SessionTable(holder or registry, holder)
+        guests = GuestSink(store)
+        guests.holder = holder
+        self.journal = WatchedJournal(guests)
+        local = LocalRouter(self.sessions, self.journal, self.clock)
+        self.router = self.cluster.make_router(registry, self.sessions, self.journal, local) if self.cluster else local
         self.delivery = Delivery(self.sessions, self.journal, store, self.clock)
         self.sessions.observe(self.delivery)
+        if self.cluster is not None:
+            self.cluster.deliver_by(self.delivery)
         self.webhooks = WebhookSender(
             backlog=store.backlog_port, webhooks=store.webhooks_port, clock=self.clock, ids=ids, make_post=make_post
         )
@@ -133,11 +203,13 @@ class Node:
         self.forwarder = WatchedForwarder(store.backlog_port, [groups, self.webhooks.book], self.clock, ids)
         self.forwarder.watcher = watcher
         self.dispatcher = Dispatcher(store.backlog_port, self.clock)
+        if self.cluster is not None:
+            self.cluster.hand_out_by(self.dispatcher)
         self.news = news = News(self.forwarder, registry, models, self.clock)
         self.sessions.observe_status(news)
         self.delivery.observe(news)
-        uplink = WatchedUplink(
-            self.router,
+        self.uplink = uplink = WatchedUplink(
+            local,
             self.sessions,
             self.clock,
             delivery=self.delivery,
@@ -148,7 +220,7 @@ class Node:
             news=news,
             ids=ids,
         )
-        uplink.watcher = watcher
+        uplink.watcher, uplink.node = watcher, self
         self.gateway = DeviceGateway(
             registry=registry, sessions=self.sessions, uplink=uplink, news=news, clock=self.clock, ids=ids
         )
@@ -169,15 +241,39 @@ class Node:
             clock=self.clock,
             ids=ids,
             audit=Audit(cast("AuditLog", store), self.clock),
-            nonces=NonceWindow(),
-            quotas=quotas.Quotas(quotas.LIMITS, {}, False),
+            nonces=self.cluster.make_nonces(NonceWindow()) if self.cluster else NonceWindow(),
+            quotas=self.cluster.make_quotas(place.limits)
+            if self.cluster and place
+            else quotas.Quotas(quotas.LIMITS, {}, False),
             behaviour=Behaviour(service_timeout_ms=service_timeout_ms),
-            node="node",
+            node=self.name,
             strict=True,
         )
 
+    def _make_cluster(self, place: Place) -> Cluster:
+        return Cluster(
+            node=place.name,
+            name="simulated",
+            make_bus=partial(place.make_bus, self.clock),
+            store=self.store.nodes_port,
+            presence=self.registry,
+            clock=self.clock,
+            describe=self._describe,
+            tell_taken=self._take_up,
+        )
+
+    def _describe(self) -> NodeRecord:
+        now_ms = milliseconds(self.clock.time_s())
+        return NodeRecord(self.name, 1, now_ms, now_ms, "1", "", "", NodeState.UP)
+
     async def start(self) -> None:
         """Take up what an earlier process left."""
+        if self.cluster is None:
+            await self._take_all()
+        else:
+            await self._join(self.cluster)
+
+    async def _take_all(self) -> None:
         now_ms = milliseconds(self.clock.time_s())
         await self.store.take_over([], now_ms)
         await self.webhooks.reload()
@@ -189,25 +285,92 @@ class Node:
         await self.store.mark_all_offline(now_ms)
         await self.delivery.restore()
 
+    async def _join(self, cluster: Cluster) -> None:
+        await self.webhooks.reload()
+        cluster.nodes.tell_left(self._tell_left, self.delivery.end_stranded)
+        await cluster.start()
+        await cluster.nodes.beat()
+        await cluster.heirs.take_over()
+        if cluster.nodes.is_alone:
+            await cluster.nodes.release_unheld()
+        await self._see_to_the_dead(cluster)
+        for period_s, work in (
+            (BEAT_S, cluster.beat),
+            (REGISTRY_POLL_S, self.look_for_changes),
+            (RELEASE_S, lambda: self._see_to_the_dead(cluster)),
+            (HOUSEKEEPING_S, self.keep_house),
+        ):
+            asyncio.get_running_loop().create_task(self._repeat(period_s, work))
+
+    async def _see_to_the_dead(self, cluster: Cluster) -> None:
+        await cluster.heirs.take_over()
+        if await cluster.heirs.is_for_us(HOUSEKEEPING):
+            await cluster.heirs.release_left()
+
+    async def _tell_left(self, presence: Presence, at_ms: int) -> None:
+        device = await self.registry.find_device(presence.key)
+        if device is not None:
+            self.sessions.tell_left_online(
+                device.origin, since_ms=presence.status_ms, now_ms=at_ms, ip_address=device.ip_address
+            )
+
+    def _take_up(self, taken: Taken) -> None:
+        destinations = sorted(taken.destinations)
+        for destination in destinations:
+            self.dispatcher.wake(destination)
+        self.webhooks.wake(destinations)
+        if self.cluster is not None and self.cluster.desks is not None:
+            self.cluster.desks.ring(destinations)
+
+    async def _repeat(self, period_s: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        while True:
+            await self.clock.sleep(period_s)
+            try:
+                await work()
+            except Exception:
+                log.exception("background work failed")
+
     async def look_for_changes(self) -> None:
         """What a server does every second."""
-        if self._disk.registry_version != self._registry_version:
-            self._registry_version = self._disk.registry_version
-            self._registry.forget_all()
+        version = await self.store.registry_version()
+        if version != self._registry_version:
+            self.registry.forget_all()
             self._models.forget_all()
             await self.webhooks.reload()
             self.forwarder.forget_all()
             self.dispatcher.wake_all()
+            if self.cluster is not None and not self.cluster.bus.is_connected:
+                self.cluster.review_all()
+            self._registry_version = version
 
     async def keep_house(self) -> None:
         """What a server does every few minutes."""
         self.sessions.expire(self.clock.monotonic_s())
-        await self.delivery.expire()
+        if self.cluster is not None:
+            self.cluster.review_all()
+        if self.cluster is None or await self.cluster.heirs.is_for_us(HOUSEKEEPING):
+            await self.delivery.expire()
+
+    async def stop(self) -> None:
+        """Let go of devices and calls in good order, and leave the others."""
+        assert self.cluster is not None
+        self.gateway.drain()
+        await self.cluster.holder.give_up_all()
+        await self.gateway.close()
+        await self.uplink.drain()
+        await self.delivery.stop()
+        await self.news.drain()
+        await self.forwarder.drain()
+        await self.dispatcher.stop()
+        await self.webhooks.stop()
+        await self.store.flush()
+        await self.store.remove_node(self.name)
+        await self.cluster.stop()
 
     async def kill(self) -> None:
         """End at once: nothing more is written, nothing more is sent."""
         self.clock.is_dead = True
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        tasks = list(self.clock.tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,12 @@ LATE_S_MAX = 0.05
 KEPT_S_MAX = NOTE_S_MAX + 1.0
 """When what a server learned is on the disk at last."""
 
+TROUBLED_S = 1.0
+"""What was out of order before a call may be felt for so long."""
+
 STAGES = list(Stage)
+CALL_ENDS = ("/thing/service/Start", "/user/get")
+"""How topics end on which accepted calls go to devices."""
 
 
 class Violation(Exception):
@@ -54,6 +59,7 @@ class AppCall:
     is_gone: bool = False
     was_kept: bool = False
     kills: int = 0
+    node: str = ""
 
     @property
     def is_synchronous(self) -> bool:
@@ -62,8 +68,9 @@ class AppCall:
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """What a device sent to a call of an earlier server."""
+    """What a device sent to a call of an earlier server, or of another."""
 
+    node: str
     sent_s: float
     request_id: str
     payload: bytes
@@ -74,7 +81,7 @@ class Rules:
 
     Args:
         disk, clock, devices: see there.
-        find_node: the server of the moment.
+        list_nodes: the servers of the moment.
     """
 
     def __init__(
@@ -82,18 +89,22 @@ class Rules:
         disk: Disk,
         clock: ManualClock,
         devices: dict[DeviceKey, SimulatedDevice],
-        find_node: Callable[[], Node | None],
+        list_nodes: Callable[[], Sequence[Node]],
     ) -> None:
         self.calls: list[AppCall] = []
         self._handed: dict[int, float] = {}
         self._topics: set[str] = set()
         self._replies: deque[_Reply] = deque()
         self.kills = 0
+        self.killed_s = float("-inf")
+        self.is_of_cluster = False
+        self.network_troubled_s = float("-inf")
+        self._handed_once: set[tuple[str, bytes]] = set()
         self.violation: Violation | None = None
         self._disk = disk
         self._clock = clock
         self._devices = devices
-        self._find_node = find_node
+        self._list_nodes = list_nodes
         self._verdicts: dict[str, Verdict] = {}
         self._kept_verdicts: dict[str, Verdict] = {}
         self.letters = LetterRules(disk, clock, self.report)
@@ -103,20 +114,30 @@ class Rules:
         if self.violation is None:
             self.violation = Violation(rule, text)
 
-    def lose_calls(self) -> None:
-        """The server was killed: nobody waits for an answer any longer."""
+    def lose_calls(self, node: Node) -> None:
+        """A server was killed: nobody waits for an answer of it any longer."""
         self.kills += 1
+        self.killed_s = max(self.killed_s, self._clock.monotonic_s())
         # What it was about to write is lost with it.
-        self._replies.clear()
+        self._replies = deque(reply for reply in self._replies if reply.node != node.name)
         self.letters.lose()
         for app_call in self.calls:
-            app_call.is_lost = app_call.is_lost or app_call.answer is None
+            if app_call.node == node.name and app_call.answer is None:
+                app_call.is_lost = True
 
     def note_handed(self, publish: Publish) -> None:
         """See `Watcher`."""
         if "/rrpc/" in publish.topic:
-            self._handed.setdefault(message_id(publish.topic), self._clock.monotonic_s())
+            number = message_id(publish.topic)
+            if number in self._handed:
+                self.report(13, f"the message of call {number} is handed over twice")
+            self._handed[number] = self._clock.monotonic_s()
             self._topics.add(publish.topic)
+        elif publish.qos == 0 and publish.topic.endswith(CALL_ENDS):
+            handed = publish.topic, publish.payload
+            if handed in self._handed_once:
+                self.report(13, f"{publish.payload!r} is sent to {publish.topic} twice")
+            self._handed_once.add(handed)
 
     # around each answer of a device
 
@@ -127,13 +148,18 @@ class Rules:
         call = self._find_named(node, key, topic, alink_id)
         now_s = self._clock.monotonic_s()
         if call is None:
-            self._note_for_earlier(key, alink_id, payload)
+            self._note_for_earlier(node, key, alink_id, payload)
             return take()
         verdict = call.verdict
         is_due = verdict is None and call.key == key and topic == self._answer_topic(call)
         if not call.is_asynchronous:
-            routed = call.moment(Stage.ROUTED)
-            is_due = is_due and routed is not None and now_s < routed.monotonic_s + call.timeout_ms / 1000
+            routed, timeout_s = call.moment(Stage.ROUTED), call.timeout_ms / 1000
+            # On another node than it went out on, a call's answer is none.
+            is_due = is_due and routed is not None and routed.node == node.name
+            is_due = is_due and routed is not None and now_s < routed.monotonic_s + timeout_s
+            if is_due and self.is_of_cluster and now_s >= call.timeline[0].monotonic_s + timeout_s:
+                # It was looked for so long on other nodes that its time is up before the last one's.
+                return take()
         taken = take()
         if is_due:
             due = Verdict.SUCCESS if is_readable else Verdict.FAILED
@@ -166,6 +192,9 @@ class Rules:
         answer = topics.parse_rrpc_answer(topic)
         if answer is not None:
             return node.journal.find_by_message_id(answer.message_id)
+        if self.is_of_cluster:
+            # Whose it is at the moment is for the nodes to know: it shows on the disk.
+            return None
         return self._find_delivered(node.journal.opened.values(), key, alink_id)
 
     @staticmethod
@@ -173,14 +202,16 @@ class Rules:
         named = (call for call in calls if call.is_asynchronous and call.key == key and 0 < alink_id == call.alink_id)
         return next(named, None)
 
-    def _note_for_earlier(self, key: DeviceKey, alink_id: int, payload: bytes) -> None:
-        """A reply to a call of a server that died: it has to be on the disk a moment later."""
+    def _note_for_earlier(self, node: Node, key: DeviceKey, alink_id: int, payload: bytes) -> None:
+        """A reply to a call that this server did not begin: it has to be on the disk a moment later."""
         call = self._find_delivered(self._disk.calls.values(), key, alink_id)
         if call is not None:
-            self._replies.append(_Reply(self._clock.monotonic_s(), call.request_id, payload))
+            self._replies.append(_Reply(node.name, self._clock.monotonic_s(), call.request_id, payload))
 
     def _check_replies(self) -> None:
-        while self._replies and self._clock.monotonic_s() > self._replies[0].sent_s + KEPT_S_MAX:
+        while self._replies and self._clock.monotonic_s() > (
+            max(self._replies[0].sent_s, self._disk.troubled_s) + KEPT_S_MAX
+        ):
             reply = self._replies.popleft()
             kept = self._disk.calls[reply.request_id]
             shown = [kept.answer_payload, *(evidence.payload for evidence in kept.evidence)]
@@ -211,8 +242,7 @@ class Rules:
 
     def check(self) -> None:
         """Look at every call. Raises Violation."""
-        node = self._find_node()
-        if node is not None:
+        for node in self._list_nodes():
             for call in node.journal.opened.values():
                 self._check_record(call)
         for app_call in self.calls:
@@ -223,7 +253,8 @@ class Rules:
             verdict = call.verdict
             if verdict is not None and self._kept_verdicts.setdefault(call.request_id, verdict) is not verdict:
                 self.report(4, f"{self._show(call)} was something else on the disk")
-            if call.diagnosis is Diagnosis.NODE_LOST and call.moment(Stage.WRITTEN) is not None:
+            is_lost = call.diagnosis is Diagnosis.NODE_LOST and call.verdict is not Verdict.TIMEOUT
+            if is_lost and call.moment(Stage.WRITTEN) is not None:
                 self.report(3, f"{self._show(call)} left before its server was lost")
         if self.violation is not None:
             raise self.violation
@@ -268,7 +299,7 @@ class Rules:
         steps = [STAGES.index(stage) for stage in stages if stage is not Stage.RETURNED or not call.is_asynchronous]
         if steps != sorted(set(steps)) or moments != sorted(moments) or len(set(stages)) != len(stages):
             self.report(3, f"{self._show(call)} has its stages out of order")
-        if call.diagnosis is Diagnosis.INTERNAL_ERROR:
+        if call.diagnosis is Diagnosis.INTERNAL_ERROR and not self._is_troubled_since(moments[0]):
             self.report(1, f"{self._show(call)} broke inside the server")
         is_written, is_answered = Stage.WRITTEN in stages, Stage.ANSWERED in stages
         if verdict is Verdict.TIMEOUT and (not is_written or is_answered):
@@ -280,9 +311,18 @@ class Rules:
         if not call.is_asynchronous and call.message_id:
             self._check_against_wire(call, is_written)
             routed = call.moment(Stage.ROUTED)
-            deadline_s = routed.monotonic_s + call.timeout_ms / 1000 if routed is not None else moments[0]
+            deadline_s = moments[0]
+            if self.is_of_cluster:
+                # Other nodes are asked first.
+                deadline_s += call.timeout_ms / 1000 + LATE_S_MAX
+            elif routed is not None:
+                deadline_s = routed.monotonic_s + call.timeout_ms / 1000
             if verdict is None and self._clock.monotonic_s() > deadline_s + LATE_S_MAX:
                 self.report(1, f"{self._show(call)} has not ended by its deadline")
+
+    def _is_troubled_since(self, since_s: float) -> bool:
+        """Whether nodes, the network or the disk were not all there at some moment of late."""
+        return max(self._disk.troubled_s, self.network_troubled_s, self.killed_s) >= since_s - TROUBLED_S
 
     def _check_against_wire(self, call: Call, is_written: bool) -> None:
         handed_s = self._handed.get(call.message_id)
@@ -290,7 +330,9 @@ class Rules:
             self.report(3, f"{self._show(call)} never left in full")
         returned = call.moment(Stage.RETURNED)
         has_left = handed_s is not None and returned is not None and handed_s < returned.monotonic_s
-        if has_left and call.verdict is not None and not is_written:
+        # Its last words are lost with a node.
+        is_lost = call.diagnosis in (Diagnosis.NODE_LOST, Diagnosis.NODES_UNREACHABLE)
+        if has_left and call.verdict is not None and not is_written and not is_lost:
             self.report(3, f"{self._show(call)} left in full before it ended")
 
     def _check_kept(self, app_call: AppCall, call: Call) -> None:
@@ -334,8 +376,26 @@ class Rules:
         for call in self._disk.calls.values():
             if call.verdict is not None or call.request_id in waiting:
                 continue
+            if self.is_of_cluster and call.node in self._disk.nodes:
+                # Where its node has died, that is seen to when the node is buried.
+                continue
             if call.moment(Stage.WRITTEN) is None or not call.alink_id:
                 self.report(1, f"{self._show(call)} was left behind")
+
+    def check_holders(self) -> None:
+        """Each device that is connected is held by the node that it is connected to, and by no other."""
+        for key, device in self._devices.items():
+            if device.wire is None:
+                self.report(14, f"{key} is not connected, though nothing keeps it away")
+                continue
+            holders = [node for node in self._list_nodes() if node.sessions.link(key) is not None]
+            names = [node.name for node in holders]
+            if len(holders) != 1 or holders[0].clock is not device.wire.clock:
+                self.report(14, f"{key} is held by {names}")
+                continue
+            presence = self._disk.presences[key]
+            if not presence.is_online or presence.holder != names[0]:
+                self.report(14, f"{key} is held by {names}, and written down is {presence}")
 
     def check_end(self, app_call: AppCall) -> None:
         """A message at QoS 1 that was accepted has a result, now that its time has passed."""

@@ -8,6 +8,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from dataclasses import replace
 
 from linkstead.alink import topics
@@ -28,7 +29,7 @@ from tests.simulation.device import SimulatedDevice
 from tests.simulation.disk import Disk, settle
 from tests.simulation.gateway import SimulatedGateway, SimulatedSubDevice
 from tests.simulation.letters import LetterRules
-from tests.simulation.node import Node
+from tests.simulation.node import Node, make_task
 from tests.simulation.rules import AppCall, Rules, Violation
 from tests.simulation.wire import Wire
 from tests.tsl.documents import document, read_module, service
@@ -59,6 +60,9 @@ WEBHOOK_KINDS = {
     "wh_1": frozenset({NoticeKind.DEVICE_DATA, NoticeKind.STATUS_CHANGE}),
     "wh_2": frozenset({NoticeKind.DEVICE_DATA}),
 }
+
+UNAVAILABLE = 3
+"""The return code with which a device is sent away that cannot be looked up."""
 
 SETTLED_S = 100.0
 """Until what consumers had not settled is delivered once more."""
@@ -95,14 +99,14 @@ class Simulation:
         self.clock = SteppedClock()
         self._ids = CountedIds()
         self._disk = make_disk()
-        self._node: Node | None = None
+        self._nodes: list[Node] = []
         self._number = 0
         self._told: deque[str] = deque(maxlen=TOLD_MAX)
         gateway = SimulatedGateway(GATEWAY, self)
         self._devices = {key: SimulatedDevice(key, self) for key in (*LAMPS, STRANGER)}
         self._devices[GATEWAY] = gateway
         self._devices |= {key: SimulatedSubDevice(key, self, gateway) for key in PROBES}
-        self._rules = Rules(self._disk, self.clock, self._devices, lambda: self._node)
+        self._rules = Rules(self._disk, self.clock, self._devices, lambda: self._nodes)
         self._consumers = [
             SimulatedConsumer(client_id, destination_of(ACCOUNT_ID, group_id), self)
             for client_id, group_id in CONSUMERS
@@ -110,7 +114,6 @@ class Simulation:
         self._receivers = SimulatedReceivers(self)
         if self.chance.randrange(DOWN_ONE_IN) == 0:
             self._receivers.down.add(self._disk.webhooks["wh_1"].destination)
-        self._tasks: set[asyncio.Task[None]] = set()
         self._errors = ErrorWatch()
 
     @property
@@ -125,6 +128,12 @@ class Simulation:
         """See `consumer.Surroundings`."""
         return self._rules.letters
 
+    def note_refused(self, device: SimulatedDevice, reason_code: int) -> None:
+        """See `Surroundings`."""
+        assert reason_code == UNAVAILABLE
+        is_stopping = any(node.gateway.is_draining for node in self._nodes)
+        assert is_stopping or self._disk.troubled_s > self.clock.monotonic_s() - 1.0, device.key
+
     def note_acknowledged(self, key: DeviceKey, payload: bytes) -> None:
         """See `Surroundings`."""
         self._rules.letters.check_acknowledged(key, payload)
@@ -135,11 +144,12 @@ class Simulation:
 
     def open_wire(self, device: SimulatedDevice) -> Wire | None:
         """See `Surroundings`."""
-        node = self._node
+        node = self._choose_node()
         if node is None:
             return None
         delay_s = self.chance.choice([0.0, 0.001, 0.02, 0.2])
-        return Wire(node.gateway.make_protocol(), device, self._rules, node.clock, delay_s)
+        with node.clock.running():
+            return Wire(node.gateway.make_protocol(), device, self._rules, node.clock, delay_s)
 
     def next_number(self) -> int:
         """See `Surroundings`."""
@@ -154,12 +164,11 @@ class Simulation:
         """See `Surroundings`."""
         self._told.append(f"{self.clock.monotonic_s():.3f} {text}")
 
-    def receive(self, link: Link, topic: str, payload: bytes, take: Callable[[], bool]) -> bool:
+    def receive(self, node: Node, link: Link, topic: str, payload: bytes, take: Callable[[], bool]) -> bool:
         """See `UplinkWatcher`."""
-        assert self._node is not None
         self.tell(f"{link.key.device_name} publishes {topic}: {payload.decode()}")
-        key = self._find_sender(self._node, link, topic)
-        return self._rules.judge(self._node, key, topic, payload, take)
+        key = self._find_sender(node, link, topic)
+        return self._rules.judge(node, key, topic, payload, take)
 
     @staticmethod
     def _find_sender(node: Node, link: Link, topic: str) -> DeviceKey:
@@ -178,9 +187,10 @@ class Simulation:
     async def run(self) -> None:
         """Live through it. Raises Violation, with what happened last in its notes."""
         asyncio.get_running_loop().set_exception_handler(self._errors.handle_loop_exception)
+        asyncio.get_running_loop().set_task_factory(make_task)
         logging.getLogger("linkstead").addHandler(self._errors)
         try:
-            await self._start_node()
+            await self._begin()
             for device in self._devices.values():
                 self._connect(device)
             for _ in range(STEPS):
@@ -194,7 +204,15 @@ class Simulation:
             raise
         finally:
             logging.getLogger("linkstead").removeHandler(self._errors)
-            await self._kill_node()
+            for node in list(self._nodes):
+                await self._kill_node(node)
+
+    async def _begin(self) -> None:
+        await self._start_node()
+
+    def _choose_node(self) -> Node | None:
+        """The node that somebody turns to."""
+        return self._nodes[0] if self._nodes else None
 
     async def _turn(self, seconds: float) -> None:
         """Let time pass, each moment of it settled before the next."""
@@ -215,6 +233,10 @@ class Simulation:
                 self._connect(device)
         for consumer in self._consumers:
             self._come_or_go(consumer)
+        self._act_as_devices_and_apps()
+        await self._act_on_servers()
+
+    def _act_as_devices_and_apps(self) -> None:
         self.chance.choice([self._devices[key] for key in (*LAMPS, STRANGER)]).report()
         device = self.chance.choice([self._devices[key] for key in (*LAMPS, *PROBES)])
         weights = {
@@ -230,31 +252,32 @@ class Simulation:
         }
         for act in self.chance.choices(list(weights), list(weights.values()), k=self.chance.choice([1, 1, 2, 4])):
             act(device)
-        if self._node is None:
+
+    async def _act_on_servers(self) -> None:
+        if not self._nodes:
             if self.chance.random() < 0.5:
                 await self._start_node()
                 if self.chance.random() < 0.2:
                     await self._kill_soon()
         elif self.chance.random() < 0.04:
             await self._kill_soon()
-        if self._node is not None:
-            await self._oversee(self._node)
+        if self._nodes:
+            await self._oversee(self._nodes[0])
 
     async def _kill_soon(self) -> None:
         """Kill the server in the middle of what it does."""
         await self._turn(self.chance.choice([0.0, 0.005, 0.02, 0.05, 0.1]))
-        await self._kill_node()
+        await self._kill_node(self._nodes[0])
 
     async def _return(self) -> None:
         """The server stays, and every device and every consumer is back for good."""
-        if self._node is None:
+        if not self._nodes:
             await self._start_node()
-        assert self._node is not None
         self._receivers.is_good = True
         for consumer in self._consumers:
             consumer.detach()
             consumer.is_good = True
-            consumer.attach(self._node.dispatcher)
+            self._attach(consumer)
         for device in self._devices.values():
             device.is_good = True
             device.disconnect()
@@ -269,21 +292,21 @@ class Simulation:
 
     async def _outlive(self) -> None:
         """Nobody is there for longer than anything is kept."""
-        assert self._node is not None
+        [node] = self._nodes
         for device in self._devices.values():
             device.disconnect()
         await self._turn(SETTLED_S)
         self._rules.letters.check_left(of_webhooks=False)
         # The last that were to be disabled are by now.
-        await self._enable_webhooks(self._node)
+        await self._enable_webhooks(node)
         await self._turn(DEAD_S if self._receivers.down else RETRIED_S)
         self._rules.letters.check_left(of_webhooks=True)
         # While they are enabled, the backlog is looked at every half minute.
         for webhook_id in self._disk.webhooks:
-            await self._wait_for(self._node.store.set_webhook_enabled(webhook_id, False))
-        await self._wait_for(self._node.look_for_changes())
+            await self._wait_for(node.store.set_webhook_enabled(webhook_id, False))
+        await self._wait_for(node.look_for_changes(), node)
         await self._turn(AWAY_S)
-        await self._node.keep_house()
+        await self._wait_for(node.keep_house(), node)
         await self._turn(RETURN_S)
         for app_call in self._rules.calls:
             self._rules.check_end(app_call)
@@ -293,26 +316,24 @@ class Simulation:
 
     async def _start_node(self) -> None:
         self.tell("server starts")
-        self._node = node = Node(
-            self._disk, self.clock, self._ids, self.chance, self, lambda: self._receivers, SERVICE_TIMEOUT_MS
-        )
-        await self._wait_for(node.start())
+        node = Node(self._disk, self.clock, self._ids, self.chance, self, lambda: self._receivers, SERVICE_TIMEOUT_MS)
+        self._nodes.append(node)
+        await self._wait_for(node.start(), node)
 
-    async def _kill_node(self) -> None:
-        self.tell("server is killed")
-        node, self._node = self._node, None
-        if node is None:
-            return
+    async def _kill_node(self, node: Node) -> None:
+        self.tell(f"{node.name} is killed")
+        self._nodes.remove(node)
         await node.kill()
-        self._rules.lose_calls()
+        self._rules.lose_calls(node)
         for device in self._devices.values():
-            device.lose_all()
+            device.lose_all(node.clock)
         for consumer in self._consumers:
-            consumer.lose()
+            consumer.lose(node)
 
-    async def _wait_for(self, work: Coroutine[None, None, object]) -> None:
-        """Let as much time pass as something takes."""
-        task = asyncio.get_running_loop().create_task(work)
+    async def _wait_for(self, work: Coroutine[None, None, object], node: Node | None = None) -> None:
+        """Let as much time pass as something takes that a node does, or nobody."""
+        with node.clock.running() if node is not None else nullcontext():
+            task = asyncio.get_running_loop().create_task(work)
         await settle()
         while not task.done():
             wait_s = self.clock.wait_s()
@@ -327,19 +348,24 @@ class Simulation:
         """See to changes; enable webhooks again that said that they are gone."""
         if self.chance.random() < 0.1:
             await self._enable_webhooks(node)
-        await self._wait_for(node.look_for_changes())
+        await self._wait_for(node.look_for_changes(), node)
 
     async def _enable_webhooks(self, node: Node) -> None:
         for webhook in list(self._disk.webhooks.values()):
             if not webhook.enabled:
                 await self._wait_for(node.store.set_webhook_enabled(webhook.webhook_id, True))
-        await self._wait_for(node.look_for_changes())
+        await self._wait_for(node.look_for_changes(), node)
 
     def _come_or_go(self, consumer: SimulatedConsumer) -> None:
-        if self._node is not None and not consumer.is_attached and self.chance.random() < 0.3:
-            consumer.attach(self._node.dispatcher)
+        if self._nodes and not consumer.is_attached and self.chance.random() < 0.3:
+            self._attach(consumer)
         elif self.chance.random() < 0.05:
             consumer.detach()
+
+    def _attach(self, consumer: SimulatedConsumer) -> None:
+        node = self._choose_node()
+        assert node is not None
+        consumer.attach(node)
 
     # what devices and the network do
 
@@ -392,9 +418,11 @@ class Simulation:
     def _call(
         self, action: str, device: SimulatedDevice, qos: int, timeout_ms: int, parameters: dict[str, str]
     ) -> None:
-        if self._node is None:
+        node = self._choose_node()
+        if node is None:
             return
         app_call = AppCall(action, device.key, qos, self.clock.monotonic_s(), timeout_ms, kills=self._rules.kills)
+        app_call.node = node.name
         app_call.is_gone = self.chance.random() < 0.1
         self._rules.calls.append(app_call)
         own = {"Action": action, "ProductKey": device.key.product_key}
@@ -406,15 +434,18 @@ class Simulation:
             "GET", {**common, **own, **parameters}, KEY.access_key_id, KEY.secret, f"nonce-{self.next_number()}", now
         )
         self.tell(f"{action} qos {qos} to {device.key.device_name}")
-        task = asyncio.get_running_loop().create_task(self._wait_for_answer(self._node, app_call, query))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        with node.clock.running():
+            asyncio.get_running_loop().create_task(self._wait_for_answer(node, app_call, query))
 
     async def _wait_for_answer(self, node: Node, app_call: AppCall, query: str) -> None:
         time_s, monotonic_s = self.clock.time_s(), self.clock.monotonic_s()
         request = HttpRequest("GET", "/", query.encode(), {}, b"", time_s, monotonic_s)
         reply = await node.openapi.answer(request)
-        assert reply.call is not None, reply.body
+        if reply.call is None:
+            # Not even the app's key could be read.
+            assert self._disk.troubled_s > monotonic_s, reply.body
+            app_call.is_lost = True
+            return
         app_call.answer = json.loads(reply.body)
         app_call.call = reply.call
         app_call.was_kept = app_call.key in self._disk.sessions

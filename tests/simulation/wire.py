@@ -33,6 +33,8 @@ class Wire(asyncio.Transport):
     Args:
         clock: delays; of the server's process, so that nothing comes out of one that was killed.
         delay_s: one way.
+
+    `accepted_s`: when the device was told that it is connected.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class Wire(asyncio.Transport):
         self._connection = connection
         self._receiver = receiver
         self._watcher = watcher
-        self._clock = clock
+        self.clock = clock
         self._delay_s = delay_s
+        self.accepted_s: float | None = None
         self._splitter = Splitter()
         self._buffer = b""
         self._arrived: list[bytes] = []
@@ -112,7 +115,7 @@ class Wire(asyncio.Transport):
             if isinstance(packet, Publish):
                 self._watcher.note_handed(packet)
         if not self._is_half_open:
-            self._clock.call_later(self._delay_s, self._receiver.receive, self, data)
+            self.clock.call_later(self._delay_s, self._receiver.receive, self, data)
 
     def stall(self) -> None:
         """The device does not read."""
@@ -133,7 +136,7 @@ class Wire(asyncio.Transport):
     def feed(self, data: bytes) -> None:
         """The device sends."""
         if not self._is_half_open:
-            self._clock.call_later(self._delay_s, self._arrive, data)
+            self.clock.call_later(self._delay_s, self._arrive, data)
 
     def _arrive(self, data: bytes) -> None:
         if self._is_closing or self._is_lost:
@@ -146,7 +149,7 @@ class Wire(asyncio.Transport):
     def cut(self) -> None:
         """The connection breaks; the server is told."""
         self._is_half_open = True
-        self._clock.call_later(self._delay_s, self.abort)
+        self.clock.call_later(self._delay_s, self.abort)
 
     def vanish(self) -> None:
         """The connection breaks; the server is not told."""
@@ -157,4 +160,4 @@ class Wire(asyncio.Transport):
             self._is_lost = self._is_closing = True
             self._buffer = b""
             self._connection.connection_lost(None)
-            self._clock.call_later(self._delay_s, self._receiver.lose, self)
+            self.clock.call_later(self._delay_s, self._receiver.lose, self)

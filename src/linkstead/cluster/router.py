@@ -305,7 +305,8 @@ class NatsRouter:
         if answer is _AWAY:
             raise PostmanAway
         if not isinstance(answer, Reply) or answer.kind not in (Kind.ACCEPTED, Kind.OVERLOADED):
-            # It may have been accepted all the same: then its end will be told.
+            # It may have been accepted all the same: then its record is the other's, and its end will be told.
+            call.is_handed_over = True
             raise NodeFailed("the node that holds the device did not say that it has accepted a call")
         if answer.kind == Kind.OVERLOADED:
             raise RouterOverloaded

@@ -20,6 +20,14 @@ MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 """Payload bytes of all messages under way."""
 
 
+FAILED_DEVICES_MAX = 10_000
+"""Devices of which it is remembered that a message could not be taken."""
+
+
+class NotTaken(Exception):
+    """What a device sent could not be dealt with, as the store was away for example."""
+
+
 class _Job(NamedTuple):
     payload_bytes: int
     work: Callable[[], Awaitable[None]]
@@ -33,6 +41,7 @@ class Lanes:
         self.message_bytes = 0
         self._lanes: dict[DeviceKey, deque[_Job]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: set[DeviceKey] = set()
 
     def is_free(self, key: DeviceKey) -> bool:
         """True when nothing of the device is under way: what comes now need not wait for its turn."""
@@ -68,18 +77,20 @@ class Lanes:
         return True
 
     async def settle(self, key: DeviceKey) -> None:
-        """Return when what is under way of a device now has been done."""
+        """Return when what is under way of a device now has been done. Raises NotTaken, once, where some of it failed."""
         lane = self._lanes.get(key)
-        if lane is None:
-            return
-        reached = asyncio.Event()
+        if lane is not None:
+            reached = asyncio.Event()
 
-        async def note() -> None:
-            reached.set()
+            async def note() -> None:
+                reached.set()
 
-        self.message_count += 1
-        lane.append(_Job(0, note))
-        await reached.wait()
+            self.message_count += 1
+            lane.append(_Job(0, note))
+            await reached.wait()
+        if key in self._failed:
+            self._failed.discard(key)
+            raise NotTaken
 
     async def drain(self) -> None:
         """Return when nothing is under way."""
@@ -91,8 +102,10 @@ class Lanes:
             try:
                 await lane[0].work()
             except Exception:
-                # Nobody waits for the work: the log is told, and what the device sent next has its turn.
+                # The log is told, and what the device sent next has its turn; nothing is acknowledged that failed.
                 log.exception("a message of a device failed", extra={"device": str(key)})
+                if len(self._failed) < FAILED_DEVICES_MAX:
+                    self._failed.add(key)
             finally:
                 done = lane.popleft()
                 self.message_count -= 1

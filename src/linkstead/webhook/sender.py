@@ -102,8 +102,9 @@ class WebhookSender:
             # One that ended because its webhook was gone for good makes room: it may have been enabled again meanwhile.
             ended = [name for name, lane in self._lanes.items() if name not in enabled or lane.is_disabled]
             gone = [self._lanes.pop(destination) for destination in ended]
-            for destination in enabled.keys() - self._lanes.keys():
-                self._lanes[destination] = self._open_lane(enabled[destination])
+            for destination, webhook in enabled.items():
+                if destination not in self._lanes:
+                    self._lanes[destination] = self._open_lane(webhook)
             await _close(gone)
 
     def wake(self, destinations: Collection[str]) -> None:

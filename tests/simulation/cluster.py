@@ -1,0 +1,242 @@
+"""Several nodes on one thread: they share a database, speak over NATS, die, come back, and lose sight of each other.
+
+Devices, consumers and apps turn to any of them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.exc import OperationalError
+
+from linkstead.clock import Clock
+from linkstead.cluster.bus import BusRefused
+from linkstead.cluster.router import NodeFailed
+from linkstead.subscription.records import NotKept
+from linkstead.uplink.lanes import NotTaken
+from tests.rig import ErrorWatch
+from tests.simulation.bus import NOTICED_S_MAX, SLOW_S_MAX, Network, SimulatedBus
+from tests.simulation.disk import RETRY_S_MAX
+from tests.simulation.node import Node, Place
+from tests.simulation.simulation import RETURN_S, SERVICE_TIMEOUT_MS, SETTLED_S, Simulation
+
+NODES_MAX = 4
+SERVERS = (1, 1, 2, 3)
+QUIET_S = 5.0
+"""By then all that was out of order is in order again, once everybody reaches everybody."""
+
+
+EXPECTED = (OperationalError, NotKept, NotTaken, NodeFailed)
+"""What nodes complain of while they cannot reach the database, or each other."""
+
+
+class TroubleWatch(ErrorWatch):
+    """Passes over what is to be expected."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fault = record.exc_info[1] if record.exc_info else None
+        while fault is not None:
+            if isinstance(fault, EXPECTED):
+                return
+            fault = fault.__cause__ or fault.__context__
+        super().emit(record)
+
+
+@dataclass(eq=False)
+class Seat:
+    """Where a node runs: one after the other, each under a name of its own. `bus` is that of the latest."""
+
+    number: int
+    node: Node | None = None
+    bus: SimulatedBus | None = None
+    started: int = 0
+
+
+class ClusterSimulation(Simulation):
+    """One run with several nodes."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self._errors = TroubleWatch()
+        self._network = Network(self.clock, self.chance, self.chance.choice(SERVERS))
+        self._seats = [Seat(number) for number in range(self.chance.randint(2, NODES_MAX))]
+        self._rules.is_of_cluster = self._rules.letters.is_of_cluster = True
+
+    async def _begin(self) -> None:
+        for seat in self._seats:
+            await self._start_seat(seat)
+
+    def _choose_node(self) -> Node | None:
+        nodes = [node for node in self._nodes if not node.gateway.is_draining]
+        return self.chance.choice(nodes) if nodes else None
+
+    # nodes
+
+    async def _start_seat(self, seat: Seat) -> None:
+        seat.started += 1
+        name = f"node-{seat.number + 1}-{seat.started}"
+        is_newer = self.chance.random() < 0.3
+        self.tell(f"{name} starts, newer={is_newer}")
+
+        def make_bus(clock: Clock, reconnected: Callable[[], None]) -> SimulatedBus:
+            first = seat.number % len(self._network.servers)
+            seat.bus = SimulatedBus(self._network, clock, reconnected, first, is_newer=is_newer)
+            return seat.bus
+
+        place = Place(name, make_bus, {})
+        node = Node(
+            self._disk, self.clock, self._ids, self.chance, self, lambda: self._receivers, SERVICE_TIMEOUT_MS, place
+        )
+        seat.node = node
+        try:
+            await self._wait_for(node.start(), node)
+        except (BusRefused, OperationalError) as error:
+            self.tell(f"{name} does not start: {error}")
+            await self._end(seat)
+            return
+        self._nodes.append(node)
+
+    async def _kill_seat(self, seat: Seat) -> None:
+        """Its process dies; where its machine does, nobody is told."""
+        assert seat.node is not None
+        assert seat.bus is not None
+        after_s = self.chance.choice([0.0, self.chance.uniform(0.0, NOTICED_S_MAX)])
+        seat.bus.die(after_s=after_s)
+        await self._kill_node(seat.node)
+        self._rules.killed_s = max(self._rules.killed_s, self.clock.monotonic_s() + after_s)
+        await self._end(seat)
+
+    async def _end(self, seat: Seat) -> None:
+        assert seat.node is not None
+        await seat.node.kill()
+        seat.node = seat.bus = None
+
+    async def _stop_seat(self, seat: Seat) -> None:
+        """Stop it in good order, and start it anew, maybe as another version."""
+        node = seat.node
+        assert node is not None
+        self.tell(f"{node.name} is stopped")
+        try:
+            await self._wait_for(node.stop(), node)
+        except OperationalError:
+            self.tell(f"{node.name} is not stopped in good order")
+            await self._kill_seat(seat)
+            return
+        await self._kill_node(node)
+        await self._end(seat)
+
+    # what happens
+
+    async def _act_on_servers(self) -> None:
+        chance = self.chance
+        for seat in self._seats:
+            if seat.node is None:
+                if chance.random() < 0.4:
+                    await self._start_seat(seat)
+            elif chance.random() < 0.02:
+                await self._turn(chance.choice([0.0, 0.001, 0.005, 0.02, 0.05]))
+                await self._kill_seat(seat)
+            elif chance.random() < 0.01:
+                await self._stop_seat(seat)
+        self._act_on_network()
+        self._act_on_disk()
+        reaching = [node for node in self._nodes if node.name not in self._disk.away]
+        if chance.random() < 0.1 and reaching:
+            await self._enable_webhooks(reaching[0])
+
+    def _act_on_network(self) -> None:
+        chance, network = self.chance, self._network
+        for seat in self._seats:
+            bus = seat.bus
+            if bus is None:
+                continue
+            if not bus.is_cut:
+                if chance.random() < 0.02:
+                    is_silent = chance.random() < 0.5
+                    self.tell(f"{seat.node and seat.node.name} is cut off from NATS, silent={is_silent}")
+                    bus.cut(is_silent=is_silent)
+                elif chance.random() < 0.02:
+                    self.tell(f"{seat.node and seat.node.name} loses its connection to NATS")
+                    bus.break_off()
+            elif chance.random() < 0.2:
+                self.tell(f"{seat.node and seat.node.name} is not cut off any longer")
+                bus.heal()
+            if chance.random() < 0.02:
+                bus.slow_down(chance.choice([0.0, 0.001, 0.01, SLOW_S_MAX]))
+        for server in network.servers:
+            if not server.is_up:
+                if chance.random() < 0.3:
+                    network.start_server(server)
+            elif chance.random() < 0.005:
+                self.tell(f"{server.name} dies")
+                network.kill_server(server)
+            other = chance.choice(network.servers)
+            if other is not server:
+                if chance.random() < 0.01:
+                    self.tell(f"{server.name} and {other.name} are cut")
+                    network.cut_route(server, other, is_silent=chance.random() < 0.5)
+                elif chance.random() < 0.2:
+                    network.heal_route(server, other)
+
+    def _act_on_disk(self) -> None:
+        """Nodes lose the database."""
+        chance, disk = self.chance, self._disk
+        for node in self._nodes:
+            if node.name in disk.away:
+                if chance.random() < 0.4:
+                    self.tell(f"{node.name} has the database again")
+                    disk.away.discard(node.name)
+            elif chance.random() < 0.01:
+                self.tell(f"{node.name} loses the database")
+                disk.away.add(node.name)
+
+    def _note_troubles(self) -> None:
+        now_s = self.clock.monotonic_s()
+        buses = [seat.bus for seat in self._seats if seat.bus is not None]
+        if not self._network.is_whole or any(not bus.is_reaching or bus.is_slow for bus in buses):
+            self._rules.network_troubled_s = now_s
+        if self._disk.is_troubled:
+            self._disk.troubled_s = now_s + RETRY_S_MAX
+
+    async def _turn(self, seconds: float) -> None:
+        self._note_troubles()
+        await super()._turn(seconds)
+        self._note_troubles()
+
+    # the end
+
+    async def _return(self) -> None:
+        """All are there and reach each other."""
+        for server in self._network.servers:
+            if not server.is_up:
+                self._network.start_server(server)
+            for other in self._network.servers:
+                self._network.heal_route(server, other)
+        self._disk.away.clear()
+        for seat in self._seats:
+            if seat.bus is not None:
+                seat.bus.slow_down(0.001)
+                if seat.bus.is_cut:
+                    seat.bus.heal()
+        await self._turn(QUIET_S)
+        for seat in self._seats:
+            if seat.node is None:
+                await self._start_seat(seat)
+        await self._turn(QUIET_S)
+        await super()._return()
+        self._rules.check_holders()
+
+    async def _outlive(self) -> None:
+        """Everything that waits for consumers gets to them."""
+        await self._turn(SETTLED_S + RETURN_S)
+        self._rules.letters.check_left(of_webhooks=False)
+        self._rules.check()
+
+
+def simulate_cluster(seed: int) -> list[str]:
+    """Run one simulation of several nodes; returns what happened last. Raises Violation."""
+    simulation = ClusterSimulation(seed)
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(simulation.run())
+    return simulation.story
