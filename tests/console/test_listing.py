@@ -1,18 +1,25 @@
 import pytest
 
 from linkstead.console.listing import (
+    DRAWN_MAX,
+    OPEN_SEARCHED_MAX,
     PAGE_ROWS,
+    ROWS_PER_S_MAX,
     TICK_ROWS_MAX,
+    TICKS_PER_S,
     WATCHED_MAX,
     Cursor,
     Feed,
     Sight,
+    draw_rows,
     list_calls,
     read_cursor,
     read_wish,
     write_event,
 )
-from linkstead.invocation import Diagnosis, Evidence, Stray, Verdict
+from linkstead.console.pulse import look_back
+from linkstead.console.texts import Words
+from linkstead.invocation import Diagnosis, Evidence, GuestCall, Stage, Stray, Verdict
 from linkstead.registry.policies import Policy, parse_policy
 from tests.console.records import make_call
 from tests.rig import ACCOUNT_ID, INSTANCE_LAMP, LAMP, OTHER_ACCOUNT_ID, PRODUCT_KEY, Rig
@@ -84,7 +91,7 @@ async def test_pages_follow_each_other_without_gap_or_repetition(rig: Rig) -> No
 async def test_a_feed_tells_each_call_once_for_each_change(rig: Rig) -> None:
     journal = rig.server.journal
     journal.close(make_call(0))
-    feed = Feed(rig.server.desk, read_wish(ACCOUNT_ID, {}), EVERYTHING, journal.closed_count)
+    feed = Feed(journal, read_wish(ACCOUNT_ID, {}), EVERYTHING, journal.closed_count)
     assert feed.take() == ([], 0)
     call = make_call(1, ended=False)
     journal.open(call)
@@ -103,7 +110,7 @@ async def test_a_feed_tells_each_call_once_for_each_change(rig: Rig) -> None:
 @pytest.mark.parametrize("over", [0, 1, 500])
 async def test_a_tick_is_bounded_and_says_how_many_it_left_out(rig: Rig, over: int) -> None:
     journal = rig.server.journal
-    feed = Feed(rig.server.desk, read_wish(ACCOUNT_ID, {}), EVERYTHING, 0)
+    feed = Feed(journal, read_wish(ACCOUNT_ID, {}), EVERYTHING, 0)
     for number in range(TICK_ROWS_MAX + over):
         journal.close(make_call(number))
     shown, dropped = feed.take()
@@ -114,9 +121,79 @@ async def test_a_tick_is_bounded_and_says_how_many_it_left_out(rig: Rig, over: i
 
 
 @pytest.mark.asyncio
+async def test_rows_of_many_ticks_are_bounded_and_a_burst_is_shown_again_after_a_pause(rig: Rig) -> None:
+    journal = rig.server.journal
+    feed = Feed(journal, read_wish(ACCOUNT_ID, {}), EVERYTHING, 0)
+    numbers = iter(range(10_000))
+    counts = []
+    for _ in range(3 * TICKS_PER_S):
+        for _ in range(100):
+            journal.close(make_call(next(numbers)))
+        shown, dropped = feed.take()
+        assert len(shown) + dropped == 100
+        counts.append(len(shown))
+    assert counts == [TICK_ROWS_MAX] + [ROWS_PER_S_MAX // TICKS_PER_S] * (3 * TICKS_PER_S - 1)
+    for _ in range(TICKS_PER_S):
+        assert feed.take() == ([], 0)
+    for _ in range(100):
+        journal.close(make_call(next(numbers)))
+    assert len(feed.take()[0]) == TICK_ROWS_MAX
+
+
+@pytest.mark.asyncio
+async def test_calls_under_way_take_what_room_the_ended_ones_leave(rig: Rig) -> None:
+    journal = rig.server.journal
+    feed = Feed(journal, read_wish(ACCOUNT_ID, {"product": PRODUCT_KEY}), EVERYTHING, 0)
+    waiting = [make_call(number, ended=False) for number in range(TICK_ROWS_MAX)]
+    for call in waiting:
+        journal.open(call)
+    for number in range(TICK_ROWS_MAX, OPEN_SEARCHED_MAX):
+        journal.open(make_call(number, ended=False, key=INSTANCE_LAMP))
+    for number in range(1_000, 1_000 + TICK_ROWS_MAX - 1):
+        journal.close(make_call(number))
+    shown, dropped = feed.take()
+    assert (shown[0], len(shown), dropped) == (waiting[-1], TICK_ROWS_MAX, 0)
+    journal.open(make_call(OPEN_SEARCHED_MAX, ended=False, key=INSTANCE_LAMP))
+    # One more under way, and the oldest of them is not looked at.
+    assert waiting[0] not in [call for _ in range(TICK_ROWS_MAX) for call in feed.take()[0]]
+    journal.close(waiting[0])
+    assert feed.take() == ([waiting[0]], 0)
+
+
+@pytest.mark.asyncio
+async def test_what_another_node_calls_here_is_on_its_own_pages(rig: Rig) -> None:
+    journal = rig.server.journal
+    feed = Feed(journal, read_wish(ACCOUNT_ID, {}), EVERYTHING, 0)
+    guest = GuestCall("REQUEST-000001@node-2", "node-2", account_id=ACCOUNT_ID, key=LAMP)
+    guest.mark(Stage.RECEIVED, 0.0, 0.0)
+    journal.open(guest)
+    assert feed.take() == ([], 0)
+    guest.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+    journal.close(guest)
+    assert feed.take() == ([], 0)
+    assert look_back(journal, ACCOUNT_ID, EVERYTHING, 0.0) == []
+
+
+@pytest.mark.asyncio
+async def test_a_row_is_drawn_once_for_all_who_look(rig: Rig) -> None:
+    desk, words = rig.server.desk, Words("en")
+    first, second = make_call(1), make_call(2, target="<user/get>")
+    rows = draw_rows(desk, words, [first, second])
+    assert [row.count("<tr id=") for row in rows] == [1, 1]
+    assert "&lt;user/get&gt;" in rows[1]
+    assert draw_rows(desk, words, [second])[0] is rows[1]
+    assert draw_rows(desk, Words("ja"), [second])[0] is not rows[1]
+    rig.server.journal.add_evidence(first, Evidence(Stray.LATE, 0, str(LAMP), "/topic", b"", 0))
+    assert draw_rows(desk, words, [first])[0] is not rows[0]
+    calls = [make_call(number) for number in range(DRAWN_MAX + 1)]
+    assert len(draw_rows(desk, words, calls)) == DRAWN_MAX + 1
+    assert len(desk.drawn) == DRAWN_MAX
+
+
+@pytest.mark.asyncio
 async def test_a_feed_does_not_grow(rig: Rig) -> None:
     journal = rig.server.journal
-    feed = Feed(rig.server.desk, read_wish(ACCOUNT_ID, {}), EVERYTHING, 0)
+    feed = Feed(journal, read_wish(ACCOUNT_ID, {}), EVERYTHING, 0)
     for number in range(3 * WATCHED_MAX):
         journal.close(make_call(number))
         feed.take()

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from linkstead.console import overview
-from linkstead.console.overview import TICKS_PER_SECOND
+from linkstead.console.listing import TICKS_PER_S
 from tests.console.records import make_call
 from tests.console.web import Visitor, tick, visitor
 from tests.rig import KEY, OTHER_KEY, RAM_KEY, Rig
@@ -59,7 +59,7 @@ async def test_the_charts_begin_with_what_was_and_go_on_by_the_second(rig: Rig) 
         assert await client.reader.readuntil(b"\n\n") == b"retry: 2000\n\n"
         for number in range(3):
             rig.server.journal.close(make_call(number, at_s=now_s))
-        await tick(rig, 2 * TICKS_PER_SECOND)
+        await tick(rig, 2 * TICKS_PER_S)
         read = await client.reader.readuntil(b"\n\n")
         name, data = read.decode().strip().split("\n")
         assert name == "event: seconds"

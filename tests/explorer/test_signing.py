@@ -2,28 +2,27 @@ import pytest
 
 from linkstead.api import signatures
 from linkstead.explorer.arguments import Arguments, flatten_arguments
-from linkstead.explorer.signing import Format, Method, SignedRequest, sign_request_v1, sign_request_v3
+from linkstead.explorer.signing import Format, Method, SignedRequest, Signer
 from tests.rig import KEY, PRODUCT_KEY, Rig
 from tests.wire import fetch
 
-SIGNERS = {"v1": sign_request_v1, "v3": sign_request_v3}
+SIGNERS = {"v1": Signer.sign_v1, "v3": Signer.sign_v3}
 AWKWARD = "dev 1*~:@.中&=+%/?"
 
 
 def sign(
     version: str, action: str, arguments: Arguments, *, method: Method = "POST", answer_format: Format = "JSON"
 ) -> SignedRequest:
-    return SIGNERS[version](
-        action,
-        arguments,
-        method=method,
-        host="127.0.0.1:8686",
-        answer_format=answer_format,
+    signer = Signer(
         access_key_id="testid",
         secret="testsecret",
+        host="127.0.0.1:8686",
         nonce="nonce-0002",
         timestamp="2024-01-01T00:00:00Z",
+        method=method,
+        answer_format=answer_format,
     )
+    return SIGNERS[version](signer, action, arguments)
 
 
 def test_version_1_is_shown_as_the_worked_example_has_it() -> None:
@@ -73,17 +72,17 @@ def test_each_step_leads_to_the_next(version: str, method: Method) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("answer_format", ["JSON", "XML"])
 async def test_the_server_takes_it(rig: Rig, version: str, method: Method, answer_format: Format) -> None:
-    request = SIGNERS[version](
-        "BatchQueryDeviceDetail",
-        {"ProductKey": PRODUCT_KEY, "DeviceName": [f"lamp-{number:02}" for number in range(12)]},
-        method=method,
-        host=str(rig.http),
-        answer_format=answer_format,
+    signer = Signer(
         access_key_id=KEY.access_key_id,
         secret=KEY.secret,
+        host=str(rig.http),
         nonce="once",
         timestamp=signatures.format_timestamp(rig.clock.time_s()),
+        method=method,
+        answer_format=answer_format,
     )
+    names = [f"lamp-{number:02}" for number in range(12)]
+    request = SIGNERS[version](signer, "BatchQueryDeviceDetail", {"ProductKey": PRODUCT_KEY, "DeviceName": names})
     response = await fetch(rig.http, method, f"/?{request.query}", request.headers, request.body.encode())
     assert response.status == 200
     assert response.body.startswith(b"{" if answer_format == "JSON" else b"<?xml")

@@ -19,6 +19,7 @@ from linkstead.console.listing import (
     Feed,
     Sight,
     Wish,
+    draw_rows,
     find_sight,
     list_calls,
     read_cursor,
@@ -68,7 +69,7 @@ async def follow_calls(visit: Visit) -> HttpReply:
     text = visit.request.header("last-event-id") or visit.fields.get("since", "")
     count = visit.desk.journal.closed_count
     since = min(int(text), count) if text.isascii() and text.isdigit() and len(text) <= 15 else count
-    return visit.events(_follow(visit, Feed(visit.desk, wish, sight, since)))
+    return visit.events(_follow(visit, Feed(visit.desk.journal, wish, sight, since)))
 
 
 async def _follow(visit: Visit, feed: Feed) -> AsyncIterator[bytes]:
@@ -78,7 +79,7 @@ async def _follow(visit: Visit, feed: Feed) -> AsyncIterator[bytes]:
         async for is_due in ticks:
             calls, dropped = feed.take()
             if calls:
-                rows = visit.render("call_row.html", calls=calls)
+                rows = "".join(draw_rows(visit.desk, visit.words, calls))
                 yield write_event("rows", f"{dropped}\n{rows}", feed.since)
             elif is_due:
                 yield HEARTBEAT

@@ -12,7 +12,7 @@ from linkstead.clock import Clock
 from linkstead.console.assets import Assets
 from linkstead.console.login import FailureCount
 from linkstead.ids import Ids
-from linkstead.invocation import CallHistory, CallJournal
+from linkstead.invocation import CallHistory, CallJournal, Diagnosis, Verdict
 from linkstead.models import ModelShelf, ScriptRunner
 from linkstead.registry import AccessKey, Device, DeviceKey, NodeStore, Registry
 from linkstead.sessions import SessionTable
@@ -20,6 +20,10 @@ from linkstead.subscription import Subscriptions
 
 VIEWERS_MAX = 100
 """Pages that are kept up to date at once; the next one is shown, and stands still."""
+
+
+CallMark = tuple[Verdict | None, Diagnosis | None, int, int]
+"""Of a call, what is another once its row in a list is: the ending, and how many moments and pieces of evidence."""
 
 
 class Place(NamedTuple):
@@ -65,7 +69,7 @@ class Desk:
     """The parts of the server that pages show, and the one way to change something: `act`.
 
     `has_neighbours`: other nodes may have later calls in the history than this one has at hand; `nodes` tells which of
-    them a device is connected to.
+    them a device is connected to. `drawn`: rows of calls as they were sent to a page, by language and call.
     """
 
     openapi: OpenApi
@@ -86,6 +90,7 @@ class Desk:
     assets: Assets = field(default_factory=Assets)
     failures: FailureCount = field(default_factory=FailureCount)
     viewers: int = 0
+    drawn: dict[tuple[str, str, CallMark], str] = field(default_factory=dict)
 
     async def act(self, caller: AccessKey, request: HttpRequest, action: str, **parameters: object) -> Reply:
         """Run an action for somebody who is logged in; nothing is raised.

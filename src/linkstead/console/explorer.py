@@ -16,7 +16,7 @@ from linkstead.console.visit import Refused, Visit
 from linkstead.explorer.arguments import Arguments, flatten_arguments, make_example, read_arguments, write_scalar
 from linkstead.explorer.error_centre import explain_codes, search_errors
 from linkstead.explorer.reference import ActionReference, Parameter, describe_action, describe_actions
-from linkstead.explorer.signing import SignedRequest, sign_request_v1, sign_request_v3
+from linkstead.explorer.signing import SignedRequest, Signer
 from linkstead.explorer.snippets import LANGUAGES, ActionCall, action_snippet
 from linkstead.ids import HEX_DIGITS
 
@@ -124,8 +124,8 @@ def _make_request(visit: Visit, reference: ActionReference, arguments: Arguments
     call = ActionCall(scheme, endpoint, reference.name, arguments)
     programs = {name: (title, action_snippet(name, call)) for name, title in LANGUAGES.items()}
     signed = {
-        "v3": _sign(visit, reference.name, arguments, endpoint, "v3"),
-        "v1": _sign(visit, reference.name, arguments, endpoint, "v1"),
+        "v3": _make_signer(visit, endpoint).sign_v3(reference.name, arguments),
+        "v1": _make_signer(visit, endpoint).sign_v1(reference.name, arguments),
     }
     return {"programs": programs, "signed": signed, "write_request": write_request}
 
@@ -139,16 +139,11 @@ def _find_endpoint(visit: Visit) -> tuple[str, str]:
     return ("https" if is_https else "http"), endpoint
 
 
-def _sign(visit: Visit, action: str, arguments: Arguments, host: str, version: str) -> SignedRequest:
-    sign = sign_request_v3 if version == "v3" else sign_request_v1
-    return sign(
-        action,
-        arguments,
-        method="POST",
-        host=host,
-        answer_format="JSON",
+def _make_signer(visit: Visit, host: str) -> Signer:
+    return Signer(
         access_key_id=visit.key.access_key_id,
         secret=visit.key.secret,
+        host=host,
         nonce=visit.desk.ids.token(HEX_DIGITS, NONCE_CHARS),
         timestamp=signatures.format_timestamp(visit.desk.clock.time_s()),
     )

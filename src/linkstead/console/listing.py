@@ -1,13 +1,16 @@
 """Calls as a page lists them: found in memory and in the store, and followed while they happen."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from linkstead.api.authorization import INSPECT_CALLS
-from linkstead.console.desk import Desk
+from linkstead.console.desk import CallMark, Desk
 from linkstead.console.login import Viewer
-from linkstead.invocation import Call, CallFilter, Diagnosis, Verdict
+from linkstead.console.pages import render
+from linkstead.console.texts import Words
+from linkstead.invocation import Call, CallFilter, CallJournal, Diagnosis, GuestCall, Verdict
 from linkstead.registry.policies import Policy
 
 PAGE_ROWS = 100
@@ -18,10 +21,23 @@ SAME_MOMENT_MAX = 200
 """Calls of one millisecond beyond a page: more of them are passed over."""
 
 TICK_S = 0.25
+TICKS_PER_S = 4
 TICK_ROWS_MAX = 25
-WATCHED_MAX = 200
+"""Rows that a page is sent at once, when few were sent before."""
+
+ROWS_PER_S_MAX = 24
+"""Rows that a page is sent in the long run: more nobody reads, and each costs the calls that are being made."""
+
+OPEN_SEARCHED_MAX = 50
+"""Calls under way that are looked at for one page at a tick, the latest."""
+
+WATCHED_MAX = 100
 """Rows that one page may hold of calls that can still change."""
 
+DRAWN_MAX = 100
+"""Rows of calls that are kept for the next who looks."""
+
+ROW_END = "</tr>\n"
 HEARTBEAT_TICKS = 40
 """After so many ticks without news something is sent all the same: so that who is gone is noticed."""
 
@@ -141,59 +157,71 @@ class Feed:
         since: how many calls had ended when the page was made.
     """
 
-    def __init__(self, desk: Desk, wish: Wish, sight: Sight, since: int) -> None:
-        self._journal = desk.journal
+    def __init__(self, journal: CallJournal, wish: Wish, sight: Sight, since: int) -> None:
+        self._journal = journal
         self._wish = wish
         self._sight = sight
         self.since = since
-        self._watched: dict[str, tuple[Call, tuple[object, ...]]] = {}
+        self._allowance = TICK_ROWS_MAX
+        self._watched: dict[str, tuple[Call, CallMark]] = {}
 
     def take(self) -> tuple[list[Call], int]:
-        """The calls to show anew, oldest first, at most `TICK_ROWS_MAX`, and how many more there were."""
+        """The calls to show anew, oldest first, and how many more there were.
+
+        Of calls that the page does not have yet `TICK_ROWS_MAX` at most, and of many ticks `ROWS_PER_S_MAX` a second:
+        the latest that ended, then those under way.
+        """
         journal = self._journal
-        ended = [call for call in journal.latest(journal.closed_count - self.since) if self._wants(call)]
+        # Most are passed over: this is all that they cost.
+        ended = [call for call in journal.latest(journal.closed_count - self.since) if self._is_new(call)]
         self.since = journal.closed_count
-        dropped = max(0, len(ended) - TICK_ROWS_MAX)
-        fresh = {call.request_id: call for call in reversed(ended[:TICK_ROWS_MAX])}
-        for call in journal.list_open(TICK_ROWS_MAX):
-            if self._wants(call):
-                fresh.setdefault(call.request_id, call)
-        for call, mark in list(self._watched.values()):
-            if _mark(call) != mark:
-                fresh.setdefault(call.request_id, call)
-        shown = []
-        for call in fresh.values():
-            mark = _mark(call)
-            known = self._watched.get(call.request_id)
-            if known is not None and known[1] == mark:
-                continue
-            self._watched[call.request_id] = (call, mark)
-            shown.append(call)
-        for request_id in list(self._watched)[: max(0, len(self._watched) - WATCHED_MAX)]:
+        room = self._allowance
+        fresh = ended[:room]
+        if len(fresh) < room:
+            fresh += [call for call in journal.list_open(OPEN_SEARCHED_MAX) if self._is_new(call)][: room - len(fresh)]
+        shown = [call for call, mark in self._watched.values() if mark_of(call) != mark] + fresh
+        for call in shown:
+            self._watched[call.request_id] = call, mark_of(call)
+        for request_id in list(islice(self._watched, max(0, len(self._watched) - WATCHED_MAX))):
             del self._watched[request_id]
+        self._allowance = min(TICK_ROWS_MAX, room - len(fresh) + ROWS_PER_S_MAX // TICKS_PER_S)
         shown.sort(key=lambda call: call.received_ms)
-        return shown, dropped
+        return shown, max(0, len(ended) - room)
 
-    def _wants(self, call: Call) -> bool:
-        return self._wish.matches(call) and self._sight.covers(call)
+    def _is_new(self, call: Call) -> bool:
+        return (
+            self._wish.matches(call)
+            and call.request_id not in self._watched
+            and self._sight.covers(call)
+            and not isinstance(call, GuestCall)
+        )
 
 
-def _mark(call: Call) -> tuple[object, ...]:
+def mark_of(call: Call) -> CallMark:
+    """See `CallMark`."""
     return call.verdict, call.diagnosis, len(call.timeline), len(call.evidence) + call.evidence_dropped
 
 
 def write_event(name: str, data: str, event_id: object = None) -> bytes:
     """One server-sent event. Source: HTML standard, 9.2."""
+    head = f"id: {event_id}\n" if event_id is not None else ""
+    lines = data.replace("\n", "\ndata: ")
+    return f"{head}event: {name}\ndata: {lines}\n\n".encode()
 
-    def lines() -> Iterator[str]:
-        if event_id is not None:
-            yield f"id: {event_id}\n"
-        yield f"event: {name}\n"
-        for line in data.split("\n"):
-            yield f"data: {line}\n"
-        yield "\n"
 
-    return "".join(lines()).encode()
+def draw_rows(desk: Desk, words: Words, calls: Sequence[Call]) -> list[str]:
+    """A row of the list for each call; who looks at the same moment is shown the same ones, drawn once."""
+    drawn = desk.drawn
+    names = [(words.language, call.request_id, mark_of(call)) for call in calls]
+    missing = [(name, call) for name, call in zip(names, calls, strict=True) if name not in drawn]
+    if missing:
+        text = render("call_row.html", t=words, calls=[call for _, call in missing])
+        rows = text.split(ROW_END)[:-1]
+        drawn.update((name, row + ROW_END) for (name, _), row in zip(missing, rows, strict=True))
+    found = [drawn[name] for name in names]
+    for name in list(islice(drawn, max(0, len(drawn) - DRAWN_MAX))):
+        del drawn[name]
+    return found
 
 
 HEARTBEAT = b":\n\n"
@@ -205,7 +233,8 @@ async def watch(desk: Desk, viewer: Viewer) -> AsyncIterator[bool]:
     try:
         ticks = 0
         while True:
-            await desk.clock.sleep(TICK_S)
+            # All pages at the same moments: what is drawn for one serves the others.
+            await desk.clock.sleep(TICK_S - desk.clock.monotonic_s() % TICK_S)
             ticks += 1
             is_due = ticks % HEARTBEAT_TICKS == 0
             if is_due:

@@ -8,14 +8,14 @@ import msgspec
 
 from linkstead.api.exchange import HttpReply
 from linkstead.console.desk import VIEWERS_MAX
-from linkstead.console.listing import HEARTBEAT, Sight, find_sight, watch, write_event
+from linkstead.console.listing import HEARTBEAT, TICKS_PER_S, Sight, find_sight, watch, write_event
 from linkstead.console.pulse import count_seconds, look_back
 from linkstead.console.route import Route
 from linkstead.console.visit import Refused, Visit
 from linkstead.ids import LETTERS_AND_DIGITS
+from linkstead.invocation import GuestCall
 from linkstead.registry import AccessKey
 
-TICKS_PER_SECOND = 4
 ACCESS_KEYS_MAX = 100
 """Of an account, made here; the command line goes on."""
 
@@ -66,6 +66,8 @@ def _count_quotas(visit: Visit, sight: Sight) -> list[tuple[str, int, int, int]]
     for call in desk.journal.latest(desk.journal.closed_count):
         if call.account_id != visit.key.account_id or now_ms - call.received_ms > 60_000 or not sight.covers(call):
             continue
+        if isinstance(call, GuestCall):
+            continue
         second = call.action, call.received_ms // 1000
         counts[second] = counts.get(second, 0) + 1
         if call.diagnosis == "throttled":
@@ -103,7 +105,7 @@ async def _follow(visit: Visit, sight: Sight) -> AsyncIterator[bytes]:
     async with aclosing(watch(visit.desk, visit.viewer)) as ticks:  # type: ignore[type-var]
         async for is_due in ticks:
             count += 1
-            if count % TICKS_PER_SECOND:
+            if count % TICKS_PER_S:
                 continue
             seconds = count_seconds(journal.latest(journal.closed_count - since), visit.key.account_id, sight)
             since = journal.closed_count

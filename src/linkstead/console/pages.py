@@ -52,19 +52,15 @@ def _environment() -> Any:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters |= {"utc": format_utc, "iso": format_iso, "ms": format_ms}
+    environment.filters |= {"iso": format_iso, "ms": format_ms}
     environment.globals |= {"tones": TONES, "language_names": LANGUAGE_NAMES, "navigation": NAVIGATION}
     return environment
 
 
-def format_utc(time_ms: int) -> str:
-    """`2026-01-31 12:00:00.000 UTC`: what a page shows until its script has told it in the viewer's zone."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
-
-
 def format_iso(time_ms: int) -> str:
-    """The same for machines."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    """`2026-01-31T12:00:00.000Z`."""
+    # With the zone it has six characters more; `strftime` takes three times as long.
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat("T", "milliseconds")[:-6] + "Z"
 
 
 def format_ms(value_ms: float) -> str:

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from linkstead.console.listing import Sight
 from linkstead.console.pages import TONES
-from linkstead.invocation import Call, CallJournal
+from linkstead.invocation import Call, CallJournal, GuestCall
 
 SECONDS_MAX = 300
 """Seconds that the charts look back."""
@@ -32,6 +32,8 @@ def count_seconds(calls: Iterable[Call], account_id: str, sight: Sight) -> list[
     spans: dict[int, list[float]] = {}
     for call in calls:
         if call.verdict is None or call.account_id != account_id or not call.timeline or not sight.covers(call):
+            continue
+        if isinstance(call, GuestCall):
             continue
         first, last = call.timeline[0], call.timeline[-1]
         second = last.time_ms // 1000

@@ -35,88 +35,88 @@ class SignedRequest:
     signature: str
 
 
-def sign_request_v1(
-    action: str,
-    arguments: Arguments,
-    *,
-    method: Method,
-    host: str,
-    answer_format: Format,
-    access_key_id: str,
-    secret: str,
-    nonce: str,
-    timestamp: str,
-) -> SignedRequest:
-    """Sign a request by version 1: everything in the query of a GET, or in the form of a POST.
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who signs a request, when, and how it is to be sent.
 
-    Args:
+    Attributes:
         host: as sent, with the port when it is not the scheme's own.
         nonce: any text, used once.
         timestamp: as `signatures.format_timestamp` gives it.
-
-    Source: `cloud-api.md` 2.1.
     """
-    parameters = {
-        **flatten_arguments(arguments),
-        "Action": action,
-        "Version": VERSION,
-        "Format": answer_format,
-    }
-    sent = signatures.signed_query_v1(method, parameters, access_key_id, secret, nonce, timestamp)
-    signed = parse_parameters(sent.encode(), b"")
-    signature = signed.pop("Signature")
-    headers = {"host": host}
-    if method == "POST":
-        headers["content-type"] = FORM_TYPE
-    return SignedRequest(
-        method=method,
-        query=sent if method == "GET" else "",
-        headers=headers,
-        body=sent if method == "POST" else "",
-        canonical=signatures.encode_parameters(signed),
-        string_to_sign=signatures.string_to_sign_v1(method, signed),
-        signature=signature,
-    )
 
+    access_key_id: str
+    secret: str
+    host: str
+    nonce: str
+    timestamp: str
+    method: Method = "POST"
+    answer_format: Format = "JSON"
 
-def sign_request_v3(
-    action: str,
-    arguments: Arguments,
-    *,
-    method: Method,
-    host: str,
-    answer_format: Format,
-    access_key_id: str,
-    secret: str,
-    nonce: str,
-    timestamp: str,
-) -> SignedRequest:
-    """Sign a request by version 3, ACS3-HMAC-SHA256: parameters in the query of a GET, or in the form of a POST.
+    def sign_v1(self, action: str, arguments: Arguments) -> SignedRequest:
+        """Sign a request by version 1: everything in the query of a GET, or in the form of a POST.
 
-    Args: as of `sign_request_v1`.
+        Source: `cloud-api.md` 2.1.
+        """
+        parameters = {
+            **flatten_arguments(arguments),
+            "Action": action,
+            "Version": VERSION,
+            "Format": self.answer_format,
+        }
+        sent = signatures.signed_query_v1(
+            self.method, parameters, self.access_key_id, self.secret, self.nonce, self.timestamp
+        )
+        signed = parse_parameters(sent.encode(), b"")
+        signature = signed.pop("Signature")
+        form = {"content-type": FORM_TYPE} if self.method == "POST" else {}
+        return self._show(
+            sent,
+            {"host": self.host, **form},
+            signatures.encode_parameters(signed),
+            signatures.string_to_sign_v1(self.method, signed),
+            signature,
+        )
 
-    Source: `cloud-api.md` 2.2.
-    """
-    parameters = flatten_arguments(arguments)
-    if answer_format == "XML":
-        # without it the answer is JSON
-        parameters["Format"] = "XML"
-    encoded = signatures.encode_parameters(parameters)
-    query, body = (encoded, "") if method == "GET" else ("", encoded)
-    headers = signatures.signed_headers_v3(
-        method, host, "/", query.encode(), action, VERSION, body.encode(), access_key_id, secret, nonce, timestamp
-    )
-    authorization = signatures.parse_authorization(headers["authorization"])
-    values = {name: [value] for name, value in headers.items()}
-    canonical = signatures.canonical_request_v3(
-        method, "/", query.encode(), values, authorization.signed_headers, sha256(body.encode()).hexdigest()
-    )
-    return SignedRequest(
-        method=method,
-        query=query,
-        headers=headers,
-        body=body,
-        canonical=canonical,
-        string_to_sign=signatures.string_to_sign_v3(canonical),
-        signature=authorization.signature,
-    )
+    def sign_v3(self, action: str, arguments: Arguments) -> SignedRequest:
+        """Sign a request by version 3, ACS3-HMAC-SHA256: parameters in the query of a GET, or in the form of a POST.
+
+        Source: `cloud-api.md` 2.2.
+        """
+        # Without Format the answer is JSON.
+        others = {"Format": self.answer_format} if self.answer_format != "JSON" else {}
+        sent = signatures.encode_parameters({**flatten_arguments(arguments), **others})
+        query, body = (sent.encode(), b"") if self.method == "GET" else (b"", sent.encode())
+        headers = signatures.signed_headers_v3(
+            self.method,
+            self.host,
+            "/",
+            query,
+            action,
+            VERSION,
+            body,
+            self.access_key_id,
+            self.secret,
+            self.nonce,
+            self.timestamp,
+        )
+        authorization = signatures.parse_authorization(headers["authorization"])
+        values = {name: [value] for name, value in headers.items()}
+        canonical = signatures.canonical_request_v3(
+            self.method, "/", query, values, authorization.signed_headers, sha256(body).hexdigest()
+        )
+        return self._show(sent, headers, canonical, signatures.string_to_sign_v3(canonical), authorization.signature)
+
+    def _show(
+        self, sent: str, headers: dict[str, str], canonical: str, string_to_sign: str, signature: str
+    ) -> SignedRequest:
+        is_get = self.method == "GET"
+        return SignedRequest(
+            method=self.method,
+            query=sent if is_get else "",
+            headers=headers,
+            body="" if is_get else sent,
+            canonical=canonical,
+            string_to_sign=string_to_sign,
+            signature=signature,
+        )
