@@ -35,6 +35,7 @@ from linkstead.cluster.router import NatsRouter
 from linkstead.cluster.whereabouts import FRESH_S
 from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings, reachable
 from linkstead.console import Console, Desk, Place
+from linkstead.faults import FaultDesk
 from linkstead.http.front import HttpFront
 from linkstead.http.listener import HttpListener
 from linkstead.ids import LOWER_AND_DIGITS, Ids
@@ -258,6 +259,13 @@ class Server:
             ids=self.ids,
             witness=witness,
         )
+        # Only where it is developed against: a server that serves has no way to ask for them.
+        self.faults = None if is_production else FaultDesk(self.registry, self.journal, self.clock)
+        self._make_device_protocol: Callable[[], asyncio.Protocol] = (
+            self.faults.make_wire(self.gateway.make_protocol).make_protocol
+            if self.faults
+            else self.gateway.make_protocol
+        )
         self.audit = Audit(self.store, self.clock)
         self.consumers = ConsumerGateway(
             registry=self.registry,
@@ -269,7 +277,7 @@ class Server:
         nonces = NonceWindow()
         own_quotas = quotas.Quotas(quotas.LIMITS, settings.quotas, settings.quotas_enabled)
         self.openapi = OpenApi(
-            actions=ACTIONS,
+            actions=self.faults.wrap(ACTIONS) if self.faults else ACTIONS,
             registry=self.registry,
             models=self.models,
             scripts=self.scripts,
@@ -327,6 +335,8 @@ class Server:
             find_obstacles=self._find_obstacles,
             has_neighbours=self.cluster is not None,
         )
+        if self.faults is not None:
+            self.front.tools["faults"] = self.faults.answer
         self.http = HttpListener(self.front.answer, self.front.finish, self.clock)
         self.access_key: AccessKey | None = None
         self.endpoints: Endpoints | None = None
@@ -370,7 +380,7 @@ class Server:
                 http=await self._listen(settings.http, self.http.make_protocol, None),
                 mqtt=await self._listen_sniffing(settings.mqtt, tls_for_devices),
                 https=await self._listen(settings.https, self.http.make_protocol, tls) if settings.https else None,
-                mqtts=await self._listen(settings.mqtts, self.gateway.make_protocol, tls_for_devices)
+                mqtts=await self._listen(settings.mqtts, self._make_device_protocol, tls_for_devices)
                 if settings.mqtts
                 else None,
                 amqp=await self._listen(settings.amqp, self.consumers.make_protocol, None) if settings.amqp else None,
@@ -645,7 +655,7 @@ class Server:
     async def _listen_sniffing(self, address: Address, tls: ssl.SSLContext | None) -> Address:
         """The MQTT port: with a certificate it takes TLS as well."""
         if tls is None:
-            return await self._listen(address, self.gateway.make_protocol, None)
+            return await self._listen(address, self._make_device_protocol, None)
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setblocking(False)
@@ -657,7 +667,7 @@ class Server:
         except OSError as error:
             listening.close()
             raise StartError(f"cannot listen on {address}: {_reason(error)}") from None
-        acceptor = SniffingAcceptor(listening, self.gateway.make_protocol, tls, TLS_SHUTDOWN_WAIT_S, self.clock)
+        acceptor = SniffingAcceptor(listening, self._make_device_protocol, tls, TLS_SHUTDOWN_WAIT_S, self.clock)
         acceptor.start()
         self._listeners.append(acceptor)
         host, port = listening.getsockname()[:2]

@@ -23,6 +23,9 @@ INSPECT_CALLS, INSPECT_DEVICE = "linkstead:QueryCalls", "linkstead:QueryDevice"
 INSPECT_GROUPS = "linkstead:QueryConsumerGroups"
 """What the inspection API needs."""
 
+PLANT_FAULTS = "linkstead:PlantFaults"
+"""What it takes to have things go wrong, where that can be asked for."""
+
 
 async def authorize(registry: Registry, caller: AccessKey, action: str, parameters: Mapping[str, str]) -> None:
     """Let a request pass that is signed by the account itself, or by a user whose policy allows it.

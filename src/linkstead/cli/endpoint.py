@@ -102,6 +102,19 @@ class Endpoint:
             raise self._refusal(answer.get("code"), answer.get("error"), status)
         return answer
 
+    def change(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Have a tool of the inspection API do something, as `POST` to `faults`; `body` is sent as JSON.
+
+        Raises:
+            click.ClickException: the server cannot be reached, refused the request, or has nothing there.
+        """
+        target = INSPECTION_PREFIX + quote(path, safe="/")
+        data = b"" if body is None else json.dumps(body).encode()
+        status, answer = self._exchange(method, target, "", "Inspect", data, 0.0)
+        if status >= http.client.BAD_REQUEST:
+            raise self._refusal(answer.get("code"), answer.get("error"), status)
+        return answer
+
     def _refusal(self, code: object, message: object, status: int) -> RefusedError:
         text = str(message or f"the request was refused with HTTP {status}")
         if code == codes.SIGNATURE_DOES_NOT_MATCH.code:

@@ -16,6 +16,7 @@ from linkstead.cli.demo import demo
 from linkstead.cli.device import device
 from linkstead.cli.doctor import doctor
 from linkstead.cli.environment import env
+from linkstead.cli.fault import fault
 from linkstead.cli.importing import import_all
 from linkstead.cli.options import CONFIG_META
 from linkstead.cli.product import product
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 _COMMANDS = (
-    *(dev, serve, demo, call, calls, device, product, import_all, webhook, consumer_group),
+    *(dev, serve, demo, call, calls, fault, device, product, import_all, webhook, consumer_group),
     *(cluster, certificate, account, doctor, env),
 )
 for _command in _COMMANDS:

@@ -13,6 +13,9 @@ from linkstead.invocation.explanation import EXPLANATIONS
 WIDTH = 40
 """Columns of the drawing, from the first moment to the last."""
 
+NAME_CHARS = 17
+"""Columns for the name of a moment, unless one is longer."""
+
 SHOWN_CHARS_MAX = 200
 """Characters shown of one payload; --json gives all that is kept."""
 
@@ -111,11 +114,12 @@ def _timeline(view: View) -> Iterator[str]:
     ]
     marks.sort(key=lambda mark: mark[1])
     whole_ms = marks[-1][1] if marks else 0.0
+    width = max([NAME_CHARS, *(len(name) + 1 for name, _, _ in marks)])
     before = 0
     for name, offset_ms, sign in marks:
         column = round(offset_ms / whole_ms * (WIDTH - 1)) if whole_ms else 0
         gap = column - before
-        yield f"  {name:<17}{offset_ms:>12.3f} ms  {' ' * before}{'─' * gap}{sign}"
+        yield f"  {name:<{width}}{offset_ms:>12.3f} ms  {' ' * before}{'─' * gap}{sign}"
         before = column
 
 

@@ -31,10 +31,17 @@ log = logging.getLogger(__name__)
 INSPECTION_PREFIX = "/_linkstead/"
 DESCRIPTION_PATH = "/openapi.json"
 DOCS_PATH = "/docs"
+DEV_TOOLS = ("faults", "testing")
+"""What only a development server has."""
+
 CALLS_LISTED_MAX = 500
 CALLS_LISTED_DEFAULT = 50
 
 CONSOLE_PREFIX = "/console"
+
+
+Tool = Callable[[AccessKey, HttpRequest, str], Awaitable[HttpReply]]
+"""Answers what is below a name of its own in the inspection API; the last argument is the rest of the path."""
 
 
 class _Unauthorized(Exception):
@@ -51,6 +58,9 @@ class HttpFront:
         show_console: answers what is below `/console`.
         find_obstacles: says why apps had better call another node, in words for programs; nothing while it is ready.
         has_neighbours: other nodes may have later calls in the history than this one has at hand.
+
+    Attributes:
+        tools: what else there is below `/_linkstead/`, by its first name.
     """
 
     def __init__(
@@ -75,6 +85,7 @@ class HttpFront:
         self._subscriptions = subscriptions
         self._show_console = show_console
         self._find_obstacles = find_obstacles
+        self.tools: dict[str, Tool] = {}
 
     def answer(self, request: HttpRequest) -> Coroutine[None, None, HttpReply]:
         """Answer one request; nothing is raised."""
@@ -152,6 +163,11 @@ class HttpFront:
         return key
 
     async def _show(self, request: HttpRequest, key: AccessKey) -> HttpReply:
+        kind, _, name = request.path.removeprefix(INSPECTION_PREFIX).partition("/")
+        if kind in self.tools:
+            return await self.tools[kind](key, request, unquote(name))
+        if kind in DEV_TOOLS:
+            return _json(HTTPStatus.NOT_FOUND, {"error": f"{kind}: only `linkstead dev` has them"})
         if request.method != "GET":
             return _json(HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only GET is served here"})
         shows: dict[str, Callable[[AccessKey, str, dict[str, str]], Awaitable[HttpReply]]] = {
@@ -159,10 +175,10 @@ class HttpFront:
             "devices": self._show_device,
             "consumer-groups": self._show_groups,
         }
-        kind, _, name = request.path.removeprefix(INSPECTION_PREFIX).partition("/")
         show = shows.get(kind)
         if show is None:
-            return _json(HTTPStatus.NOT_FOUND, {"error": f"nothing at {request.path}; there are: {', '.join(shows)}"})
+            names = ", ".join([*shows, *self.tools])
+            return _json(HTTPStatus.NOT_FOUND, {"error": f"nothing at {request.path}; there are: {names}"})
         fields = {name: values[0] for name, values in parse_qs(request.query.decode("latin-1")).items()}
         return await show(key, unquote(name), fields)
 

@@ -24,7 +24,7 @@ CALL_PAYLOAD_KEPT_BYTES_MAX = 16_384
 
 
 class Stage(StrEnum):
-    """The moments of a call's timeline, in order."""
+    """The moments of a call's timeline, in order. Those with `planted-` are faults that were asked for; `dev` only."""
 
     RECEIVED = "received"
     AUTHENTICATED = "authenticated"
@@ -34,6 +34,21 @@ class Stage(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     ANSWERED = "answered"
     RETURNED = "returned"
+    PLANTED_DELAY_REQUEST = "planted-delay-request"
+    PLANTED_DROP_REQUEST = "planted-drop-request"
+    PLANTED_DUPLICATE_REQUEST = "planted-duplicate-request"
+    PLANTED_REORDER_REQUESTS = "planted-reorder-requests"
+    PLANTED_DELAY_ANSWER = "planted-delay-answer"
+    PLANTED_DROP_ANSWER = "planted-drop-answer"
+    PLANTED_DUPLICATE_ANSWER = "planted-duplicate-answer"
+    PLANTED_REORDER_ANSWERS = "planted-reorder-answers"
+    PLANTED_WRONG_MESSAGE_ID = "planted-wrong-message-id"
+    PLANTED_MALFORMED_ANSWER = "planted-malformed-answer"
+    PLANTED_SLOW_READER = "planted-slow-reader"
+    PLANTED_CUT = "planted-cut"
+    PLANTED_HALF_OPEN = "planted-half-open"
+    PLANTED_THROTTLE = "planted-throttle"
+    PLANTED_UNKNOWN = "planted-unknown"
 
 
 class Verdict(StrEnum):
