@@ -5,14 +5,21 @@ Source: `device-protocol.md` 4.4, 5.4, 5.5 and 5.8.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
-from linkstead.tsl.literal import JsonValue, LiteralError, read_literal_object, write_literal
+import msgspec
+
+from linkstead.tsl.literal import JsonValue, LiteralError, read_payload_object, write_literal
 
 CODE_SUCCESS = 200
 CODE_MAX = 2**31 - 1
 _ID = re.compile(r"[0-9]{1,10}")
 _CODE = re.compile(r"-?[0-9]{1,10}")
+
+REPLIES_KEPT_MAX = 256
+REPLY_KEPT_BYTES_MAX = 4_096
+"""Replies of late that need not be read again: each is judged when it comes, and read when its call goes on."""
 
 
 class ReplyError(ValueError):
@@ -23,9 +30,8 @@ class ReplyError(ValueError):
         self.alink_id = alink_id
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A device's reply to a service call: `members` as sent, numbers as they were written."""
+class Reply(NamedTuple):
+    """A device's reply to a service call: `members` as sent, numbers as they were written. Never changed."""
 
     code: int
     data: JsonValue
@@ -50,9 +56,12 @@ def _read_id(members: Mapping[str, JsonValue]) -> int:
     return given if isinstance(given, int) and not isinstance(given, bool) and 0 < given <= CODE_MAX else 0
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 def make_request(alink_id: int, method: str, params: Mapping[str, object]) -> bytes:
     """The message to the device; `params` keep the caller's order and numbers."""
-    return write_literal({"id": str(alink_id), "version": "1.0", "method": method, "params": params}).encode()
+    return _encode({"id": str(alink_id), "version": "1.0", "method": method, "params": params})
 
 
 def parse_reply(payload: bytes) -> Reply:
@@ -61,18 +70,25 @@ def parse_reply(payload: bytes) -> Reply:
     Raises:
         ReplyError: it is something else.
     """
+    return _parse_lately(payload) if len(payload) <= REPLY_KEPT_BYTES_MAX else _parse(payload)
+
+
+def _parse(payload: bytes) -> Reply:
     try:
-        members = read_literal_object(payload.decode())
-    except (LiteralError, UnicodeDecodeError) as error:
+        members = read_payload_object(payload)
+    except LiteralError as error:
         raise ReplyError(f"the reply is not a JSON object: {error}") from None
     code = members.get("code")
-    if isinstance(code, str) and _CODE.fullmatch(code):
+    if type(code) is str and _CODE.fullmatch(code):
         code = int(code)
-    if not isinstance(code, int) or isinstance(code, bool) or not -CODE_MAX <= code <= CODE_MAX:
+    if type(code) is not int or not -CODE_MAX <= code <= CODE_MAX:
         text = f"the reply has no code that is a whole number from {-CODE_MAX} to {CODE_MAX}"
         raise ReplyError(text, _read_id(members))
     data = members.get("data")
     return Reply(code, {} if data is None else data, members)
+
+
+_parse_lately = lru_cache(maxsize=REPLIES_KEPT_MAX)(_parse)
 
 
 def is_reply(payload: bytes) -> bool:

@@ -6,12 +6,13 @@ Who comes while a transaction is under way goes with the next, so one caller alo
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, ProgrammingError
 
+from linkstead.eager import Waiter
 from linkstead.invocation import RouterOverloaded
+from linkstead.registry import AlreadyExists
 from linkstead.sessions import SavedMessage
 from linkstead.store.history import RECORD, CallRow, add_calls
 from linkstead.store.sessions import SessionNote, add_messages, write_sessions
@@ -26,25 +27,28 @@ COMMIT_BYTES_MAX = 64 * 1024 * 1024
 """Bytes of what callers wait for; one who would go past it is refused."""
 
 
-@dataclass(frozen=True, slots=True)
 class Wish:
-    """What one caller wants kept, all or none of it."""
+    """What one caller wants kept, all or none of it.
 
-    calls: Sequence[CallRow]
-    messages: Sequence[SavedMessage]
+    Attributes:
+        row_count: calls and messages.
+        size_bytes: bytes of records and payloads.
+    """
 
-    @property
-    def row_count(self) -> int:
-        """Calls and messages."""
-        return len(self.calls) + len(self.messages)
+    __slots__ = ("calls", "messages", "row_count", "size_bytes")
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of records and payloads."""
-        return sum(len(row[RECORD]) for row in self.calls) + sum(len(message.payload) for message in self.messages)
+    def __init__(self, calls: Sequence[CallRow], messages: Sequence[SavedMessage]) -> None:
+        self.calls = calls
+        self.messages = messages
+        self.row_count = len(calls) + len(messages)
+        self.size_bytes = 0
+        for row in calls:
+            self.size_bytes += len(row[RECORD])
+        for message in messages:
+            self.size_bytes += len(message.payload)
 
 
-_ROW_FAULTS = (IntegrityError, DataError, InterfaceError, ProgrammingError, ValueError, OverflowError)
+ROW_FAULTS = (AlreadyExists, IntegrityError, DataError, InterfaceError, ProgrammingError, ValueError, OverflowError)
 """What a row that cannot be kept is answered with. All else is the database's own trouble, and everybody's."""
 
 Outcome = list[int] | Exception
@@ -53,8 +57,21 @@ Outcome = list[int] | Exception
 WriteTogether = Callable[[Sequence[Wish]], Awaitable[Sequence[Outcome]]]
 
 
+class _Caller:
+    """One who waits, until it `is_over`."""
+
+    __slots__ = ("is_over", "waiter", "wish")
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+        self.waiter: Waiter[Outcome] = Waiter()
+        self.is_over = False
+
+
 class Commits:
     """Callers who wait until what they bring is on the disk.
+
+    Each waits as `EagerRunner` lets it: without a task, as there is one for all of them.
 
     Args:
         write: writes wishes in one transaction; says of each what came of it, or raises where nothing was written.
@@ -62,7 +79,7 @@ class Commits:
 
     def __init__(self, write: WriteTogether) -> None:
         self._write = write
-        self._waiting: deque[tuple[Wish, asyncio.Future[list[int]]]] = deque()
+        self._waiting: deque[_Caller] = deque()
         self._caller_count = 0
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
@@ -77,17 +94,22 @@ class Commits:
         """
         if self._caller_count >= COMMIT_CALLERS_MAX or self._bytes + wish.size_bytes > COMMIT_BYTES_MAX:
             raise RouterOverloaded
-        future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((wish, future))
+        caller = _Caller(wish)
+        self._waiting.append(caller)
         self._caller_count += 1
         self._bytes += wish.size_bytes
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
         try:
-            return await asyncio.shield(future)
+            outcome = await caller.waiter
         except asyncio.CancelledError:
-            await asyncio.wait([future])
+            if not caller.is_over:
+                caller.waiter = Waiter()
+                await caller.waiter
             raise
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def close(self) -> None:
         """Wait until all who wait have been told."""
@@ -95,34 +117,33 @@ class Commits:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        together: list[tuple[Wish, asyncio.Future[list[int]]]] = []
+        together: list[_Caller] = []
         try:
             while self._waiting:
                 together = self._take()
-                outcomes = await self._try([wish for wish, _ in together])
-                for (wish, future), outcome in zip(together, outcomes, strict=True):
+                outcomes = await self._try([caller.wish for caller in together])
+                for caller, outcome in zip(together, outcomes, strict=True):
                     self._caller_count -= 1
-                    self._bytes -= wish.size_bytes
-                    if isinstance(outcome, Exception):
-                        future.set_exception(outcome)
-                    else:
-                        future.set_result(outcome)
+                    self._bytes -= caller.wish.size_bytes
+                    caller.is_over = True
+                    caller.waiter.set_result(outcome)
         except BaseException:
             # Ended from outside: nobody who waits may wait for ever.
-            for _, future in (*together, *self._waiting):
-                future.cancel()
+            for caller in (*together, *self._waiting):
+                caller.is_over = True
+                caller.waiter.cancel()
             self._waiting.clear()
             self._caller_count = self._bytes = 0
             raise
         finally:
             self._task = None
 
-    def _take(self) -> list[tuple[Wish, asyncio.Future[list[int]]]]:
+    def _take(self) -> list[_Caller]:
         together = [self._waiting.popleft()]
-        row_count = together[0][0].row_count
-        while self._waiting and row_count + self._waiting[0][0].row_count <= COMMIT_ROWS_MAX:
+        row_count = together[0].wish.row_count
+        while self._waiting and row_count + self._waiting[0].wish.row_count <= COMMIT_ROWS_MAX:
             together.append(self._waiting.popleft())
-            row_count += together[-1][0].row_count
+            row_count += together[-1].wish.row_count
         return together
 
     async def _try(self, wishes: Sequence[Wish]) -> Sequence[Outcome]:
@@ -136,30 +157,33 @@ class Commits:
 
 
 def write_together(connection: sa.Connection, notes: Sequence[SessionNote], wishes: Sequence[Wish]) -> list[Outcome]:
-    """Write wishes, each wholly or not at all, and before them sessions that their messages may belong to.
+    """Write wishes, and before them sessions that their messages may belong to.
 
     Raises:
+        ROW_FAULTS: one of them cannot be written; then none is to be, and `write_each` says which.
         OperationalError: the database cannot write; nothing is written then.
     """
     if notes:
         write_sessions(connection, notes)
-    try:
-        with connection.begin_nested():
-            return _write(connection, wishes)
-    except _ROW_FAULTS:
-        # It is one of them that cannot be written: which one shows when each is written alone.
-        return [_write_alone(connection, wish) for wish in wishes]
-
-
-def _write(connection: sa.Connection, wishes: Sequence[Wish]) -> list[Outcome]:
     add_calls(connection, [row for wish in wishes for row in wish.calls])
     ids = iter(add_messages(connection, [message for wish in wishes for message in wish.messages]))
     return [[next(ids) for _ in wish.messages] for wish in wishes]
 
 
+def write_each(connection: sa.Connection, notes: Sequence[SessionNote], wishes: Sequence[Wish]) -> list[Outcome]:
+    """The same where one of them cannot be written: each is, wholly or not at all, with its fault in place of its ids.
+
+    Raises:
+        OperationalError: see `write_together`.
+    """
+    if notes:
+        write_sessions(connection, notes)
+    return [_write_alone(connection, wish) for wish in wishes]
+
+
 def _write_alone(connection: sa.Connection, wish: Wish) -> Outcome:
     try:
         with connection.begin_nested():
-            return _write(connection, [wish])[0]
-    except _ROW_FAULTS as error:
+            return write_together(connection, (), [wish])[0]
+    except ROW_FAULTS as error:
         return error

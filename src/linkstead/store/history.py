@@ -5,6 +5,7 @@ field may be added at the end of either; one that is moved, renamed or dropped n
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 
@@ -43,10 +44,18 @@ _COLUMNS = [column.name for column in call_history.columns if column.name != "id
 _INSERT = sa.text(
     f"INSERT INTO call_history ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"
 )
+_LATER = ("verdict", "diagnosis", "record")
+"""What becomes another while a call goes on. The rest is as it was first written, and its indexes stay as they are."""
+
 _UPSERT = sa.text(
-    f"{_INSERT} ON CONFLICT (request_id)"
-    f" DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS[1:])}"
+    f"{_INSERT} ON CONFLICT (request_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _LATER)}"
 )
+
+
+@lru_cache
+def _compile(statement: sa.TextClause, dialect: sa.Dialect) -> str:
+    """The text of a statement as the driver takes it."""
+    return str(statement.compile(dialect=dialect))
 
 
 def encode_call(call: Call) -> CallRow:
@@ -81,13 +90,13 @@ def decode_call(record: bytes) -> Call:
 
 def write_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
     """Write rows; one whose request id is there already is replaced."""
-    connection.exec_driver_sql(str(_UPSERT.compile(dialect=connection.dialect)), list(rows))
+    connection.exec_driver_sql(_compile(_UPSERT, connection.dialect), list(rows))
 
 
 def add_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
     """Write rows whose request ids are new."""
     if rows:
-        connection.exec_driver_sql(str(_INSERT.compile(dialect=connection.dialect)), list(rows))
+        connection.exec_driver_sql(_compile(_INSERT, connection.dialect), list(rows))
 
 
 def find_call(connection: sa.Connection, account_id: str, call_id: str) -> Call | None:

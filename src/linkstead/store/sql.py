@@ -60,7 +60,7 @@ from linkstead.store import (
     webhooks,
 )
 from linkstead.store.batches import Batch, Batches, write_batch
-from linkstead.store.commits import Commits, Outcome, Wish, write_together
+from linkstead.store.commits import ROW_FAULTS, Commits, Outcome, Wish, write_each, write_together
 from linkstead.store.device_reads import DeviceReads
 from linkstead.store.tables import INTEGER_MAX, call_history, letter
 from linkstead.subscription import BacklogStore, ConsumerGroup, GroupStore, Letter, Notice, SubscribeRelation
@@ -418,7 +418,11 @@ class SqlStore(
         # A message is of no use without the session it waits in, so that is not left to a later batch.
         keys = dict.fromkeys(message.key for wish in wishes for message in wish.messages)
         notes = [note for key in keys if (note := self._batches.find_session(key)) is not None]
-        return await self._write(write_together, notes, wishes)
+        try:
+            return await self._write(write_together, notes, wishes)
+        except ROW_FAULTS:
+            # It is one of them that cannot be written: which one shows when each is written alone.
+            return await self._write(write_each, notes, wishes)
 
     async def list_sessions(self) -> list[SavedSession]:
         await self.flush()

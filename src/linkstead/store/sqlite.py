@@ -9,13 +9,15 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from linkstead.clock import Clock
 from linkstead.registry import AlreadyExists, Device, DeviceKey
@@ -48,6 +50,80 @@ class _Synchronous(StrEnum):
     """Only checkpoints do: a power cut may undo the latest commits; a crash of the process undoes none."""
 
 
+class _Job(Generic[Result]):
+    """A function that runs in the thread of a lane, and the loop that waits for it."""
+
+    __slots__ = ("_loop", "_work", "future", "is_over")
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        self._work = work
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Result] = self._loop.create_future()
+        self.is_over = False
+
+    def run(self) -> None:
+        """Do it. To be called in the thread."""
+        try:
+            tell = partial(self._end, self._work())
+        except BaseException as error:  # noqa: BLE001
+            tell = partial(self._fail, error)
+        try:
+            self._loop.call_soon_threadsafe(tell)
+        except RuntimeError:
+            log.warning("what the database said came after the event loop had been closed")
+        # It would be kept by its own traceback.
+        del tell
+
+    def _end(self, result: Result) -> None:
+        self.is_over = True
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def _fail(self, error: BaseException) -> None:
+        self.is_over = True
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class _Thread:
+    """Runs functions one after the other in a thread of its own, at a third of what an executor costs."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        self._name = name
+        self._thread: Thread | None = None
+        self._is_ended = False
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Run a function. Where the caller is cancelled, what was begun still ends before this does."""
+        if self._is_ended:
+            raise RuntimeError("the store is not open")
+        if self._thread is None:
+            self._thread = Thread(target=self._work_off, name=self._name, daemon=True)
+            self._thread.start()
+        job = _Job(work)
+        self._jobs.put(job)
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            if not job.is_over:
+                job.future = asyncio.get_running_loop().create_future()
+                await asyncio.wait([job.future])
+            if job.future.done() and not job.future.cancelled():
+                job.future.exception()
+            raise
+
+    def end(self) -> None:
+        """End the thread when it has done what was asked of it."""
+        self._is_ended = True
+        self._jobs.put(None)
+
+    def _work_off(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job.run()
+            del job
+
+
 class _Lane:
     """A thread and the connection that only it uses; transactions run there whole, one after the other.
 
@@ -59,7 +135,7 @@ class _Lane:
 
     def __init__(self, name: str, path: Path, begin: str) -> None:
         self.statement_count = 0
-        self._executor = ThreadPoolExecutor(1, f"linkstead-store-{name}")
+        self._thread = _Thread(f"linkstead-store-{name}")
         # Parameters hold secrets: no error and no log may show them. The driver leaves it to us to begin transactions.
         self._engine = sa.create_engine(
             sa.URL.create("sqlite", database=str(path)),
@@ -67,8 +143,9 @@ class _Lane:
             hide_parameters=True,
             connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
         )
-        sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        sa.event.listen(self._engine, "begin", self._begin)
         sa.event.listen(self._engine, "before_cursor_execute", self._count)
+        self._begin_statement = begin
         self._connection: sa.Connection | None = None
         self._synchronous: _Synchronous | None = None
         self._is_counting = True
@@ -76,18 +153,13 @@ class _Lane:
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Run a function in the thread. Where the caller is cancelled, what was begun still ends before this does."""
-        future = asyncio.get_running_loop().run_in_executor(self._executor, work)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([future])
-            raise
+        return await self._thread.run(work)
 
     async def transact(
         self, synchronous: _Synchronous, is_counted: bool, work: Callable[[sa.Connection], Result]
     ) -> Result:
         """Run a function in a transaction in the thread: committed when it returns, undone when it raises."""
-        return await self.run(lambda: self._transact(synchronous, is_counted, work))
+        return await self._thread.run(partial(self._transact, synchronous, is_counted, work))
 
     def transact_here(self, work: Callable[[sa.Connection], Result]) -> Result:
         """Run a function in a transaction that changes nothing, in the thread of the caller, who connected too."""
@@ -98,14 +170,14 @@ class _Lane:
     def disconnect_here(self) -> None:
         """Undo `connect`, in the thread of the caller."""
         self._disconnect()
-        self._executor.shutdown(wait=False)
+        self._thread.end()
 
     async def close(self) -> None:
         """Close the connection and end the thread; harmless when that is done."""
         if not self._is_closed:
             self._is_closed = True
             await self.run(self._disconnect)
-            self._executor.shutdown(wait=False)
+            self._thread.end()
 
     def connect(self, *pragmas: str) -> sa.Connection:
         """Open the file. To be run in the thread, as `set_pragma`."""
@@ -143,6 +215,14 @@ class _Lane:
         self._is_counting = is_counted
         with connection.begin():
             return work(connection)
+
+    def _begin(self, connection: sa.Connection) -> None:
+        # Past SQLAlchemy, whose way for a statement is thirty functions long.
+        driver: Any = connection.connection.driver_connection
+        try:
+            driver.execute(self._begin_statement).close()
+        except sqlite3.Error as error:
+            raise DBAPIError.instance(self._begin_statement, None, error, sqlite3.Error) from None
 
     def _driver(self) -> Any:
         return self._connected().connection.driver_connection

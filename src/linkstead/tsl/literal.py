@@ -68,6 +68,27 @@ def read_literal_object(text: str) -> dict[str, JsonValue]:
     return value
 
 
+def read_payload_object(payload: bytes) -> dict[str, JsonValue]:
+    """Read an object from what a device sent, in UTF-8.
+
+    Raises:
+        LiteralError: as `read_literal_object`, or the bytes are not UTF-8.
+    """
+    if len(payload) <= LITERAL_BYTES_MAX:
+        try:
+            value = _strict.decode(payload)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            if type(value) is dict and payload.count(b"[") + payload.count(b"{") <= DEPTH_MAX:
+                return value
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError as error:
+        raise LiteralError(error.start, "must be UTF-8") from None
+    return read_literal_object(text)
+
+
 def write_literal(value: object) -> str:
     """Write a value as strict JSON: members in their order, each number as it was written."""
     return msgspec.json.encode(value).decode()
