@@ -649,3 +649,85 @@ async def test_a_stream_has_no_part_for_who_asks_for_its_head(bench: Bench) -> N
         assert (await client.receive()).status == 200
         await client.expect_closed()
     assert not source.taken
+
+
+_TAIL = b" HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nX-One: 1\r\n\r\n"
+_STARTS = (b"GET /?", b"POST /?")
+_AFTER_A_REQUEST = [
+    b"a=1&b=%20",
+    b"",
+    b"?",
+    b"#",
+    *(b"a=" + bytes([byte]) + b"b" for byte in (0, 1, 9, 10, 13, 0x1F, 0x20, 0x21, 0x7E, 0x7F, 0x80, 0xFF)),
+    b"a" + _TAIL + b"GET /?b",
+    b"a" + _TAIL + b"POST /?b",
+    b"a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET /?b",
+    b"a HTTP/1.1\r\nHost: b\r\nX:",
+    b"a HTTP/1.0\r\nHost: b\r\nX:",
+    b"a HTTP/1.1\n\nGET /?b",
+    b"a" * HEAD_BYTES_MAX,
+]
+
+
+@pytest.mark.parametrize("start", _STARTS)
+@pytest.mark.parametrize("query", _AFTER_A_REQUEST, ids=range(len(_AFTER_A_REQUEST)))
+async def test_what_follows_a_request_with_the_same_headers_is_taken_as_if_it_came_first(
+    bench: Bench, start: bytes, query: bytes
+) -> None:
+    told: list[tuple[bytes, list[Any]]] = []
+    for before in ([], *([first + b"a=1" + _TAIL] for first in _STARTS)):
+        async with bench.open() as client:
+            for data in before:
+                client.send(data)
+                await client.receive()
+            bench.front.requests.clear()
+            client.send(start + query + _TAIL)
+            client.writer.write_eof()
+            told.append((await client.receive_end(), bench.front.requests.copy()))
+    (received, requests), *others = told
+    for other_received, other_requests in others:
+        assert other_received == received
+        assert [_seen(request) for request in other_requests] == [_seen(request) for request in requests]
+
+
+def _seen(request: HttpRequest) -> tuple[object, ...]:
+    return request.method, request.path, request.query, request.headers, request.body
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"GET /?a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
+        b"GET /?a HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n",
+        b"POST /?a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n\r\n\r\n",
+        b"POST /?a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /?a HTTP/1.1\r\nHost: a\r\nAuthorization: ACS3-HMAC-SHA256 x\r\n\r\n",
+        b"GET /?a HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 2_048 + b"\r\n\r\n",
+        b"GET /a?a HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+    ids=range(7),
+)
+async def test_a_request_that_is_more_than_its_target_is_not_recognised_again(bench: Bench, first: bytes) -> None:
+    async with bench.open() as client:
+        client.send(_STARTS[0] + b"a=1" + _TAIL)
+        await client.receive()
+        (connection,) = bench.listener.connections
+        assert connection._repeated_tail == _TAIL
+        client.send(first)
+        await until(lambda: len(bench.front.requests) == 2)
+        assert connection._repeated_tail == b""
+
+
+async def test_repeated_requests_wait_for_their_turn_like_others(bench: Bench) -> None:
+    async with bench.open() as client:
+        client.send(_STARTS[0] + b"a=1" + _TAIL)
+        await client.receive()
+        (connection,) = bench.listener.connections
+        bench.front.gate.clear()
+        for index in range(PIPELINED_REQUESTS_MAX + 1):
+            connection.data_received(_STARTS[0] + b"n=%d" % index + _TAIL)
+        assert not connection._is_refused
+        connection.data_received(_STARTS[0] + b"n=more" + _TAIL)
+        assert connection._is_refused
+        bench.front.gate.set()
+        assert (await client.receive_end()).count(b"HTTP/1.1 200 OK") == 1

@@ -108,22 +108,18 @@ def check_v1(method: str, query: bytes, body: bytes, parameters: Mapping[str, st
 
 
 def _string_to_sign_as_sent(method: str, sent: bytes, parameters: Mapping[str, str]) -> bytes | None:
-    if b"\0" in sent:
+    """The string to sign, made of the pairs as they were sent; None where that cannot be what was signed."""
+    if not sent.isascii():
         return None
-    pairs = _split_for_sorting(sent)
-    signature = parameters.get("Signature", "").replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
+    # Escaped once more before it is taken apart: "%3D" for "=" has names in order, `Name.1` before `Name.10`.
+    pairs = sent.decode().replace("%", "%25").replace("=", "%3D").split("&")
+    signature = parameters.get("Signature", "").replace("+", "%252B").replace("/", "%252F").replace("=", "%253D")
     # every pair has to be one of the parameters: none given twice, none in a body that was not read as a form
-    if len(pairs) != len(parameters) or (signed_by := b"Signature\0" + signature.encode()) not in pairs:
+    if len(pairs) != len(parameters) or (signed_by := "Signature%3D" + signature) not in pairs:
         return None
     pairs.remove(signed_by)
     pairs.sort()
-    canonical = b"&".join(pairs).replace(b"%", b"%25").replace(b"&", b"%26").replace(b"\0", b"%3D")
-    return method.encode() + b"&%2F&" + canonical
-
-
-def _split_for_sorting(sent: bytes) -> list[bytes]:
-    """The pairs of bytes without NUL, with NUL for "=", so that they sort by name: `Name.1` before `Name.10`."""
-    return sent.replace(b"=", b"\0").split(b"&")
+    return f"{method}&%2F&{'%26'.join(pairs)}".encode()
 
 
 class Malformed(Exception):
@@ -242,8 +238,9 @@ def check_v3(
     is_right_body = headers.get("x-acs-content-sha256") == [content_sha256]
     signed_headers = authorization.signed_headers
     if is_right_body and b"\0" not in query and query.isascii():
-        as_sent = b"&".join(sorted(_split_for_sorting(query))).replace(b"\0", b"=")
-        canonical = _canonical_request(method, path, as_sent.decode(), headers, signed_headers, content_sha256)
+        # NUL for "=" has names in order: `Name.1` before `Name.10`.
+        as_sent = "&".join(sorted(query.decode().replace("=", "\0").split("&"))).replace("\0", "=")
+        canonical = _canonical_request(method, path, as_sent, headers, signed_headers, content_sha256)
         if compare_digest(key.sign_v3(string_to_sign_v3(canonical).encode()), given):
             return None
     canonical = canonical_request_v3(method, path, query, headers, signed_headers, content_sha256)

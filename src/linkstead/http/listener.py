@@ -25,6 +25,7 @@ HEAD_BYTES_MAX = 512 * 1024
 
 HEADERS_MAX = 100
 HEADER_NAMES_CACHED_MAX, HEADER_NAME_CACHED_BYTES_MAX = 256, 64
+HEAD_STARTS_CACHED_MAX = 256
 BODY_BYTES_MAX = 1024 * 1024
 """Source: `architecture.md` 6."""
 
@@ -47,6 +48,15 @@ IDLE_WAIT_S = 120.0
 
 DRAIN_WAIT_S = 10.0
 """For a client to read what is written to it; one that reads nothing at all must not hold memory."""
+
+REPEATED_TAIL_BYTES_MAX = 2_048
+"""Of what follows a request's target, to be recognised when it comes again; see `HttpConnection._take_repeated`."""
+
+_REPEATED_STARTS = (b"GET /?", b"POST /?")
+_VERSION = b" HTTP/1.1\r\n"
+_UNREPEATED_HEADERS = frozenset({"authorization", "expect", "transfer-encoding", "upgrade"})
+_TARGET_BYTES = bytes(range(0x21, 0x7F))
+"""All that a target is made of; the parser takes nothing else."""
 
 Answerer = Callable[[HttpRequest], Coroutine[None, None, HttpReply]]
 Finisher = Callable[[HttpReply, bool], None]
@@ -110,6 +120,7 @@ class HttpConnection(asyncio.Protocol):
     """One connection of a client."""
 
     __slots__ = (
+        "_begun_count",
         "_body",
         "_busy",
         "_client_is_done",
@@ -120,6 +131,7 @@ class HttpConnection(asyncio.Protocol):
         "_in_head",
         "_in_request",
         "_is_blocked",
+        "_is_held",
         "_is_private",
         "_is_refused",
         "_is_secured",
@@ -131,6 +143,9 @@ class HttpConnection(asyncio.Protocol):
         "_queue",
         "_queued_bytes",
         "_received_bytes",
+        "_repeated_headers",
+        "_repeated_start",
+        "_repeated_tail",
         "_request",
         "_room",
         "_streaming",
@@ -148,6 +163,7 @@ class HttpConnection(asyncio.Protocol):
         self._queued_bytes = 0
         self._busy = False
         self._is_blocked = False
+        self._is_held = False
         self._is_refused = False
         self._client_is_done = False
         self._url = b""
@@ -155,6 +171,11 @@ class HttpConnection(asyncio.Protocol):
         self._header_count = 0
         self._head_bytes = 0
         self._received_bytes = 0
+        # Of the last request: its method with what stands before the query, all behind the target, and its headers.
+        self._repeated_start = b""
+        self._repeated_tail = b""
+        self._repeated_headers: dict[str, list[str]] = {}
+        self._begun_count = 0
         self._in_request = False
         self._in_head = True
         self._is_slow = False
@@ -199,6 +220,10 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client."""
+        if self._repeated_tail and data.endswith(self._repeated_tail) and self._take_repeated(data):
+            return
+        sent = data if not self._in_request else b""
+        self._begun_count = 0
         while data and not self._is_refused:
             self._received_bytes += len(data)
             try:
@@ -212,7 +237,11 @@ class HttpConnection(asyncio.Protocol):
                 self._refuse(refused.status if isinstance(refused, _Refused) else HTTPStatus.BAD_REQUEST)
             except httptools.HttpParserError:
                 self._refuse(HTTPStatus.BAD_REQUEST)
-        if self._is_refused or not self._in_request:
+        if self._is_refused:
+            return
+        if not self._in_request:
+            if sent and self._begun_count == 1:
+                self._remember(sent)
             return
         if self._in_head and self._received_bytes > UNFINISHED_HEAD_BYTES_MAX:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -222,6 +251,37 @@ class HttpConnection(asyncio.Protocol):
             # Only a request that comes in pieces costs a timer.
             self._is_slow = True
             self._wait(REQUEST_WAIT_S)
+
+    def _take_repeated(self, data: bytes) -> bool:
+        """Take `data` if it is one whole request that differs from the one before in its query alone; else False.
+
+        A client's headers are nearly always those of its last request, to the byte. Those the parser has taken, so it
+        can be spared: what is new is only the query, in which nothing else can hide where all of it is printable.
+        """
+        start, tail = self._repeated_start, self._repeated_tail
+        if self._in_request or self._is_refused or len(data) > HEAD_BYTES_MAX or not data.startswith(start):
+            return False
+        query = data[len(start) : len(data) - len(tail)]
+        if query.translate(None, _TARGET_BYTES) or len(self._queue) >= PIPELINED_REQUESTS_MAX:
+            return False
+        method = "GET" if start == _REPEATED_STARTS[0] else "POST"
+        self._take(method, "/", query, self._repeated_headers, b"", keep_alive=True)
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """Keep what `_take_repeated` compares with, of a request that came alone and whole.
+
+        Of none that asks for more than an answer, or whose headers are never the same twice: a signature is in them.
+        """
+        self._repeated_tail = b""
+        place = data.find(_VERSION)
+        if data.find(b"\r\n\r\n") != len(data) - 4 or not 0 < len(data) - place <= REPEATED_TAIL_BYTES_MAX:
+            return
+        is_kept = [value.lower() for value in self._headers.get("connection", ())] in ([], ["keep-alive"])
+        for start in _REPEATED_STARTS:
+            if data.startswith(start) and is_kept and not self._headers.keys() & _UNREPEATED_HEADERS:
+                self._repeated_start, self._repeated_tail = start, data[place:]
+                self._repeated_headers = self._headers
 
     def eof_received(self) -> bool:
         """The client sends no more. An answer under way still goes out to one that has only closed its own side."""
@@ -255,6 +315,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._begun_count += 1
         self._url = b""
         self._headers = {}
         self._header_count = 0
@@ -299,7 +360,6 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        clock = self._listener.clock
         url = self._url
         if not url.startswith(b"/") and b"://" in url:
             # As to a proxy; every server has to take it. [RFC 9112, 3.2.2]
@@ -308,29 +368,40 @@ class HttpConnection(asyncio.Protocol):
             raw_path, query = parsed.path or b"/", parsed.query or b""
         else:
             raw_path, _, query = url.partition(b"?")
-        request = HttpRequest(
-            method=self._parser.get_method().decode("latin-1"),
-            path=raw_path.decode("latin-1"),
-            query=query,
-            headers=self._headers,
-            body=bytes(self._body),
-            received_s=clock.time_s(),
-            received_monotonic_s=clock.monotonic_s(),
-            peer=self._peer,
-            is_private=self._is_private,
-        )
+        # HTTP/1.0 would have to be told that its connection stays open, and no client needs it.
+        keep_alive = self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0"
+        body = b""
         if self._body:
+            body = bytes(self._body)
             self._body = bytearray()
         self._received_bytes = 0
         self._in_request = False
         self._is_slow = False
+        method = self._parser.get_method().decode("latin-1")
+        self._take(method, raw_path.decode("latin-1"), query, self._headers, body, keep_alive=keep_alive)
+
+    def _take(
+        self, method: str, path: str, query: bytes, headers: dict[str, list[str]], body: bytes, *, keep_alive: bool
+    ) -> None:
+        clock = self._listener.clock
+        request = HttpRequest(
+            method,
+            path,
+            query,
+            headers,
+            body,
+            clock.time_s(),
+            clock.monotonic_s(),
+            self._peer,
+            self._is_private,
+        )
+        if not self._queue and not self._busy and not self._is_blocked and self._transport is not None:
+            self._begin(request, keep_alive)
+            return
         if len(self._queue) >= PIPELINED_REQUESTS_MAX:
             raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE)
-        # HTTP/1.0 would have to be told that its connection stays open, and no client needs it.
-        keep_alive = self._parser.should_keep_alive() and self._parser.get_http_version() != "1.0"
         self._queue.append((request, keep_alive))
-        self._queued_bytes += len(request.query) + len(request.body)
-        self._next()
+        self._queued_bytes += len(query) + len(body)
         if self._queued_bytes > PIPELINED_BYTES_MAX:
             self._hold_reading()
 
@@ -344,6 +415,9 @@ class HttpConnection(asyncio.Protocol):
             return
         request, keep_alive = self._queue.popleft()
         self._queued_bytes -= len(request.query) + len(request.body)
+        self._begin(request, keep_alive)
+
+    def _begin(self, request: HttpRequest, keep_alive: bool) -> None:
         self._busy = True
         self._keep_alive = keep_alive and not self._listener.is_draining
         self._request = request
@@ -423,10 +497,12 @@ class HttpConnection(asyncio.Protocol):
 
     def _hold_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
+            self._is_held = True
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing() and not self._transport.is_reading():
+        if self._is_held and self._transport is not None and not self._transport.is_closing():
+            self._is_held = False
             self._transport.resume_reading()
 
     # ending
@@ -502,25 +578,30 @@ class HttpConnection(asyncio.Protocol):
             self.close()
 
 
-_REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
-
-
 def encode_reply(reply: HttpReply, keep_alive: bool, *, with_body: bool = True) -> bytes:
     """A reply as bytes. Header names are spelled exactly so: an old device SDK looks for `Content-Length`.
 
     Source: `real-clients.md` 2.6.
     """
-    head = b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\n" % (
-        reply.status,
-        _REASONS[reply.status],
-        reply.content_type.encode("latin-1"),
-    )
+    if reply.request_id and keep_alive and with_body and not reply.headers and reply.stream is None:
+        # What the OpenAPI answers, in one go.
+        head = (
+            f"{_head_start(reply.status, reply.content_type)}Content-Length: {len(reply.body)}\r\n"
+            f"x-acs-request-id: {reply.request_id}\r\n\r\n"
+        )
+        return head.encode("latin-1") + reply.body
+    lines = [_head_start(reply.status, reply.content_type)]
     if reply.stream is None:
-        head += b"Content-Length: %d\r\n" % len(reply.body)
+        lines.append(f"Content-Length: {len(reply.body)}\r\n")
     if reply.request_id:
-        head += b"x-acs-request-id: %b\r\n" % reply.request_id.encode("latin-1")
-    for name, value in reply.headers.items():
-        head += b"%b: %b\r\n" % (name.encode("latin-1"), value.encode("latin-1"))
+        lines.append(f"x-acs-request-id: {reply.request_id}\r\n")
+    lines += [f"{name}: {value}\r\n" for name, value in reply.headers.items()]
     if not keep_alive:
-        head += b"Connection: close\r\n"
-    return b"%b\r\n%b" % (head, reply.body if with_body else b"")
+        lines.append("Connection: close\r\n")
+    lines.append("\r\n")
+    return "".join(lines).encode("latin-1") + (reply.body if with_body else b"")
+
+
+@functools.lru_cache(maxsize=HEAD_STARTS_CACHED_MAX)
+def _head_start(status: int, content_type: str) -> str:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {content_type}\r\n"
