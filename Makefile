@@ -84,6 +84,10 @@ bench-profile: $(VENV)/.ready  ## write docs/profile.md: where the time of a cal
 bench-guard: $(VENV)/.ready  ## fail where a call became 10 % dearer than in the last release (AGAINST=COMMIT)
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/guard $(if $(AGAINST),--against $(AGAINST))
 
+.PHONY: soak
+soak: $(VENV)/.ready  ## 15,000 devices for an hour and a quarter: is memory flat? (SOAK="--minutes 10")
+	@$(VENV)/bin/python -m bench.soak $(SOAK)
+
 .PHONY: screenshots
 screenshots: system $(TESTS_READY)  ## take the pictures of the console in docs/images/console
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m tests.console.screenshots

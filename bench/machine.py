@@ -99,6 +99,15 @@ def list_tree(pid: int) -> list[int]:
     return found
 
 
+def read_resident_kib(pid: int) -> int:
+    """What a process has resident; 0 where there is none."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * (os.sysconf("SC_PAGESIZE") // 1024)
+
+
 def describe_machine() -> dict[str, str]:
     """The processor, the memory and the system, as they go beside results."""
     described = {"system": platform.platform(), "cores": str(os.cpu_count())}
