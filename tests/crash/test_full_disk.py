@@ -8,6 +8,7 @@ import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,8 @@ async def test_what_cannot_be_kept_is_refused_and_nothing_that_was_accepted_is_l
         accepted.append(await invoke(caller, lamp))
         assert accepted[-1]["Success"], accepted[-1]
         for answer in accepted:
-            await until_holds(lambda answer=answer: lamp.seen[answer["Data"]["MessageId"]], BACK_S_MAX)
+            number = answer["Data"]["MessageId"]
+            await until_holds(partial(lamp.seen.get, number), BACK_S_MAX)
             record = await find_record(caller, answer["RequestId"])
             while record is None or record["verdict"] is None:
                 await asyncio.sleep(0.05)

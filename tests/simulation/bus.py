@@ -12,7 +12,6 @@ import logging
 import random
 from collections.abc import Callable
 
-
 import msgspec
 
 from linkstead.clock import Clock
@@ -572,5 +571,3 @@ class SimulatedBus:
         self.incoming.reset()
         if server is not None:
             self._network.clock.call_later(after_s, server.dismiss, self)
-
-

@@ -476,6 +476,12 @@ class MemoryStore:
             await self._reach()
         return [message for message in self._messages() if message.key == key]
 
+    async def find_awaited(self, keys: Sequence[DeviceKey]) -> list[DeviceKey]:
+        if self._is_remote:
+            await self._reach()
+        waiting = {message.key for message in self._messages()}
+        return [key for key in keys if key in waiting]
+
     async def expired_messages(self, now_ms: int, limit: int) -> list[SavedMessage]:
         oldest_ms = now_ms - int(QUEUED_AGE_S_MAX * 1000)
         return [message for message in self._messages() if message.accepted_ms < oldest_ms][:limit]

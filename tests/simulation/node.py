@@ -46,9 +46,7 @@ RUNNING: ContextVar["NodeClock | None"] = ContextVar("running", default=None)
 """The process that runs at the moment; a task is of the one in which it was begun."""
 
 
-def make_task(
-    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
-) -> "asyncio.Task[Any]":
+def make_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any) -> "asyncio.Task[Any]":
     """Make a task that its process knows of."""
     task = asyncio.Task(work, loop=loop, **options)
     process = RUNNING.get()
@@ -121,8 +119,7 @@ class WatchedUplink(Uplink):
 
     def receive(self, link: Link, topic: str, payload: bytes, qos: int) -> bool:
         return self.watcher.receive(
-            self.node,
-            link, topic, payload, lambda: super(WatchedUplink, self).receive(link, topic, payload, qos)
+            self.node, link, topic, payload, lambda: super(WatchedUplink, self).receive(link, topic, payload, qos)
         )
 
 

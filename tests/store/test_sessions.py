@@ -117,6 +117,15 @@ async def test_messages_come_back_in_the_order_they_were_accepted(store: SqlStor
     assert await store.add_messages([]) == []
 
 
+async def test_of_many_devices_those_are_found_for_which_something_waits(store: SqlStore) -> None:
+    await add_lamps(store)
+    assert await store.find_awaited([LAMP, OTHER_LAMP]) == []
+    await store.add_messages([a_message(1), a_message(2), a_message(3, key=OTHER_LAMP)])
+    assert sorted(await store.find_awaited([LAMP, OTHER_LAMP, NO_LAMP])) == sorted([LAMP, OTHER_LAMP])
+    assert await store.find_awaited([OTHER_LAMP]) == [OTHER_LAMP]
+    assert await store.find_awaited([]) == []
+
+
 async def test_a_forgotten_message_is_gone_and_its_id_not_given_again(store: SqlStore) -> None:
     await add_lamps(store)
     ids = await store.add_messages([a_message(1), a_message(2)])

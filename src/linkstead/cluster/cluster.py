@@ -150,6 +150,9 @@ class Cluster:
     def _take_up(self) -> None:
         """Say what could not be said while there was no connection."""
         self.holder.say_all()
+        self.holder.take_up_all()
+        if self._router is not None:
+            self._router.take_up()
         self.review_all()
         if self._nonces is not None:
             self._nonces.take_up()

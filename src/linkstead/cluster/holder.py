@@ -400,6 +400,10 @@ class Holder:
                     claim.is_woken = True
                 self._take_up(key)
 
+    def take_up_all(self) -> None:
+        """Look what was put into the store for the devices that are connected here, as it may not have been heard."""
+        self._runner.start(self._delivery.take_up_all(), _end_quietly, _log_fault)
+
     def _take_up(self, key: DeviceKey) -> None:
         self._runner.start(self._delivery.take_up(key), _end_quietly, _log_fault)
 

@@ -60,6 +60,9 @@ COPIES_WAIT_S = 1.0
 WOKEN_AGAIN_S = 0.1
 """By then every server knows who listens for a device that has just connected."""
 
+UNWOKEN_MAX = 100_000
+"""Devices that are woken when the connection is back; what waits for more of them waits until they connect."""
+
 MOVE_WAIT_S = 2.0
 """A device that its node has sent away, as that is being stopped, may take so long to connect to another."""
 
@@ -226,6 +229,7 @@ class NatsRouter:
         self._lookups: set[asyncio.Task[Presence | None]] = set()
         self._numbers = count(1)
         self._counts: dict[int, _Count] = {}
+        self._unwoken: set[DeviceKey] = set()
         self._decode_sent = frames.Decoder(Sent).decode
         self._decode_reply = frames.Decoder(Reply).decode
         self._decode_written = frames.Decoder(Written).decode
@@ -350,7 +354,18 @@ class NatsRouter:
         try:
             self._bus.publish(self._subjects.device(key), data)
         except BusAway:
-            log.info("what was put into the store for a device waits until it connects", extra={"device": str(key)})
+            if len(self._unwoken) < UNWOKEN_MAX:
+                self._unwoken.add(key)
+            else:
+                log.warning(
+                    "what was put into the store for a device waits until it connects", extra={"device": str(key)}
+                )
+
+    def take_up(self) -> None:
+        """Wake the devices that could not be woken while there was no connection."""
+        unwoken, self._unwoken = self._unwoken, set()
+        for key in unwoken:
+            self.wake(key)
 
     async def _find_and_call(self, asked: _Asked, message: Message, *, activated: bool) -> Outcome:
         call = asked.call

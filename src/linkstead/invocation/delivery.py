@@ -66,6 +66,9 @@ A server that dies in between sends it again: the answer may have been lost with
 LOOKUPS_MAX = 10_000
 """Answers whose call is being looked up in the store; past it an answer is dropped and logged."""
 
+TAKEN_UP_AT_ONCE_MAX = 500
+"""Connected devices of which it is asked at once whether something waits for them."""
+
 STRANDED_AT_ONCE_MAX = 1_000
 """Calls of an earlier process that are looked through at once."""
 
@@ -260,6 +263,13 @@ class Delivery:
                 self._sessions.deliver(key, message)
             except QueueFull:
                 return
+
+    async def take_up_all(self) -> None:
+        """`take_up` for every connected device: it may not have been heard that something was put into the store."""
+        connected = self._sessions.connected
+        for start in range(0, len(connected), TAKEN_UP_AT_ONCE_MAX):
+            for key in await self._store.find_awaited(connected[start : start + TAKEN_UP_AT_ONCE_MAX]):
+                await self.take_up(key)
 
     async def _is_to_be_sent(self, postman: Postman, message: QueuedMessage) -> bool:
         """False for one that was acknowledged to a node that is there still: it has taken the answer if there was one.

@@ -55,6 +55,9 @@ class SessionStore(Protocol):
     async def list_messages(self, key: DeviceKey) -> list[SavedMessage]:
         """What waits for a device, in the order it was accepted."""
 
+    async def find_awaited(self, keys: Sequence[DeviceKey]) -> list[DeviceKey]:
+        """Those of these devices for which something waits. `keys`: no more than go into one statement, say 500."""
+
     async def expired_messages(self, now_ms: int, limit: int) -> list[SavedMessage]:
         """Messages accepted more than seven days ago, the oldest first, at most `limit`."""
 

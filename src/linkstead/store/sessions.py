@@ -164,6 +164,19 @@ def list_messages(connection: sa.Connection, key: DeviceKey) -> list[SavedMessag
     return [_message(*row) for row in connection.execute(statement)]
 
 
+def find_awaited(connection: sa.Connection, keys: Sequence[DeviceKey]) -> list[DeviceKey]:
+    """See `SessionStore.find_awaited`."""
+    names_by_product: dict[str, list[str]] = {}
+    for key in keys:
+        names_by_product.setdefault(key.product_key, []).append(key.device_name)
+    found: list[DeviceKey] = []
+    for product_key, names in names_by_product.items():
+        is_one = message.c.device_name.in_(names)
+        statement = sa.select(message.c.device_name).distinct().where(message.c.product_key == product_key, is_one)
+        found += (DeviceKey(product_key, name) for name in connection.execute(statement).scalars())
+    return found
+
+
 def list_expired_messages(connection: sa.Connection, now_ms: int, limit: int) -> list[SavedMessage]:
     """See `SqlStore.expired_messages`."""
     statement = (

@@ -447,6 +447,9 @@ class SqlStore(
             await self.flush()
         return await self._read(sessions.list_messages, key)
 
+    async def find_awaited(self, keys: Sequence[DeviceKey]) -> list[DeviceKey]:
+        return await self._read(sessions.find_awaited, keys)
+
     async def add_messages(self, messages: Sequence[SavedMessage]) -> list[int]:
         return await self._commits.keep(Wish([], messages))
 
