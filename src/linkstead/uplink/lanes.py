@@ -77,7 +77,7 @@ class Lanes:
         return True
 
     async def settle(self, key: DeviceKey) -> None:
-        """Return when what is under way of a device now has been done. Raises NotTaken, once, where some of it failed."""
+        """Return when what is under way of a device now has been done. Raises NotTaken, once, where some failed."""
         lane = self._lanes.get(key)
         if lane is not None:
             reached = asyncio.Event()
