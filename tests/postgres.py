@@ -1,5 +1,6 @@
 """A PostgreSQL server for the tests, and databases on it."""
 
+import asyncio
 import importlib.util
 import os
 import pwd
@@ -10,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from linkstead.store.tables import metadata
 USER = "linkstead"
 PASSWORD = "the-password"
 START_S_MAX = 60.0
+READ_BYTES_MAX = 65_536
 UNPRIVILEGED = ("postgres", "nobody")
 """Users that the server may run as where the tests run as root, which it refuses."""
 
@@ -72,6 +74,60 @@ def _find_unprivileged() -> pwd.struct_passwd | None:
         return None
     known = {user.pw_name: user for user in pwd.getpwall()}
     return next(known[name] for name in UNPRIVILEGED if name in known)
+
+
+class Way:
+    """The way from a port of this machine to a server: it can fall silent, so that nobody hears of it."""
+
+    def __init__(self, port: int) -> None:
+        self._there = port
+        self._is_passable = asyncio.Event()
+        self._is_passable.set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.port = 0
+
+    def fall_silent(self) -> None:
+        """Have nothing pass in either direction, without a word."""
+        self._is_passable.clear()
+
+    def heal(self) -> None:
+        """Have it pass again."""
+        self._is_passable.set()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """There for the length of the block."""
+        async with await asyncio.start_server(self._serve, "127.0.0.1") as server:
+            self.port = server.sockets[0].getsockname()[1]
+            yield
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.append(task)
+        writers = [writer]
+        try:
+            await self._is_passable.wait()
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._there)
+            writers.append(there_writer)
+            await asyncio.gather(self._pass_on(reader, there_writer), self._pass_on(there_reader, writer))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            for each in writers:
+                each.transport.abort()
+                with suppress(OSError):
+                    await each.wait_closed()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(READ_BYTES_MAX):
+            await self._is_passable.wait()
+            writer.write(data)
+            await writer.drain()
+        writer.close()
 
 
 class PostgresServer:

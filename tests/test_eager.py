@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from linkstead.eager import EagerRunner, Waiter
+from linkstead.eager import EagerRunner, Patience, Waiter
 
 pytestmark = pytest.mark.asyncio
 
@@ -17,9 +17,15 @@ class Ends:
         self.runner = EagerRunner()
         self.results: list[object] = []
         self.errors: list[Exception] = []
+        self.patiences: list[Patience] = []
 
     def start(self, function: Callable[[], object]) -> None:
-        self.runner.start(function(), self.results.append, self.errors.append)  # type: ignore[arg-type]
+        self.runner.start(
+            function(),  # type: ignore[arg-type]
+            self.results.append,
+            self.errors.append,
+            self.patiences.append,
+        )
 
 
 async def test_what_has_nothing_to_wait_for_ends_at_once() -> None:
@@ -145,3 +151,70 @@ async def test_there_is_no_result_before_it_is_set() -> None:
     assert waiter.get_loop() is asyncio.get_running_loop()
     with pytest.raises(asyncio.InvalidStateError):
         waiter.result()
+
+
+class Enough(Exception):
+    """It was waited for long enough."""
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3])
+async def test_what_may_never_come_can_be_given_up_where_it_is_waited_for(turns: int) -> None:
+    ends = Ends()
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    shielded: list[bool] = []
+
+    async def wait() -> str:
+        try:
+            await asyncio.shield(future)
+        except Enough:
+            shielded.append(not future.done())
+            await asyncio.sleep(0)
+            return "gave up"
+        return "waited"
+
+    ends.start(wait)
+    (patience,) = ends.patiences
+    over: list[bool] = []
+    patience.call_when_over(lambda: over.append(True))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    assert patience.give_up(Enough())
+    await ends.runner.drain()
+    assert (ends.results, ends.errors, shielded) == (["gave up"], [], [True])
+    await asyncio.sleep(0)
+    assert over == [True]
+
+
+async def test_what_is_given_up_and_not_caught_is_told() -> None:
+    ends = Ends()
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def wait() -> None:
+        await future
+
+    ends.start(wait)
+    await asyncio.sleep(0)
+    assert ends.patiences[0].give_up(Enough())
+    await ends.runner.drain()
+    assert [type(error) for error in ends.errors] == [Enough]
+
+
+async def test_a_waiter_is_not_given_up_nor_asked_for_patience() -> None:
+    ends = Ends()
+    first: Waiter[int] = Waiter()
+    second: Waiter[int] = Waiter()
+
+    async def wait() -> int:
+        number = await first
+        await asyncio.sleep(0)
+        return number + await second
+
+    ends.start(wait)
+    assert not ends.patiences
+    first.set_result(1)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not ends.patiences[0].give_up(Enough())
+    second.set_result(2)
+    await ends.runner.drain()
+    assert ends.results == [3]

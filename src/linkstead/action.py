@@ -1,6 +1,6 @@
 """What an action of the OpenAPI is: a request shape, an answer shape and one asynchronous function."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -132,6 +132,7 @@ class Action(Generic[RequestShape, AnswerShape]):
         is_call: it invokes a device, so a call record is kept.
         aliases: parameter names accepted where the proper one is absent.
         failure: the answer when `function` breaks; without it iot.system.SystemException is sent.
+        wait_ms: how long it waits for a device at most, by its parameters as they were sent; None: it waits for none.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Action(Generic[RequestShape, AnswerShape]):
     is_call: bool = False
     aliases: dict[str, str] = field(default_factory=dict)
     failure: Callable[[ActionContext], AnswerShape] | None = None
+    wait_ms: Callable[[Mapping[str, str], Behaviour], int] | None = None
 
 
 AnyAction = Action[Any, Any]

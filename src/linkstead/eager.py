@@ -8,7 +8,7 @@ something else, the store for example, becomes a task, and is one from then on.
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 Result = TypeVar("Result")
 
@@ -75,6 +75,16 @@ class Waiter(Generic[Result]):
             self._loop.call_soon(self._callback, self, context=self._context)
 
 
+class Patience(Protocol):
+    """May give up what a coroutine waits for where nothing else bounds it."""
+
+    def give_up(self, error: Exception) -> bool:
+        """Raise this where it waits. False where that is for a `Waiter`: whoever answers it keeps the time."""
+
+    def call_when_over(self, callback: Callable[[], object]) -> None:
+        """Have this called once the coroutine has ended."""
+
+
 class EagerRunner:
     """Runs coroutines, and knows when all have ended."""
 
@@ -84,16 +94,21 @@ class EagerRunner:
         self._all_ended = asyncio.Event()
 
     def start(
-        self, coroutine: Coroutine[Any, Any, Result], end: Callable[[Result], None], fail: Callable[[Exception], None]
+        self,
+        coroutine: Coroutine[Any, Any, Result],
+        end: Callable[[Result], None],
+        fail: Callable[[Exception], None],
+        bound: Callable[[Patience], None] | None = None,
     ) -> None:
         """Run a coroutine up to where it waits, and the rest when it can go on.
 
         Args:
             end: called with the result, at once when there is nothing to wait for.
             fail: called with what the coroutine raised.
+            bound: called when it has to wait for something that may never come.
         """
         self.under_way_count += 1
-        _Run(self, coroutine, end, fail).step(None)
+        _Run(self, coroutine, end, fail, bound).step(None)
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Hold a task until it ends, as the loop itself does not."""
@@ -116,7 +131,7 @@ class EagerRunner:
 class _Run(Generic[Result]):
     """One coroutine."""
 
-    __slots__ = ("_coroutine", "_end", "_fail", "_runner")
+    __slots__ = ("_bound", "_coroutine", "_end", "_fail", "_runner")
 
     def __init__(
         self,
@@ -124,11 +139,13 @@ class _Run(Generic[Result]):
         coroutine: Coroutine[Any, Any, Result],
         end: Callable[[Result], None],
         fail: Callable[[Exception], None],
+        bound: Callable[[Patience], None] | None,
     ) -> None:
         self._runner = runner
         self._coroutine = coroutine
         self._end = end
         self._fail = fail
+        self._bound = bound
 
     def step(self, _: object) -> None:
         try:
@@ -143,11 +160,16 @@ class _Run(Generic[Result]):
             if isinstance(awaited, Waiter):
                 awaited.watch(self.step)
             else:
-                self._runner.keep(asyncio.get_running_loop().create_task(self._finish(awaited)))
+                rest = _Rest(self._coroutine, awaited)
+                task = asyncio.get_running_loop().create_task(self._finish(rest))
+                rest.task = task
+                self._runner.keep(task)
+                if self._bound is not None:
+                    self._bound(rest)
 
-    async def _finish(self, awaited: object) -> None:
+    async def _finish(self, rest: "_Rest[Result]") -> None:
         try:
-            result = await _Rest(self._coroutine, awaited)
+            result = await rest
         except Exception as error:  # noqa: BLE001
             self._fail(error)
         else:
@@ -159,22 +181,42 @@ class _Run(Generic[Result]):
 class _Rest(Generic[Result]):
     """What is left of a coroutine that waits for something, as an awaitable of the task that takes it over."""
 
-    __slots__ = ("_awaited", "_coroutine")
+    __slots__ = ("_awaited", "_coroutine", "_error", "_has_begun", "task")
 
     def __init__(self, coroutine: Coroutine[Any, Any, Result], awaited: object) -> None:
         self._coroutine = coroutine
         self._awaited = awaited
+        self._error: Exception | None = None
+        self._has_begun = False
+        self.task: asyncio.Task[None] | None = None
+
+    def give_up(self, error: Exception) -> bool:
+        if self.task is None or isinstance(self._awaited, Waiter):
+            return False
+        self._error = error
+        if self._has_begun:
+            # A task has no other way to be woken; what is cancelled is only its waiting.
+            self.task.cancel()
+        return True
+
+    def call_when_over(self, callback: Callable[[], object]) -> None:
+        if self.task is not None:
+            self.task.add_done_callback(lambda _: callback())
 
     def __await__(self) -> Generator[object, None, Result]:
-        coroutine, awaited = self._coroutine, self._awaited
+        coroutine = self._coroutine
+        self._has_begun = True
         try:
             while True:
                 try:
-                    sent: Any = yield awaited
+                    if self._error is not None:
+                        raise self._error
+                    sent: Any = yield self._awaited
                 except BaseException as error:  # noqa: BLE001
-                    awaited = coroutine.throw(error)
+                    given_up, self._error = self._error, None
+                    self._awaited = coroutine.throw(given_up or error)
                 else:
-                    awaited = coroutine.send(sent)
+                    self._awaited = coroutine.send(sent)
         except StopIteration as stop:
             result: Result = stop.value
             return result

@@ -44,7 +44,7 @@ from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf
 from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.mqtt.witness import Witness
-from linkstead.registry import AccessKey, Account, Node, NodeState, Presence, Registrar, Registry, Taken
+from linkstead.registry import AccessKey, Account, Node, NodeState, Presence, Registrar, Registry, StoreAway, Taken
 from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import SessionTable
 from linkstead.simulator.fleet import Fleet
@@ -68,6 +68,9 @@ MESSAGE_ID_SEQUENCE_BITS = 22
 ALINK_ID_MAX = 2_147_483_647
 REGISTRY_POLL_S = 1.0
 """How long a change made by another process can go unnoticed."""
+
+LOOK_WAIT_S = 3.0
+"""A database that says nothing for so long counts as away."""
 
 KEPT_WITHOUT_STORE_S = 60.0
 """How long records in memory last while the store does not answer, from each time it was asked in vain."""
@@ -337,7 +340,7 @@ class Server:
         )
         if self.faults is not None:
             self.front.tools["faults"] = self.faults.answer
-        self.http = HttpListener(self.front.answer, self.front.finish, self.clock)
+        self.http = HttpListener(self.front.answer, self.front.finish, self.clock, self.front.bound_s)
         self.access_key: AccessKey | None = None
         self.endpoints: Endpoints | None = None
         self._is_ready = False
@@ -347,6 +350,7 @@ class Server:
         self._registry_version = 0
         self._started_ms = 0
         self._is_store_away = False
+        self._look: asyncio.Task[int] | None = None
         self._certificate: CertificatePair | None = None
 
     async def start(self) -> Endpoints:
@@ -716,17 +720,33 @@ class Server:
                 # Work in the background has no caller to tell: the log is told, and the next round tries again.
                 log.exception("background work failed")
 
+    async def _read_version(self) -> int:
+        """That of the registry. Raises StoreAway where it is not there in time: it is waited for again next time."""
+        if self._look is None:
+            self._look = asyncio.create_task(self.store.registry_version())
+            # Whether anybody still waits for it or not.
+            self._look.add_done_callback(lambda look: look.cancelled() or look.exception())
+        waiting = asyncio.create_task(self.clock.sleep(LOOK_WAIT_S))
+        try:
+            await asyncio.wait((self._look, waiting), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if not self._look.done():
+            raise StoreAway(f"the database has said nothing for {LOOK_WAIT_S} s")
+        look, self._look = self._look, None
+        return look.result()
+
     async def _look_for_changes(self) -> None:
         try:
-            version = await self.store.registry_version()
-        except Exception:
+            version = await self._read_version()
+        except Exception as error:
             # What is at hand is all there is; it is told once.
             self.registry.keep_records(KEPT_WITHOUT_STORE_S)
             self.consumers.expire()
-            if self._is_store_away:
-                return
-            self._is_store_away = True
-            raise
+            if not self._is_store_away:
+                self._is_store_away = True
+                log.warning("the database does not answer", exc_info=error)
+            return
         if self._is_store_away:
             self._is_store_away = False
             log.warning("the database answers again")

@@ -4,7 +4,10 @@ from typing import Any
 import pytest
 
 from linkstead.api import openapi
+from linkstead.api.exchange import HttpRequest
+from linkstead.api.openapi import VERDICT_WAIT_MS
 from linkstead.api.parameters import NAME_SHOWN_CHARS_MAX
+from linkstead.http.listener import ANSWER_WAIT_S
 from linkstead.mqtt.gateway import DeviceConnection
 from linkstead.registry import DeviceKey
 from tests.api.refusals import check_code, check_refusal
@@ -254,6 +257,43 @@ async def test_a_store_that_fails_in_a_call_is_unknown_and_logged(rig: Rig, monk
     (error,) = rig.watch.take()
     assert "disk on fire" in error
     assert request_id in error
+
+
+@pytest.mark.parametrize(
+    ("action", "parameters", "bound_ms"),
+    [
+        ("RRpc", {"Timeout": "1000"}, 1_000),
+        ("RRpc", {"TimeOut": "2500"}, 2_500),
+        ("RRpc", {"Timeout": "99999"}, 8_000),
+        ("RRpc", {"Timeout": "9000"}, 8_000),
+        ("RRpc", {"Timeout": "1"}, 1_000),
+        ("RRpc", {"Timeout": "²"}, 8_000),
+        ("RRpc", {}, 8_000),
+        ("InvokeThingService", {}, 8_000),
+    ],
+)
+async def test_a_request_is_answered_when_the_time_is_up_that_it_waits_for_a_device(
+    rig: Rig, action: str, parameters: dict[str, str], bound_ms: int
+) -> None:
+    query = rig.app().sign_v1({"Action": action, **parameters})
+    for path in ("/", "/_linkstead/calls"):
+        request = HttpRequest("GET", path, query.encode(), {}, b"", 0.0, 0.0)
+        wanted_s = (bound_ms + VERDICT_WAIT_MS) / 1000 if path == "/" else ANSWER_WAIT_S
+        assert rig.server.front.bound_s(request) == wanted_s
+    target, headers = rig.app().sign_v3(action, parameters)
+    names = {name.lower(): [value] for name, value in headers.items()}
+    request = HttpRequest("POST", "/", target.partition("?")[2].encode(), names, b"", 0.0, 0.0)
+    assert rig.server.front.bound_s(request) == (bound_ms + VERDICT_WAIT_MS) / 1000
+
+
+@pytest.mark.parametrize(
+    "query", [b"", b"Action=GetDeviceStatus", b"Action=Nothing", b"Format=%FF", b"Action=RRpc&Format=x"]
+)
+async def test_a_request_that_waits_for_no_device_is_answered_before_its_client_gives_up(
+    rig: Rig, query: bytes
+) -> None:
+    request = HttpRequest("GET", "/", query, {}, b"", 0.0, 0.0)
+    assert rig.server.front.bound_s(request) == ANSWER_WAIT_S
 
 
 async def test_a_store_that_fails_outside_a_call_is_a_system_exception_and_logged(

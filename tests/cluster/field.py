@@ -294,6 +294,7 @@ NOT_SENT = {
     Diagnosis.HALF_CONNECTED,
     Diagnosis.NEVER_ACTIVATED,
     Diagnosis.NODES_UNREACHABLE,
+    Diagnosis.DATABASE_AWAY,
 }
 """With these the device has not got the message."""
 
@@ -308,7 +309,7 @@ def find_lie(made: Made, record: dict[str, Any]) -> str:
         "the app was told another verdict": made.verdict != verdict,
         "its device got it more than once": seen_count > 1,
         "a stage is there twice": len(set(told)) != len(told),
-        "it is late": at_ms["returned"] - at_ms["accepted"] > CALL_TIMEOUT_MS + LATE_MS_MAX + SLACK_MS,
+        "it is late": at_ms["returned"] - at_ms["received"] > CALL_TIMEOUT_MS + LATE_MS_MAX + SLACK_MS,
         "not answered, but SUCCESS": verdict == Verdict.SUCCESS
         and ("answered" not in told or "written" not in told or not seen_count or not is_echo(made)),
         "not written, but TIMEOUT": verdict == Verdict.TIMEOUT and "written" not in told,
@@ -331,7 +332,8 @@ async def check_truth(calls: Sequence[Made]) -> None:
     lies = []
     for made in calls:
         assert made.answer is not None
-        record = await made.caller.call_record(made.answer["MessageId"])
+        # One that went no further than to the database has no message id.
+        record = await made.caller.call_record(made.answer.get("MessageId") or made.answer["RequestId"])
         lie = find_lie(made, record)
         if lie:
             lies.append(f"{lie}: took {made.took_ms:.0f} ms, device saw {made.lamp.seen[made.text]}: {record}")

@@ -12,7 +12,10 @@ import pytest_asyncio
 from linkstead.invocation import Verdict
 from tests.cli.processes import ServerProcess, serving
 from tests.cluster.field import (
+    CALL_TIMEOUT_MS,
+    LATE_MS_MAX,
     NODE_COUNT,
+    SLACK_MS,
     Lamp,
     Load,
     add_lamps,
@@ -89,15 +92,10 @@ async def test_a_node_that_is_cut_off_tells_the_truth_and_afterwards_each_device
             hosts[0].heal()
             await until_holds(lambda: all(lamp.open_count == 1 for lamp in lamps), HEALED_S)
         await load.end()
-        # What could not be asked of the database was refused, or had no answer while the app waited: it takes the node
-        # 20 s to give a silent database up.
-        refused = [made for made in load.made if made.answer is not None and "MessageId" not in made.answer]
-        unanswered = [made for made in load.made if made.answer is None]
-        assert {made.caller for made in refused + unanswered} <= {callers[0]}
-        assert not any(made.lamp.seen[made.text] for made in refused + unanswered)
-        judged = [made for made in load.made if made.answer is not None and "MessageId" in made.answer]
-        await check_truth(judged)
-        assert Verdict.UNKNOWN in {made.verdict for made in judged}
+        # Whatever the node could not ask of the database or of other nodes, each call ended in time and with the truth.
+        await check_truth(load.made)
+        assert max(made.took_ms for made in load.made) < CALL_TIMEOUT_MS + LATE_MS_MAX + SLACK_MS
+        assert Verdict.UNKNOWN in {made.verdict for made in load.made if made.caller is callers[0]}
         # All is as it was.
         last = Load()
         for lamp in lamps:

@@ -9,8 +9,10 @@ import pytest_asyncio
 
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.config import Address
+from linkstead.eager import Waiter
 from linkstead.http import listener as listener_module
 from linkstead.http.listener import (
+    ANSWER_WAIT_S,
     BODY_BYTES_MAX,
     DRAIN_WAIT_S,
     HEAD_BYTES_MAX,
@@ -23,6 +25,7 @@ from linkstead.http.listener import (
     HttpListener,
     encode_reply,
 )
+from linkstead.registry import StoreAway
 from linkstead.testing.clock import ManualClock
 from tests.wire import HttpClient, encode_request, reset, until
 
@@ -38,12 +41,20 @@ class Front:
         self.gate = asyncio.Event()
         self.gate.set()
         self.answer_bytes = 0
+        self.waiter: Waiter[bool] | None = None
+        self.bound_s = ANSWER_WAIT_S
         self.arrived = asyncio.Event()
 
     async def answer(self, request: HttpRequest) -> HttpReply:
         self.requests.append(request)
         self.arrived.set()
-        await self.gate.wait()
+        try:
+            if self.waiter is not None:
+                await asyncio.sleep(0)
+                await self.waiter
+            await self.gate.wait()
+        except StoreAway as error:
+            return HttpReply(503, "text/plain", str(error).encode())
         if request.path == "/broken":
             raise ValueError("a mistake behind the listener")
         body = bytes(self.answer_bytes) or request.body or request.path.encode()
@@ -61,7 +72,7 @@ class Bench:
     def __init__(self) -> None:
         self.front = Front()
         self.clock = ManualClock()
-        self.listener = HttpListener(self.front.answer, self.front.finish, self.clock)
+        self.listener = HttpListener(self.front.answer, self.front.finish, self.clock, lambda _: self.front.bound_s)
         self.address = Address("", 0)
 
     def open(self) -> "contextlib.AbstractAsyncContextManager[HttpClient]":
@@ -113,6 +124,39 @@ async def test_a_reply_carries_its_request_id_and_headers_of_its_own() -> None:
         b"HTTP/1.1 401 Unauthorized\r\nContent-Type: a/b\r\nContent-Length: 4\r\nx-acs-request-id: REQUEST-ID\r\n"
         b"WWW-Authenticate: Basic\r\nConnection: close\r\n\r\nbody"
     )
+
+
+async def test_what_may_never_come_is_waited_for_until_the_bound_of_its_request(bench: Bench) -> None:
+    bench.front.bound_s = wait_s = 2.0
+    bench.front.gate.clear()
+    async with bench.open() as client:
+        client.send(encode_request("GET", "/"))
+        await bench.front.arrived.wait()
+        bench.clock.advance(wait_s - 0.001)
+        await asyncio.sleep(0.01)
+        assert not bench.front.finished
+        bench.clock.advance(0.001)
+        response = await client.receive()
+        assert (response.status, response.body) == (503, b"no answer in time")
+        bench.front.gate.set()
+        assert (await client.request("GET", "/next")).body == b"/next"
+
+
+async def test_what_waits_for_its_device_is_left_to_that_and_looked_at_again(bench: Bench) -> None:
+    bench.front.waiter = Waiter()
+    bench.front.gate.clear()
+    async with bench.open() as client:
+        client.send(encode_request("GET", "/"))
+        await bench.front.arrived.wait()
+        await asyncio.sleep(0.01)
+        bench.clock.advance(ANSWER_WAIT_S)
+        bench.front.waiter.set_result(True)
+        await asyncio.sleep(0.01)
+        bench.clock.advance(ANSWER_WAIT_S - 0.001)
+        await asyncio.sleep(0.01)
+        assert not bench.front.finished
+        bench.clock.advance(0.001)
+        assert (await client.receive()).status == 503
 
 
 async def test_a_connection_is_kept_for_further_requests(bench: Bench) -> None:
@@ -388,6 +432,7 @@ async def test_an_idle_connection_is_closed_at_its_time(bench: Bench) -> None:
 
 
 async def test_a_request_under_way_is_not_cut_however_long_it_takes(bench: Bench) -> None:
+    bench.front.bound_s = 20 * IDLE_WAIT_S
     bench.front.gate.clear()
     async with bench.open() as client:
         client.send(encode_request("GET", "/long"))
@@ -398,6 +443,7 @@ async def test_a_request_under_way_is_not_cut_however_long_it_takes(bench: Bench
 
 
 async def test_a_slow_request_behind_one_under_way_is_closed_once_that_is_answered(bench: Bench) -> None:
+    bench.front.bound_s = 20 * IDLE_WAIT_S
     bench.front.gate.clear()
     async with bench.open() as client:
         client.send(encode_request("GET", "/first") + b"GET /second")

@@ -1,7 +1,8 @@
 import pytest
 
-from linkstead.invocation import Call, Diagnosis, Evidence, Stage, Stray, Verdict
-from linkstead.invocation.call import CALL_PAYLOAD_KEPT_BYTES_MAX, EVIDENCE_MAX
+from linkstead.invocation import Call, Diagnosis, Evidence, Stage, Stray, Verdict, diagnose
+from linkstead.invocation.call import CALL_PAYLOAD_KEPT_BYTES_MAX, EVIDENCE_MAX, PROMPT_MS
+from linkstead.registry import StoreAway
 
 
 def make_call() -> Call:
@@ -26,6 +27,24 @@ def test_a_stage_is_marked_with_both_times_and_the_node() -> None:
 
 def test_a_call_without_a_timeline_was_received_at_no_time() -> None:
     assert make_call().received_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("waited_ms", "left_ms"),
+    [(0, 2_000), (PROMPT_MS - 1, 2_000), (PROMPT_MS, 1_990), (500, 1_500), (1_999, 1), (2_000, 1), (9_000, 1)],
+)
+def test_the_time_of_a_call_runs_from_when_it_was_received(waited_ms: int, left_ms: int) -> None:
+    call = make_call()
+    call.timeout_ms = 2_000
+    assert call.left_ms(64.0) == 2_000
+    call.mark(Stage.RECEIVED, 1_700_000_000.25, 64.0)
+    call.mark(Stage.ACCEPTED, 1_700_000_000.25, 64.0 + waited_ms / 1000)
+    assert call.left_ms(64.0 + waited_ms / 1000 + 1e-6) == left_ms
+
+
+def test_a_store_that_is_away_is_told_from_a_mistake_of_ours() -> None:
+    assert diagnose(StoreAway()) is Diagnosis.DATABASE_AWAY
+    assert diagnose(ValueError()) is Diagnosis.INTERNAL_ERROR
 
 
 def test_a_call_ends_once() -> None:

@@ -8,12 +8,14 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from linkstead.invocation import RouterOverloaded
+from linkstead.registry import StoreAway
 from linkstead.sessions import SavedMessage
 from linkstead.store import commits
 from linkstead.store.commits import (
     COMMIT_BYTES_MAX,
     COMMIT_CALLERS_MAX,
     COMMIT_ROWS_MAX,
+    COMMIT_WAIT_S,
     Commits,
     Outcome,
     Wish,
@@ -21,6 +23,7 @@ from linkstead.store.commits import (
 )
 from linkstead.store.history import RECORD, encode_call
 from linkstead.store.sql import SqlStore
+from linkstead.testing.clock import ManualClock
 from tests.store.samples import LAMP, NOW_MS, a_message, an_open_call
 
 pytestmark = pytest.mark.asyncio
@@ -35,6 +38,8 @@ class Shelf:
         self.gate = asyncio.Event()
         self.gate.set()
         self.last_id = 0
+        self.undone: list[int] = []
+        self.clock = ManualClock()
 
     async def write(self, wishes: Sequence[Wish]) -> list[Outcome]:
         self.sizes.append(len(wishes))
@@ -62,7 +67,7 @@ async def settle() -> None:
 
 async def test_a_caller_alone_does_not_wait() -> None:
     shelf = Shelf()
-    kept = Commits(shelf.write)
+    kept = Commits(shelf.write, shelf.undone.extend, shelf.clock)
     assert await kept.keep(a_wish()) == [1]
     assert await kept.keep(a_wish(a_message(2), a_message(3))) == [2, 3]
     assert shelf.sizes == [1, 1]
@@ -71,7 +76,7 @@ async def test_a_caller_alone_does_not_wait() -> None:
 async def test_who_comes_while_one_is_written_goes_together_in_the_next() -> None:
     shelf = Shelf()
     shelf.gate.clear()
-    kept = Commits(shelf.write)
+    kept = Commits(shelf.write, shelf.undone.extend, shelf.clock)
     callers = [asyncio.ensure_future(kept.keep(a_wish()))]
     await settle()
     callers += [asyncio.ensure_future(kept.keep(a_wish())) for _ in range(5)]
@@ -84,7 +89,7 @@ async def test_who_comes_while_one_is_written_goes_together_in_the_next() -> Non
 
 async def test_a_transaction_takes_rows_up_to_the_bound() -> None:
     shelf = Shelf()
-    kept = Commits(shelf.write)
+    kept = Commits(shelf.write, shelf.undone.extend, shelf.clock)
     half = a_wish(*[a_message()] * (COMMIT_ROWS_MAX // 2))
     wishes = [half, half, half, a_wish(*[a_message()] * (COMMIT_ROWS_MAX // 2 + 1)), a_wish()]
     outcomes = await asyncio.gather(*(kept.keep(wish) for wish in wishes))
@@ -95,7 +100,7 @@ async def test_a_transaction_takes_rows_up_to_the_bound() -> None:
 async def test_one_caller_may_bring_more_than_the_bound() -> None:
     shelf = Shelf()
     wish = a_wish(*[a_message()] * (COMMIT_ROWS_MAX + 1))
-    assert len(await Commits(shelf.write).keep(wish)) == COMMIT_ROWS_MAX + 1
+    assert len(await Commits(shelf.write, shelf.undone.extend, shelf.clock).keep(wish)) == COMMIT_ROWS_MAX + 1
 
 
 async def test_calls_and_messages_count_as_rows_and_bytes() -> None:
@@ -108,7 +113,7 @@ async def test_one_caller_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(commits, "COMMIT_CALLERS_MAX", 3)
     shelf = Shelf()
     shelf.gate.clear()
-    kept = Commits(shelf.write)
+    kept = Commits(shelf.write, shelf.undone.extend, shelf.clock)
     callers = [asyncio.ensure_future(kept.keep(a_wish())) for _ in range(3)]
     await settle()
     with pytest.raises(RouterOverloaded):
@@ -122,7 +127,7 @@ async def test_one_caller_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -
 async def test_bytes_beyond_the_bound_are_refused() -> None:
     shelf = Shelf()
     shelf.gate.clear()
-    kept = Commits(shelf.write)
+    kept = Commits(shelf.write, shelf.undone.extend, shelf.clock)
     half = a_message(payload=bytes(COMMIT_BYTES_MAX // 2))
     callers = [asyncio.ensure_future(kept.keep(a_wish(half))) for _ in range(2)]
     await settle()
@@ -135,7 +140,7 @@ async def test_bytes_beyond_the_bound_are_refused() -> None:
 
 async def test_the_failure_of_one_is_not_the_others() -> None:
     shelf = Shelf()
-    kept = Commits(shelf.write)
+    kept = Commits(shelf.write, shelf.undone.extend, shelf.clock)
     wishes = [a_wish(), a_wish(a_message(topic="bad")), a_wish()]
     first, second, third = await asyncio.gather(*(kept.keep(wish) for wish in wishes), return_exceptions=True)
     assert (first, third) == ([1], [2])
@@ -146,17 +151,67 @@ async def test_the_failure_of_one_is_not_the_others() -> None:
 async def test_where_nothing_could_be_written_all_hear_of_it_and_the_next_are_tried() -> None:
     shelf = Shelf()
     shelf.failure = OperationalError("INSERT", None, OSError("disk I/O error"))
-    kept = Commits(shelf.write)
+    kept = Commits(shelf.write, shelf.undone.extend, shelf.clock)
     outcomes = await asyncio.gather(*(kept.keep(a_wish()) for _ in range(3)), return_exceptions=True)
     assert outcomes == [shelf.failure] * 3
     shelf.failure = None
     assert await kept.keep(a_wish()) == [1]
 
 
+async def test_who_has_waited_for_too_long_is_told_and_what_is_written_nevertheless_is_undone() -> None:
+    shelf = Shelf()
+    shelf.gate.clear()
+    kept = Commits(shelf.write, shelf.undone.extend, shelf.clock)
+    early = [asyncio.ensure_future(kept.keep(a_wish()))]
+    await settle()
+    # It waits for the next transaction, as does one who came later.
+    early.append(asyncio.ensure_future(kept.keep(a_wish())))
+    await settle()
+    shelf.clock.advance(1.0)
+    later = [asyncio.ensure_future(kept.keep(a_wish())) for _ in range(2)]
+    await settle()
+    shelf.clock.advance(COMMIT_WAIT_S - 1.001)
+    await settle()
+    assert not any(caller.done() for caller in early + later)
+    shelf.clock.advance(0.001)
+    for caller in early:
+        with pytest.raises(StoreAway):
+            await caller
+    assert not any(caller.done() for caller in later)
+    shelf.clock.advance(0.5)
+    shelf.gate.set()
+    # The first was under way, the second never was.
+    assert await asyncio.gather(*later) == [[2], [3]]
+    assert (shelf.sizes, shelf.undone) == ([1, 2], [1])
+    await kept.close()
+    assert shelf.clock.timer_count == 0
+    assert await kept.keep(a_wish()) == [4]
+
+
+async def test_those_who_come_later_wait_no_longer() -> None:
+    shelf = Shelf()
+    shelf.gate.clear()
+    kept = Commits(shelf.write, shelf.undone.extend, shelf.clock)
+    callers = []
+    for _ in range(3):
+        callers.append(asyncio.ensure_future(kept.keep(a_wish())))
+        await settle()
+        shelf.clock.advance(3.0)
+        await settle()
+    # The first two came 9 s and 6 s ago.
+    assert [caller.done() for caller in callers] == [True, True, False]
+    shelf.clock.advance(COMMIT_WAIT_S - 3.0)
+    outcomes: list[Any] = await asyncio.gather(*callers, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreAway] * 3
+    shelf.gate.set()
+    await kept.close()
+    assert (shelf.sizes, shelf.undone) == ([1], [1])
+
+
 async def test_a_caller_who_is_cancelled_waits_until_what_was_begun_has_ended() -> None:
     shelf = Shelf()
     shelf.gate.clear()
-    kept = Commits(shelf.write)
+    kept = Commits(shelf.write, shelf.undone.extend, shelf.clock)
     callers = [asyncio.ensure_future(kept.keep(a_wish())) for _ in range(2)]
     await settle()
     callers[0].cancel()
@@ -172,7 +227,7 @@ async def test_a_caller_who_is_cancelled_waits_until_what_was_begun_has_ended() 
 async def test_nobody_waits_for_ever_when_the_loop_ends() -> None:
     shelf = Shelf()
     shelf.gate.clear()
-    kept = Commits(shelf.write)
+    kept = Commits(shelf.write, shelf.undone.extend, shelf.clock)
     callers = [asyncio.ensure_future(kept.keep(a_wish()))]
     await settle()
     callers.append(asyncio.ensure_future(kept.keep(a_wish())))
@@ -188,7 +243,7 @@ async def test_nobody_waits_for_ever_when_the_loop_ends() -> None:
 async def test_closing_waits_for_those_who_wait() -> None:
     shelf = Shelf()
     shelf.gate.clear()
-    kept = Commits(shelf.write)
+    kept = Commits(shelf.write, shelf.undone.extend, shelf.clock)
     await kept.close()
     caller = asyncio.ensure_future(kept.keep(a_wish()))
     await settle()

@@ -8,6 +8,7 @@ import hmac
 import logging
 from collections.abc import Coroutine, Mapping
 from copy import copy
+from math import inf
 from typing import NamedTuple
 
 import msgspec
@@ -34,9 +35,10 @@ from linkstead.invocation import (
     ServiceCallStore,
     Stage,
     Verdict,
+    diagnose,
 )
 from linkstead.models import ModelShelf, ScriptRunner
-from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Registry, Scope
+from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Registry, Scope, StoreAway
 from linkstead.sessions import SessionTable
 from linkstead.subscription import Subscriptions
 from linkstead.telemetry import TelemetryStore
@@ -51,6 +53,9 @@ VERSION = "2018-01-20"
 NOBODY = AccessKey("", "", "", "", False, 0)
 TIMESTAMP_TOLERANCE_S = 900
 """Source: `cloud-api.md` 2.3."""
+
+VERDICT_WAIT_MS = 30
+"""After the end of a call's time, for whoever routed it to say how it ended."""
 
 UNKNOWN_PARAMETERS_KEPT_MAX = 16
 """Names kept with a call; what else was sent is forgotten."""
@@ -204,11 +209,32 @@ class OpenApi:
         except ApiError as error:
             self._record(exchange, error.code)
             return self._refuse(exchange, error)
-        except Exception:
+        except StoreAway as error:
+            extra = {"request_id": exchange.request_id, "action": exchange.action_name, "fault": str(error)}
+            log.error("request failed: the database could not be read or written in time", extra=extra)
+            self._record(exchange, codes.SYSTEM_EXCEPTION.code)
+            return self._fail(exchange, error)
+        except Exception as error:
             # The edge of the core: a bug or a broken disk must not reach the caller as a traceback.
             log.exception("request failed", extra={"request_id": exchange.request_id, "action": exchange.action_name})
             self._record(exchange, codes.SYSTEM_EXCEPTION.code)
-            return self._fail(exchange)
+            return self._fail(exchange, error)
+
+    def bound_s(self, request: HttpRequest) -> float:
+        """How many seconds after it came a request has to be answered, whoever sent it; infinity where none says."""
+        exchange = _Exchange(request, "")
+        try:
+            exchange.read_parameters()
+        except ApiError:
+            return inf
+        action = self._actions.get(self._read_action(exchange) or "")
+        if action is None or action.wait_ms is None:
+            return inf
+        return (action.wait_ms(exchange.parameters, self._behaviour) + VERDICT_WAIT_MS) / 1000
+
+    @staticmethod
+    def _read_action(exchange: "_Exchange") -> str | None:
+        return exchange.request.header("x-acs-action") if exchange.is_v3 else exchange.parameters.get("Action")
 
     def _record(self, exchange: "_Exchange", code: str, product_key: object = None) -> None:
         self._audit.record(
@@ -281,7 +307,7 @@ class OpenApi:
     async def _serve(self, exchange: "_Exchange") -> Answer:
         request = exchange.request
         exchange.read_parameters()
-        claimed = request.header("x-acs-action") if exchange.is_v3 else exchange.parameters.get("Action")
+        claimed = self._read_action(exchange)
         if claimed is not None and claimed in self._actions:
             exchange.action_name = claimed
         if request.method not in ("GET", "POST"):
@@ -435,14 +461,16 @@ class OpenApi:
             return exchange.reply(Answer(success=False, code=error.code, error_message=message))
         return exchange.reply_error(error, message)
 
-    def _fail(self, exchange: "_Exchange") -> HttpReply:
+    def _fail(self, exchange: "_Exchange", fault: Exception) -> HttpReply:
         action, context, call = exchange.action, exchange.context, exchange.call
         if action is not None and action.failure is not None and context is not None:
+            if call is not None and not call.is_ended:
+                call.end(Verdict.UNKNOWN, diagnose(fault))
             answer: Answer = action.failure(context)
             return exchange.reply(answer)
         error = ApiError(codes.SYSTEM_EXCEPTION)
         if call is not None and not call.is_ended:
-            call.end(Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR, error.code)
+            call.end(Verdict.UNKNOWN, diagnose(fault), error.code)
         return self._refuse(exchange, error)
 
 

@@ -36,6 +36,7 @@ from linkstead.invocation import (
     Stage,
     Stray,
     Verdict,
+    diagnose,
 )
 from linkstead.invocation.call import EVIDENCE_PAYLOAD_BYTES_MAX
 from linkstead.invocation.deadlines import Deadlines
@@ -263,10 +264,11 @@ class NatsRouter:
         if message.is_acceptable not in (None, services.is_reply):
             raise ValueError("only Alink replies can be told from others on another node")
         self._journal.index_message_id(call)
-        asked = _Asked(call, key, self._clock.monotonic_s() + call.timeout_ms / 1000)
+        now_s = self._clock.monotonic_s()
+        left_ms = call.left_ms(now_s)
+        asked = _Asked(call, key, now_s + left_ms / 1000)
         self._asked[call.message_id] = asked
-        span_ms = call.timeout_ms + GRACE_MS
-        self._deadlines.add(call.message_id, span_ms, asked.deadline_s + GRACE_MS / 1000)
+        self._deadlines.add(call.message_id, left_ms + GRACE_MS, asked.deadline_s + GRACE_MS / 1000)
         try:
             return await self._find_and_call(asked, message, activated=activated)
         except asyncio.CancelledError:
@@ -382,12 +384,13 @@ class NatsRouter:
                 return await self._call_moved(asked, message, activated=activated)
             looked = await self._look(asked)
             if not isinstance(looked, _Looked):
-                return self._lose(asked)
+                # Nobody who was asked has it, and where it was last is not known in time.
+                return self._end(call, Verdict.UNKNOWN, Diagnosis.DATABASE_AWAY)
             if looked.fault is not None:
                 log.error(
                     "where a device is could not be read", exc_info=looked.fault, extra={"device": str(asked.key)}
                 )
-                return self._end(call, Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR)
+                return self._end(call, Verdict.UNKNOWN, diagnose(looked.fault))
             presence = looked.presence
             whereabouts = self._judge(presence)
             is_there = False

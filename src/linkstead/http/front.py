@@ -20,6 +20,7 @@ from linkstead.api.openapi import V3_PREFIX, OpenApi
 from linkstead.errors import ApiError, codes
 from linkstead.explorer.openapi import encode_openapi
 from linkstead.http.group_view import view_groups
+from linkstead.http.listener import ANSWER_WAIT_S
 from linkstead.http.registration import REGISTRATION_PATH, answer_registration
 from linkstead.invocation import CallFilter, CallHistory, CallJournal, Diagnosis, Verdict
 from linkstead.registry import AccessKey, DeviceKey, Registry, Scope, find_device
@@ -92,6 +93,10 @@ class HttpFront:
         if request.path == "/" and not _is_browser(request):
             return self._openapi.answer(request)
         return self._answer(request)
+
+    def bound_s(self, request: HttpRequest) -> float:
+        """How many seconds after it came a request has to be answered."""
+        return min(self._openapi.bound_s(request), ANSWER_WAIT_S) if request.path == "/" else ANSWER_WAIT_S
 
     async def _answer(self, request: HttpRequest) -> HttpReply:
         path = request.path

@@ -16,7 +16,8 @@ import httptools
 
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.clock import Clock, Timer
-from linkstead.eager import EagerRunner
+from linkstead.eager import EagerRunner, Patience
+from linkstead.registry import StoreAway
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,12 @@ REQUEST_WAIT_S = 30.0
 IDLE_WAIT_S = 120.0
 """Between requests of one connection."""
 
+ANSWER_WAIT_S = 9.0
+"""From the last byte of a request to its answer, where nothing else bounds it. The vendor's clients wait for 10 s.
+
+Source: `cloud-api.md` 0.5.
+"""
+
 DRAIN_WAIT_S = 10.0
 """For a client to read what is written to it; one that reads nothing at all must not hold memory."""
 
@@ -59,6 +66,7 @@ _TARGET_BYTES = bytes(range(0x21, 0x7F))
 """All that a target is made of; the parser takes nothing else."""
 
 Answerer = Callable[[HttpRequest], Coroutine[None, None, HttpReply]]
+Bounder = Callable[[HttpRequest], float]
 Finisher = Callable[[HttpReply, bool], None]
 
 
@@ -82,12 +90,15 @@ class HttpListener:
         answer: turns a request into a reply; raises nothing.
         finish: told of each reply whether it was written to a client that was still there.
         clock: time limits.
+        bound: says how many seconds after it came a request has to be answered; only asked of one that has to wait for
+            what may never come.
     """
 
-    def __init__(self, answer: Answerer, finish: Finisher, clock: Clock) -> None:
+    def __init__(self, answer: Answerer, finish: Finisher, clock: Clock, bound: Bounder) -> None:
         self.answer = answer
         self.finish = finish
         self.clock = clock
+        self.bound = bound
         self.connections: set[HttpConnection] = set()
         self.answering = EagerRunner()
         self.is_draining = False
@@ -421,7 +432,13 @@ class HttpConnection(asyncio.Protocol):
         self._busy = True
         self._keep_alive = keep_alive and not self._listener.is_draining
         self._request = request
-        self._listener.answering.start(self._listener.answer(request), self._reply, self._fail)
+        self._listener.answering.start(self._listener.answer(request), self._reply, self._fail, self._bound)
+
+    def _bound(self, patience: Patience) -> None:
+        """Have a request answered in time for which something has to be waited for that may never come."""
+        request, listener = self._request, self._listener
+        if request is not None:
+            _Bound(patience, listener.clock).start(request.received_monotonic_s + listener.bound(request))
 
     def _fail(self, error: Exception) -> None:
         # A mistake of ours must not leave a client waiting for ever.
@@ -576,6 +593,33 @@ class HttpConnection(asyncio.Protocol):
             self._set_timer(now_s + IDLE_WAIT_S)
         else:
             self.close()
+
+
+class _Bound:
+    """Gives up what a request waits for when its time is up."""
+
+    __slots__ = ("_clock", "_patience", "_timer")
+
+    def __init__(self, patience: Patience, clock: Clock) -> None:
+        self._patience = patience
+        self._clock = clock
+        self._timer: Timer | None = None
+
+    def start(self, due_s: float) -> None:
+        self._patience.call_when_over(self._end)
+        self._set_timer(due_s - self._clock.monotonic_s())
+
+    def _set_timer(self, wait_s: float) -> None:
+        self._timer = self._clock.call_later(max(wait_s, 0.0), self._give_up)
+
+    def _give_up(self) -> None:
+        if not self._patience.give_up(StoreAway("no answer in time")):
+            # It waits for a device by now, which is bounded itself.
+            self._set_timer(ANSWER_WAIT_S)
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def encode_reply(reply: HttpReply, keep_alive: bool, *, with_body: bool = True) -> bytes:

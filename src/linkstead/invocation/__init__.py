@@ -1,7 +1,7 @@
 """A call from acceptance to verdict: its record, its routing to the device, and the matching of answers."""
 
 from linkstead.invocation.broadcast import Letter, Reached
-from linkstead.invocation.call import Call, Diagnosis, Evidence, GuestCall, Moment, Stage, Stray, Verdict
+from linkstead.invocation.call import Call, Diagnosis, Evidence, GuestCall, Moment, Stage, Stray, Verdict, diagnose
 from linkstead.invocation.delivery import Delivery, DeliveryStore, Postman, PostmanAway, ResultObserver
 from linkstead.invocation.journal import CallFilter, CallHistory, CallJournal, CallSink, CallStore, ServiceCallStore
 from linkstead.invocation.router import LocalRouter, Message, Outcome, Router, RouterOverloaded
@@ -33,4 +33,5 @@ __all__ = [
     "Stage",
     "Stray",
     "Verdict",
+    "diagnose",
 ]

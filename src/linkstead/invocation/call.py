@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from linkstead.registry import DeviceKey
+from linkstead.registry import DeviceKey, StoreAway
 
 EVIDENCE_MAX = 16
 """Entries of evidence kept with one call; more are counted, not kept."""
@@ -18,6 +18,9 @@ EVIDENCE_MAX = 16
 EVIDENCE_PAYLOAD_BYTES_MAX = 1_024
 EVIDENCE_TOPIC_CHARS_MAX = 256
 """Characters of a topic kept with evidence; every topic an answer can come on is shorter."""
+
+PROMPT_MS = 10
+"""Between a call's arrival and its routing this is not counted: it is what checking a request may take."""
 
 CALL_PAYLOAD_KEPT_BYTES_MAX = 16_384
 """Bytes of the request and of the answer kept with the record; the true length is kept beside them."""
@@ -92,7 +95,13 @@ class Diagnosis(StrEnum):
     REJECTED = "rejected"
     NODE_LOST = "node-lost"
     NODES_UNREACHABLE = "nodes-unreachable"
+    DATABASE_AWAY = "database-away"
     INTERNAL_ERROR = "internal-error"
+
+
+def diagnose(fault: BaseException) -> Diagnosis:
+    """What it is put down to that a call failed inside the server."""
+    return Diagnosis.DATABASE_AWAY if isinstance(fault, StoreAway) else Diagnosis.INTERNAL_ERROR
 
 
 class Stray(StrEnum):
@@ -182,6 +191,14 @@ class Call(msgspec.Struct, eq=False, array_like=True, gc=False):
     def is_ended(self) -> bool:
         """True once there is a verdict; it never changes afterwards."""
         return self.verdict is not None
+
+    def left_ms(self, now_s: float) -> int:
+        """What is left of its time, which runs from when it was received: all of it to one that came promptly.
+
+        Calls with all of their time share a timer.
+        """
+        waited_ms = int((now_s - self.timeline[0].monotonic_s) * 1000) if self.timeline else 0
+        return self.timeout_ms if waited_ms < PROMPT_MS else max(1, self.timeout_ms - waited_ms)
 
     @property
     def received_ms(self) -> int:

@@ -188,6 +188,14 @@ EXPLANATIONS = {
         "デバイスは呼び出されたノードになく、そのノードは他のノードと通信できませんでした。",
         "NATS サーバーとそこまでのネットワークを確認してください。何も送信していません。",
     ),
+    Diagnosis.DATABASE_AWAY: Explanation(
+        "The database could not be read or written in time.",
+        "Look at the database and at the network between it and this node. Nothing was sent by this call.",
+        "未能及时读写数据库。",
+        "请检查数据库以及本节点到数据库的网络。本次调用未发送任何消息。",
+        "データベースを時間内に読み書きできませんでした。",
+        "データベースとそこまでのネットワークを確認してください。この呼び出しでは何も送信していません。",
+    ),
     Diagnosis.INTERNAL_ERROR: Explanation(
         "The server itself failed.",
         "Look for request {request_id} in the server's log.",

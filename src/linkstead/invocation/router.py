@@ -77,7 +77,7 @@ class Router(Protocol):
     """Finds the node that holds a device, and has the call decided there."""
 
     async def call(self, call: Call, message: Message, *, activated: bool, enabled: bool) -> Outcome:
-        """Send a message to the device of `call` and wait for its answer, at most `call.timeout_ms`.
+        """Send a message to the device of `call` and wait for its answer, `call.timeout_ms` after it came at most.
 
         Args:
             call: the record; `key`, `message_id` and `timeout_ms` are set. The router ends it.
@@ -173,7 +173,7 @@ class LocalRouter:
     async def call(
         self, call: Call, message: Message, *, activated: bool, enabled: bool, left_ms: int | None = None
     ) -> Outcome:
-        """See `Router.call`; `left_ms` is what is left of the time of a call that has waited already."""
+        """See `Router.call`; `left_ms` is what is left of the time of a call, where it is known."""
         key = call.key
         if key is None:
             raise ValueError("a call that is routed names its device")
@@ -190,7 +190,7 @@ class LocalRouter:
         ext_not_set = message.needs_ext and not has_ext
         if message.ext_topic and has_ext:
             message = msgspec.structs.replace(message, topic=message.ext_topic, answer_topic=message.ext_topic)
-        span_ms = call.timeout_ms if left_ms is None else left_ms
+        span_ms = call.left_ms(now_s) if left_ms is None else left_ms
         pending = _Pending(self, call, key, message, now_s + span_ms / 1000, session, ext_not_set)
         self._attach(pending)
         try:

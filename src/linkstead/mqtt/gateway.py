@@ -15,7 +15,7 @@ import msgspec
 
 from linkstead.alink import credentials, registration, topics
 from linkstead.clock import Clock, Timer, milliseconds
-from linkstead.eager import EagerRunner
+from linkstead.eager import EagerRunner, Patience
 from linkstead.ids import LETTERS_AND_DIGITS, Ids
 from linkstead.mqtt import protocol
 from linkstead.mqtt.codes import ReasonCode, Refusal
@@ -24,7 +24,7 @@ from linkstead.mqtt.packets import Connect, Malformed, Subscribe, Unsubscribe, c
 from linkstead.mqtt.protocol import ServerConnection
 from linkstead.mqtt.websocket import HandshakeRefused, WebSocket
 from linkstead.mqtt.witness import PAYLOAD_HEAD_BYTES_MAX, Introduction, Use, Witness, introduce
-from linkstead.registry import DeviceCertificate, DeviceKey, Origin, Registry, TopicClasses, creation
+from linkstead.registry import DeviceCertificate, DeviceKey, Origin, Registry, StoreAway, TopicClasses, creation
 from linkstead.sessions import (
     SUBSCRIPTIONS_MAX,
     Ending,
@@ -59,6 +59,9 @@ CLOSE_WAIT_S = 5.0
 
 SESSION_KEPT_S = 7 * 24 * 3600.0
 """A persistent session of MQTT 3.x. Source: `device-protocol.md` 1.6."""
+
+CHECK_WAIT_S = 5.0
+"""For what is known of a device that sent CONNECT to be read; then it is told to try again."""
 
 REGISTRATION_WAIT_S = 15.0
 """For a device that was given what it registered for to leave. Source: `device-protocol.md` 1.7."""
@@ -180,6 +183,7 @@ class DeviceConnection(asyncio.Protocol):
         "_in_flight",
         "_introduction",
         "_is_certified",
+        "_is_checking",
         "_is_fresh",
         "_is_open",
         "_is_secured",
@@ -207,6 +211,7 @@ class DeviceConnection(asyncio.Protocol):
         self._is_certified = False
         self._is_fresh = True
         self._is_open = False
+        self._is_checking = False
         self._is_secured = False
         self._handout: registration.Handout | None = None
         self._stranger: DeviceKey | None = None
@@ -430,7 +435,16 @@ class DeviceConnection(asyncio.Protocol):
         self._start(self._authenticate(connect))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
-        self._gateway.runner.start(work, _end_quietly, self._fail)
+        self._gateway.runner.start(work, _end_quietly, self._fail, self._bound)
+
+    def _bound(self, patience: Patience) -> None:
+        if self._is_checking:
+            timer = self._gateway.clock.call_later(CHECK_WAIT_S, self._give_up, patience)
+            patience.call_when_over(timer.cancel)
+
+    def _give_up(self, patience: Patience) -> None:
+        if self._is_checking:
+            patience.give_up(StoreAway("no answer in time"))
 
     def _fail(self, error: Exception) -> None:
         log.error("a device's connection is cut by a fault of the server", exc_info=error, extra=self._fields())
@@ -439,12 +453,18 @@ class DeviceConnection(asyncio.Protocol):
     async def _authenticate(self, connect: Connect) -> None:
         if self._gateway.witness is not None:
             self._introduction = introduce(connect, self._peer, is_secured=self._is_secured)
+        self._is_checking = True
         try:
             refusal = await self._check(connect)
+        except StoreAway as error:
+            log.error("CONNECT could not be checked", extra=self._fields(fault=str(error)))
+            refusal = Refusal.UNAVAILABLE
         except Exception:
             # The edge of the core: with the store away nobody can be let in, and the loop goes on.
             log.exception("CONNECT could not be checked", extra=self._fields())
             refusal = Refusal.UNAVAILABLE
+        finally:
+            self._is_checking = False
         if self._transport is None or self._machine.closing:
             return
         if refusal is not None:
@@ -866,6 +886,7 @@ class DeviceConnection(asyncio.Protocol):
 
     def _detach(self, ending: Ending) -> None:
         self._is_open = False
+        self._is_checking = False
         receipts, self._receipts = self._receipts, None
         for receipt in receipts or ():
             receipt.write_failed()

@@ -21,7 +21,7 @@ from linkstead.registry.records import (
 )
 from linkstead.registry.registrar import Registrar
 from linkstead.registry.registry import Registry
-from linkstead.registry.store import AlreadyExists, ProductGone, ProductReleased, Store
+from linkstead.registry.store import AlreadyExists, ProductGone, ProductReleased, Store, StoreAway
 from linkstead.registry.topic_classes import ProductTopic, TopicClasses, TopicOperation
 from linkstead.registry.topology import SUB_DEVICES_MAX, DeviceGone, TooManySubDevices, TopologyStore
 
@@ -57,6 +57,7 @@ __all__ = [
     "Registry",
     "Scope",
     "Store",
+    "StoreAway",
     "Taken",
     "TooManySubDevices",
     "TopicClasses",

@@ -30,6 +30,10 @@ class ProductGone(Exception):
     """The product of a device that was to be kept is not there, or not any longer."""
 
 
+class StoreAway(Exception):
+    """What is kept cannot be reached, or does not answer in time."""
+
+
 class ProductReleased(Exception):
     """The thing model of a released product does not change."""
 

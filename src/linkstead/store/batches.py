@@ -153,6 +153,7 @@ class Batches:
         self._audit_number = count()
         self._written_count = 0
         self._turn = asyncio.Lock()
+        self._flushes: set[asyncio.Task[bool]] = set()
         self._task: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
         self._retry_s = 0.0
@@ -283,7 +284,21 @@ class Batches:
         self._reports.forget(lambda _, entry: entry[0].key == key)
 
     async def flush(self) -> bool:
-        """Write all that waits now. False when the database could not: it goes on waiting."""
+        """Write all that waits now. False when the database could not: it goes on waiting.
+
+        Who stops waiting for it stops nothing.
+        """
+        task = asyncio.get_running_loop().create_task(self._flush())
+        self._flushes.add(task)
+        task.add_done_callback(self._flushes.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait([task])
+            raise
+
+    async def _flush(self) -> bool:
         written = True
         async with self._turn:
             batches = -(-self._ready_count() // BATCH_ROWS)
@@ -341,7 +356,7 @@ class Batches:
 
     async def _run(self) -> None:
         try:
-            await self.flush()
+            await self._flush()
         finally:
             self._task = None
             self._arm()

@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, ProgrammingError
 
+from linkstead.clock import Clock, Timer
 from linkstead.eager import Waiter
 from linkstead.invocation import RouterOverloaded
-from linkstead.registry import AlreadyExists
+from linkstead.registry import AlreadyExists, StoreAway
 from linkstead.sessions import SavedMessage
 from linkstead.store.history import RECORD, CallRow, add_calls
 from linkstead.store.sessions import SessionNote, add_messages, write_sessions
@@ -25,6 +26,10 @@ COMMIT_CALLERS_MAX = 10_000
 
 COMMIT_BYTES_MAX = 64 * 1024 * 1024
 """Bytes of what callers wait for; one who would go past it is refused."""
+
+
+COMMIT_WAIT_S = 5.0
+"""How long a caller waits; a database that says nothing must keep nobody from an answer."""
 
 
 class Wish:
@@ -60,10 +65,11 @@ WriteTogether = Callable[[Sequence[Wish]], Awaitable[Sequence[Outcome]]]
 class _Caller:
     """One who waits, until it `is_over`."""
 
-    __slots__ = ("is_over", "waiter", "wish")
+    __slots__ = ("is_over", "since_s", "waiter", "wish")
 
-    def __init__(self, wish: Wish) -> None:
+    def __init__(self, wish: Wish, since_s: float) -> None:
         self.wish = wish
+        self.since_s = since_s
         self.waiter: Waiter[Outcome] = Waiter()
         self.is_over = False
 
@@ -75,10 +81,16 @@ class Commits:
 
     Args:
         write: writes wishes in one transaction; says of each what came of it, or raises where nothing was written.
+        undo: called with the ids of messages that were written when their caller had stopped waiting.
+        clock: the bound of a wait.
     """
 
-    def __init__(self, write: WriteTogether) -> None:
+    def __init__(self, write: WriteTogether, undo: Callable[[Sequence[int]], None], clock: Clock) -> None:
         self._write = write
+        self._undo = undo
+        self._clock = clock
+        self._under_way: list[_Caller] = []
+        self._timer: Timer | None = None
         self._waiting: deque[_Caller] = deque()
         self._caller_count = 0
         self._bytes = 0
@@ -91,10 +103,11 @@ class Commits:
 
         Raises:
             RouterOverloaded: `COMMIT_CALLERS_MAX` or `COMMIT_BYTES_MAX` is reached; nothing was written.
+            StoreAway: it took longer than `COMMIT_WAIT_S`; what is written nevertheless is undone.
         """
         if self._caller_count >= COMMIT_CALLERS_MAX or self._bytes + wish.size_bytes > COMMIT_BYTES_MAX:
             raise RouterOverloaded
-        caller = _Caller(wish)
+        caller = _Caller(wish, self._clock.monotonic_s())
         self._waiting.append(caller)
         self._caller_count += 1
         self._bytes += wish.size_bytes
@@ -118,13 +131,16 @@ class Commits:
 
     async def _run(self) -> None:
         together: list[_Caller] = []
+        self._timer = self._clock.call_later(COMMIT_WAIT_S, self._look)
         try:
             while self._waiting:
-                together = self._take()
+                together = self._under_way = self._take()
                 outcomes = await self._try([caller.wish for caller in together])
                 for caller, outcome in zip(together, outcomes, strict=True):
                     self._caller_count -= 1
                     self._bytes -= caller.wish.size_bytes
+                    if caller.is_over and isinstance(outcome, list):
+                        self._undo(outcome)
                     caller.is_over = True
                     caller.waiter.set_result(outcome)
         except BaseException:
@@ -137,6 +153,29 @@ class Commits:
             raise
         finally:
             self._task = None
+            self._under_way = []
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        """Have nobody wait any longer who has waited for too long."""
+        since_s = self._clock.monotonic_s() - COMMIT_WAIT_S
+        for caller in self._under_way:
+            if caller.since_s <= since_s:
+                self._give_up(caller)
+        while self._waiting and self._waiting[0].since_s <= since_s:
+            caller = self._waiting.popleft()
+            self._caller_count -= 1
+            self._bytes -= caller.wish.size_bytes
+            self._give_up(caller)
+        left = [caller for caller in (*self._under_way, *self._waiting) if not caller.is_over]
+        # Who comes later is looked at then: those before are not over sooner.
+        wait_s = left[0].since_s - since_s if left else COMMIT_WAIT_S
+        self._timer = self._clock.call_later(wait_s, self._look)
+
+    @staticmethod
+    def _give_up(caller: _Caller) -> None:
+        caller.is_over = True
+        caller.waiter.set_result(StoreAway("what was to be kept was not written in time"))
 
     def _take(self) -> list[_Caller]:
         together = [self._waiting.popleft()]

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as TurnTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from linkstead.clock import Clock
-from linkstead.registry import AlreadyExists
+from linkstead.registry import AlreadyExists, StoreAway
 from linkstead.store.migration import UnknownRevision, migrate, needs_migration
 from linkstead.store.sealing import SEALED, Vault
 from linkstead.store.sql import SqlStore, Statement, StoreUnusable, reason_of
@@ -41,6 +41,14 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
+class DatabaseAway(OperationalError, StoreAway):
+    """PostgreSQL cannot be reached, or says nothing."""
+
+
+_AWAY = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError)
+"""Errors of a server that is going, gone or starting, and of a connection that is closed."""
+
+
 class _Lane:
     """Connections for statements of a kind.
 
@@ -61,6 +69,7 @@ class _Lane:
     ) -> None:
         self.statement_count = 0
         self._is_transaction = is_transaction
+        self._under_way: set[asyncio.Task[Any]] = set()
 
         async def connect(*_: object, **__: object) -> Any:
             # The driver reads the URL: several hosts, TLS and the rest are told there as everywhere with PostgreSQL.
@@ -89,9 +98,11 @@ class _Lane:
         """Run a function on a connection. Where the caller is cancelled, what was begun still ends before this does.
 
         Raises:
-            OperationalError: the database is away.
+            DatabaseAway: see there.
         """
         task = asyncio.get_running_loop().create_task(self._run(work))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -99,7 +110,9 @@ class _Lane:
             raise
 
     async def close(self) -> None:
-        """Close all connections; harmless when that is done."""
+        """Close all connections once what was begun has ended; harmless when that is done."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
         await self._engine.dispose()
 
     async def _run(self, work: Callable[[sa.Connection], Result]) -> Result:
@@ -116,7 +129,7 @@ class _Lane:
             async with self._engine.begin() if self._is_transaction else self._engine.connect() as connection:
                 return await connection.run_sync(work)
         except (OSError, TurnTimeoutError) as error:
-            raise OperationalError(None, None, error) from None
+            raise DatabaseAway(None, None, error) from None
 
     def _prepare(
         self, _connection: object, _cursor: object, statement: str, parameters: Any, _context: object, _is_many: bool
@@ -145,7 +158,9 @@ def _name_error(context: sa.ExceptionContext) -> Exception | None:
     context.original_exception.args = cause.args
     if isinstance(cause, asyncpg.IntegrityConstraintViolationError):
         return IntegrityError(None, None, cause)
-    return (DataError if isinstance(cause, asyncpg.DataError) else OperationalError)(None, None, cause)
+    if isinstance(cause, asyncpg.DataError):
+        return DataError(None, None, cause)
+    return (DatabaseAway if isinstance(cause, _AWAY) else OperationalError)(None, None, cause)
 
 
 def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:

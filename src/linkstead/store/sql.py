@@ -116,7 +116,7 @@ class SqlStore(
         self._given_vault = vault
         self._vault: sealing.Vault | None = None
         self._batches = Batches(clock, self._write_batch)
-        self._commits = Commits(self._write_together)
+        self._commits = Commits(self._write_together, self._drop_messages, clock)
         self._device_reads = DeviceReads(self.find_devices)
         self._letter_watchers: list[Callable[[Collection[str]], None]] = []
         self._letters_pruned = 0
@@ -373,6 +373,10 @@ class SqlStore(
     ) -> list[Call]:
         await self.flush()
         return await self._read(history.list_service_calls, account_id, key, identifier, span)
+
+    def _drop_messages(self, row_ids: Sequence[int]) -> None:
+        for row_id in row_ids:
+            self.drop_message(row_id)
 
     async def keep_calls(self, calls: Sequence[Call], messages: Sequence[SavedMessage]) -> list[int]:
         return await self._commits.keep(Wish([history.encode_call(call) for call in calls], messages))

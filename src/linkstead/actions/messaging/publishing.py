@@ -12,7 +12,7 @@ from linkstead.action import Action, ActionContext, Answer, Request
 from linkstead.actions.messaging.payload import PAYLOAD_BYTES_MAX, decode_content
 from linkstead.alink import topics
 from linkstead.errors import ApiError, codes, invalid_parameter
-from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict
+from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict, diagnose
 from linkstead.registry import Device, find_device, find_product
 from linkstead.registry.topic_classes import DEVICE_NAME_PLACE
 
@@ -171,15 +171,17 @@ async def batch_pub(context: ActionContext, request: BatchPubRequest) -> Answer:
             await _post(context, call, device, topic, payload, request.qos)
         except RouterOverloaded:
             call.end(Verdict.REJECTED, Diagnosis.THROTTLED, codes.MESSAGE_RATE_LIMIT.code)
-        except BaseException:
+        except BaseException as error:
             if not call.is_ended:
-                call.end(Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR, codes.SYSTEM_EXCEPTION.code)
+                call.end(Verdict.UNKNOWN, diagnose(error), codes.SYSTEM_EXCEPTION.code)
             raise
         finally:
             context.close_call(call)
 
     # At once: what is to be on the disk first goes there together.
-    failures = await asyncio.gather(*(post_one(*one) for one in addressed), return_exceptions=True)
+    posting = asyncio.gather(*(post_one(*one) for one in addressed), return_exceptions=True)
+    # Whoever stops waiting does not stop them: each ends in its own record.
+    failures = await asyncio.shield(posting)
     for failure in failures:
         if failure is not None:
             raise failure

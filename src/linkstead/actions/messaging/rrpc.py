@@ -1,14 +1,15 @@
 """A message to one device that waits for its answer: RRpc."""
 
 import base64
+from collections.abc import Mapping
 
 from msgspec import UNSET, UnsetType
 
-from linkstead.action import Action, ActionContext, Answer, Request
+from linkstead.action import Action, ActionContext, Answer, Behaviour, Request
 from linkstead.actions.messaging.payload import PAYLOAD_BYTES_MAX, decode_payload
 from linkstead.alink import topics
 from linkstead.errors import ApiError, codes
-from linkstead.invocation import Call, Diagnosis, Message, RouterOverloaded, Stage, Verdict
+from linkstead.invocation import Call, Message, RouterOverloaded, Stage, Verdict
 from linkstead.registry import find_device
 from linkstead.sessions import LinkTooSmall
 
@@ -130,9 +131,14 @@ def fail_rrpc(context: ActionContext) -> RRpcAnswer:
     call = context.call
     if call is None:
         raise TypeError("RRpc needs a call record")
-    if not call.is_ended:
-        call.end(Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR)
     return _failed(context, call, Verdict.UNKNOWN)
+
+
+def read_wait_ms(parameters: Mapping[str, str], _behaviour: Behaviour) -> int:
+    """How long a request may wait for its device: its Timeout, where that can be read, else the longest there is."""
+    text = parameters.get("Timeout") or parameters.get("TimeOut") or ""
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(TIMEOUT_MS_MAX))
+    return min(max(int(text), TIMEOUT_MS_MIN), TIMEOUT_MS_MAX) if is_number else TIMEOUT_MS_MAX
 
 
 def check_topic(topic: str) -> str:
@@ -159,5 +165,6 @@ ACTIONS = (
         is_call=True,
         aliases={"TimeOut": "Timeout"},
         failure=fail_rrpc,
+        wait_ms=read_wait_ms,
     ),
 )

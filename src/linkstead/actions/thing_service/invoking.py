@@ -23,7 +23,6 @@ from linkstead.actions.thing_service.target import (
     refuse,
 )
 from linkstead.alink import services, topics
-from linkstead.clock import milliseconds
 from linkstead.errors import ApiError, codes
 from linkstead.invocation import Call, Message, Outcome, RouterOverloaded, Stage, Verdict
 from linkstead.models import ScriptError
@@ -161,10 +160,8 @@ async def _call(context: ActionContext, call: Call, target: Target, service: _Se
     device, path_topic, message_payload = target.device, topics.service(target.device.key, service.identifier), payload
     call.timeout_ms = context.behaviour.service_timeout_ms
     if target.is_raw:
-        begun_s = context.clock.monotonic_s()
         path_topic = topics.down_raw(device.key)
         message_payload = await make_raw(context, call, target, payload, codes.INVOKE_THING_SERVICE_FAILED)
-        call.timeout_ms = max(1, call.timeout_ms - milliseconds(context.clock.monotonic_s() - begun_s))
     call.set_request(payload, is_whole=True)
     call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
     message = Message(
@@ -273,6 +270,7 @@ ACTIONS = (
         answer=InvokeThingServiceAnswer,
         function=invoke_thing_service,
         is_call=True,
+        wait_ms=lambda _, behaviour: behaviour.service_timeout_ms,
     ),
     Action(
         name="InvokeThingsService", request=InvokeThingsServiceRequest, answer=Answer, function=invoke_things_service

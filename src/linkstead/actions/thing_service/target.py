@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from linkstead.action import ActionContext
 from linkstead.alink import topics
 from linkstead.errors import ApiError, ErrorRow, codes, invalid_parameter
-from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict
+from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict, diagnose
 from linkstead.models import ScriptError
 from linkstead.registry import Device, Product, creation, find_device, find_senior_product
 from linkstead.tsl.checking import ModelChecker, ValidateType
@@ -177,5 +177,9 @@ async def post_to_each(
         except ApiError as error:
             is_throttled = error.row is codes.MESSAGE_RATE_LIMIT
             call.end(Verdict.REJECTED, Diagnosis.THROTTLED if is_throttled else Diagnosis.REJECTED, error.code)
+        except Exception as error:
+            if not call.is_ended:
+                call.end(Verdict.UNKNOWN, diagnose(error))
+            raise
         finally:
             context.close_call(call)
