@@ -49,9 +49,14 @@ async def until(condition: Callable[[], object]) -> None:
 
 def reset(writer: asyncio.StreamWriter) -> None:
     """Break a connection off: the other side gets RST, as from a machine that lost it."""
+    break_off(writer.transport)
+
+
+def break_off(transport: asyncio.WriteTransport) -> None:
+    """The same for what has no streams."""
     linger = struct.pack("ii", 1, 0)
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    writer.transport.abort()
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()
 
 
 # --- HTTP ---

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from linkstead.config import Address
 from linkstead.invocation import Diagnosis, Verdict
 from linkstead.models import ModelShelf
-from linkstead.mqtt.packets import PubAck, Publish
+from linkstead.mqtt.packets import ConnAck, Connect, Packet, PubAck, Publish, Splitter, decode, encode
 from linkstead.registry import DeviceKey
 from linkstead.server import SystemClock
 from linkstead.store.postgres import PostgresStore
@@ -25,7 +25,7 @@ from tests.cli.processes import ServerProcess, serving
 from tests.nats_server import NatsServer
 from tests.rig import KEY, PRODUCT_KEY, a_device, device_secret
 from tests.tsl.documents import read_sample
-from tests.wire import READ_BYTES_MAX, App, DeviceClient, HttpClient, answer_topic, fetch, stages
+from tests.wire import READ_BYTES_MAX, App, DeviceClient, answer_topic, break_off, fetch, stages
 
 NODE_COUNT = 3
 KEEP_ALIVE_S = 1_200
@@ -40,7 +40,7 @@ RECONNECT_S = 0.1
 ASKED_AGAIN_S = 0.1
 
 RATE = float(os.environ.get("TEST_CALLS_PER_SECOND", "100"))
-"""Calls a second. A machine with more than two cores to itself should take 500."""
+"""Calls a second, unless a test has a rate of its own."""
 
 _numbers = count(1)
 
@@ -102,24 +102,70 @@ def name_lamps(lamp_count: int) -> list[DeviceKey]:
     return [DeviceKey(PRODUCT_KEY, f"field-{number}") for number in range(lamp_count)]
 
 
+class _AppLine(asyncio.Protocol):
+    """An app's connection, one request at a time. Without streams: hundreds of calls a second are made here."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._answer: asyncio.Future[bytes] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, separator, body = bytes(self._received).partition(b"\r\n\r\n")
+        if not separator:
+            return
+        length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+        if len(body) >= length:
+            self._received.clear()
+            if self._answer is not None and not self._answer.done():
+                self._answer.set_result(body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(exc or EOFError())
+
+    async def request(self, request: bytes) -> bytes:
+        """The body of the answer. Raises OSError or EOFError where there is none."""
+        if self._transport is None:
+            raise EOFError
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._answer
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
 class Caller(App):
     """An application at one node that keeps its connections."""
 
     def __init__(self, node: ServerProcess) -> None:
         super().__init__(node.http, SystemClock(), KEY.access_key_id, KEY.secret)
-        self._stack = contextlib.AsyncExitStack()
-        self._idle: list[HttpClient] = []
+        self._lines: list[_AppLine] = []
+        self._idle: list[_AppLine] = []
 
     async def post(self, action: str, **parameters: str) -> dict[str, Any]:
         """Call an action; the answer. Raises OSError or EOFError where there is none."""
         form = self.sign_v1({"Action": action, **parameters}, "POST").encode()
-        client = (
-            self._idle.pop() if self._idle else await self._stack.enter_async_context(HttpClient.open(self.address))
+        line = self._idle.pop() if self._idle else await self._connect()
+        body = await line.request(
+            b"POST / HTTP/1.1\r\nHost: linkstead\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(form), form)
         )
-        response = await client.request("POST", "/", {"Content-Type": "application/x-www-form-urlencoded"}, form)
-        self._idle.append(client)
-        answer: dict[str, Any] = response.json()
+        self._idle.append(line)
+        answer: dict[str, Any] = json.loads(body)
         return answer
+
+    async def _connect(self) -> _AppLine:
+        _, line = await asyncio.get_running_loop().create_connection(_AppLine, *self.address)
+        self._lines.append(line)
+        return line
 
     async def call_record(self, call_id: int | str) -> dict[str, Any]:
         # Signed: another machine's password is not taken.
@@ -129,8 +175,9 @@ class Caller(App):
         record: dict[str, Any] = response.json()
         return record
 
-    async def close(self) -> None:
-        await self._stack.aclose()
+    def close(self) -> None:
+        for line in self._lines:
+            line.close()
 
 
 @contextlib.asynccontextmanager
@@ -141,7 +188,56 @@ async def calling_from(nodes: Sequence[ServerProcess]) -> AsyncIterator[list[Cal
         yield callers
     finally:
         for caller in callers:
-            await caller.close()
+            caller.close()
+
+
+class LampLine(asyncio.Protocol):
+    """A connection of a device that answers whatever it is called with; over when `ended` is done."""
+
+    def __init__(self, lamp: "Lamp", connect: Connect) -> None:
+        self._lamp = lamp
+        self._connect = connect
+        self._splitter = Splitter()
+        self._transport: asyncio.Transport | None = None
+        loop = asyncio.get_running_loop()
+        self.accepted: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(encode(self._connect, self._connect.level))
+
+    def data_received(self, data: bytes) -> None:
+        answers = []
+        for frame in self._splitter.feed(data):
+            packet = decode(frame, self._connect.level)
+            if isinstance(packet, Publish):
+                answers += self._lamp.answer(packet)
+            elif isinstance(packet, ConnAck) and not self.accepted.done():
+                if packet.reason_code:
+                    self.accepted.set_exception(ConnectionRefusedError(f"CONNACK {packet.reason_code}"))
+                else:
+                    self.accepted.set_result(None)
+        if answers and self._transport is not None:
+            self._transport.write(b"".join(encode(answer, self._connect.level) for answer in answers))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self.accepted.done():
+            self.accepted.set_exception(exc or EOFError())
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def reset(self) -> None:
+        """Break it off: the other side gets RST."""
+        if self._transport is not None:
+            break_off(self._transport)
+
+    async def close(self) -> None:
+        """Close without DISCONNECT."""
+        if self._transport is not None:
+            self._transport.close()
+            await self.ended
 
 
 class Lamp:
@@ -154,68 +250,51 @@ class Lamp:
         self.seen: Counter[str] = Counter()
         self.connected_s = 0.0
         self.place: Address | None = None
-        self._open: dict[DeviceClient, asyncio.Task[None]] = {}
+        self._open: set[LampLine] = set()
 
     @property
     def open_count(self) -> int:
         """Connections that have not ended."""
         return len(self._open)
 
-    async def connect(self, place: Address, *, clean_start: bool = True) -> DeviceClient:
-        """Connect, whether it is connected or not. Raises OSError, EOFError or AssertionError where that fails."""
-        client = DeviceClient(place, self.key, device_secret(self.key))
+    async def connect(self, place: Address, *, clean_start: bool = True) -> LampLine:
+        """Connect, whether it is connected or not. Raises OSError or EOFError where that fails."""
+        packet = DeviceClient(place, self.key, device_secret(self.key)).connect_packet(
+            keep_alive_s=KEEP_ALIVE_S, clean_start=clean_start
+        )
+        _, line = await asyncio.get_running_loop().create_connection(lambda: LampLine(self, packet), *place)
+        self._open.add(line)
+        line.ended.add_done_callback(lambda _: self._open.discard(line))
         try:
-            await client.connect(keep_alive_s=KEEP_ALIVE_S, clean_start=clean_start)
+            await line.accepted
         except BaseException:
-            await client.close()
+            await line.close()
             raise
         self.connected_s, self.place = time.monotonic(), place
-        task = self._open[client] = asyncio.ensure_future(self._answer_all(client))
-        task.add_done_callback(lambda _: self._open.pop(client, None))
-        return client
+        return line
 
-    async def _answer_all(self, client: DeviceClient) -> None:
-        try:
-            while True:
-                try:
-                    packet = await client.receive()
-                except TimeoutError:
-                    continue
-                if isinstance(packet, Publish):
-                    self._answer(client, packet)
-        except (AssertionError, OSError):
-            # It is closed.
-            pass
-        finally:
-            await client.close()
-
-    def _answer(self, client: DeviceClient, request: Publish) -> None:
+    def answer(self, request: Publish) -> list[Packet]:
+        """What it says to a call."""
         if "/rrpc/" in request.topic:
             self.seen[request.payload.decode()] += 1
-            client.send(Publish(answer_topic(request.topic), request.payload))
-            return
+            return [Publish(answer_topic(request.topic), request.payload)]
         number = json.loads(request.payload)["id"]
         self.seen[number] += 1
-        if request.qos:
-            client.send(PubAck(request.packet_id))
-        client.send(Publish(f"{request.topic}_reply", json.dumps({"id": number, "code": 200, "data": {}}).encode()))
+        reply = Publish(f"{request.topic}_reply", json.dumps({"id": number, "code": 200, "data": {}}).encode())
+        return [PubAck(request.packet_id), reply] if request.qos else [reply]
 
     async def live(self, places: Sequence[Address]) -> None:
         """Stay connected: to the first of these places, and to the next one when the connection ends."""
         while True:
             for place in places:
-                with contextlib.suppress(OSError, EOFError, AssertionError):
-                    client = await self.connect(place, clean_start=False)
-                    task = self._open[client]
-                    await asyncio.wait([task])
+                with contextlib.suppress(OSError, EOFError):
+                    line = await self.connect(place, clean_start=False)
+                    await asyncio.shield(line.ended)
             await asyncio.sleep(RECONNECT_S)
 
     async def close(self) -> None:
         """End all connections."""
-        tasks = list(self._open.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(line.close() for line in list(self._open)))
 
 
 @dataclass
