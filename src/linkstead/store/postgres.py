@@ -45,8 +45,14 @@ class DatabaseAway(OperationalError, StoreAway):
     """PostgreSQL cannot be reached, or says nothing."""
 
 
-_AWAY = (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError)
-"""Errors of a server that is going, gone or starting, and of a connection that is closed."""
+_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""Errors of a server that is going, gone or starting, of one that is a standby now, and of a connection that broke."""
 
 
 class _Lane:
@@ -127,7 +133,12 @@ class _Lane:
     async def _run_once(self, work: Callable[[sa.Connection], Result]) -> Result:
         try:
             async with self._engine.begin() if self._is_transaction else self._engine.connect() as connection:
-                return await connection.run_sync(work)
+                try:
+                    return await connection.run_sync(work)
+                except TimeoutError:
+                    # Not one word more to a server that says nothing, not even that this is undone.
+                    await connection.invalidate()
+                    raise
         except (OSError, TurnTimeoutError) as error:
             raise DatabaseAway(None, None, error) from None
 
@@ -150,7 +161,7 @@ def _without_nul(row: tuple[Any, ...]) -> tuple[Any, ...]:
 def _name_error(context: sa.ExceptionContext) -> Exception | None:
     """The error as the same is named with SQLite; of what it says the values are taken out, for they may be secrets."""
     cause = context.original_exception.__cause__
-    if not isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError):
+    if not isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         return None
     cause.detail = None
     if isinstance(cause, asyncpg.DataError):
@@ -160,7 +171,10 @@ def _name_error(context: sa.ExceptionContext) -> Exception | None:
         return IntegrityError(None, None, cause)
     if isinstance(cause, asyncpg.DataError):
         return DataError(None, None, cause)
-    return (DatabaseAway if isinstance(cause, _AWAY) else OperationalError)(None, None, cause)
+    if isinstance(cause, _AWAY):
+        context.is_disconnect = True
+        return DatabaseAway(None, None, cause)
+    return OperationalError(None, None, cause)
 
 
 def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
