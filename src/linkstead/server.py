@@ -34,7 +34,7 @@ from linkstead.cluster.nodes import BEAT_S
 from linkstead.cluster.router import NatsRouter
 from linkstead.cluster.whereabouts import FRESH_S
 from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings, reachable
-from linkstead.console import Console, Desk, Place
+from linkstead.console import Console, Desk, Place, open_view
 from linkstead.faults import FaultDesk
 from linkstead.http.front import HttpFront
 from linkstead.http.listener import HttpListener
@@ -325,8 +325,10 @@ class Server:
             place=self._describe_place,
             simulation=self.fleet,
             vitals=self._read_vitals,
-            has_neighbours=self.cluster is not None,
+            others=self.cluster.watches if self.cluster else None,
         )
+        if self.cluster is not None:
+            self.cluster.watches.serve(partial(open_view, self.desk))
         self.front = HttpFront(
             openapi=self.openapi,
             registry=self.registry,

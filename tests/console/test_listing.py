@@ -92,18 +92,18 @@ async def test_a_feed_tells_each_call_once_for_each_change(rig: Rig) -> None:
     journal = rig.server.journal
     journal.close(make_call(0))
     feed = Feed(journal, read_wish(ACCOUNT_ID, {}), EVERYTHING, journal.closed_count)
-    assert feed.take() == ([], 0)
+    assert feed.take() == ([], [], 0)
     call = make_call(1, ended=False)
     journal.open(call)
     journal.close(make_call(2, account_id=OTHER_ACCOUNT_ID))
-    assert feed.take() == ([call], 0)
-    assert feed.take() == ([], 0)
+    assert feed.take() == ([], [call], 0)
+    assert feed.take() == ([], [], 0)
     call.end(Verdict.TIMEOUT, Diagnosis.WRITTEN_NO_ANSWER)
     journal.close(call)
-    assert feed.take() == ([call], 0)
+    assert feed.take() == ([call], [], 0)
     journal.add_evidence(call, Evidence(Stray.LATE, 0, str(LAMP), "/topic", b"", 0))
-    assert feed.take() == ([call], 0)
-    assert feed.take() == ([], 0)
+    assert feed.take() == ([call], [], 0)
+    assert feed.take() == ([], [], 0)
 
 
 @pytest.mark.asyncio
@@ -113,7 +113,7 @@ async def test_a_tick_is_bounded_and_says_how_many_it_left_out(rig: Rig, over: i
     feed = Feed(journal, read_wish(ACCOUNT_ID, {}), EVERYTHING, 0)
     for number in range(TICK_ROWS_MAX + over):
         journal.close(make_call(number))
-    shown, dropped = feed.take()
+    _, shown, dropped = feed.take()
     assert dropped == over
     assert [call.received_ms for call in shown] == sorted(call.received_ms for call in shown)
     assert shown[-1].request_id == f"REQUEST-{TICK_ROWS_MAX + over - 1:06d}"
@@ -129,15 +129,15 @@ async def test_rows_of_many_ticks_are_bounded_and_a_burst_is_shown_again_after_a
     for _ in range(3 * TICKS_PER_S):
         for _ in range(100):
             journal.close(make_call(next(numbers)))
-        shown, dropped = feed.take()
+        _, shown, dropped = feed.take()
         assert len(shown) + dropped == 100
         counts.append(len(shown))
     assert counts == [TICK_ROWS_MAX] + [ROWS_PER_S_MAX // TICKS_PER_S] * (3 * TICKS_PER_S - 1)
     for _ in range(TICKS_PER_S):
-        assert feed.take() == ([], 0)
+        assert feed.take() == ([], [], 0)
     for _ in range(100):
         journal.close(make_call(next(numbers)))
-    assert len(feed.take()[0]) == TICK_ROWS_MAX
+    assert len(feed.take().fresh) == TICK_ROWS_MAX
 
 
 @pytest.mark.asyncio
@@ -151,13 +151,13 @@ async def test_calls_under_way_take_what_room_the_ended_ones_leave(rig: Rig) -> 
         journal.open(make_call(number, ended=False, key=INSTANCE_LAMP))
     for number in range(1_000, 1_000 + TICK_ROWS_MAX - 1):
         journal.close(make_call(number))
-    shown, dropped = feed.take()
+    _, shown, dropped = feed.take()
     assert (shown[0], len(shown), dropped) == (waiting[-1], TICK_ROWS_MAX, 0)
     journal.open(make_call(OPEN_SEARCHED_MAX, ended=False, key=INSTANCE_LAMP))
     # One more under way, and the oldest of them is not looked at.
-    assert waiting[0] not in [call for _ in range(TICK_ROWS_MAX) for call in feed.take()[0]]
+    assert waiting[0] not in [call for _ in range(TICK_ROWS_MAX) for call in feed.take().fresh]
     journal.close(waiting[0])
-    assert feed.take() == ([waiting[0]], 0)
+    assert feed.take() == ([], [waiting[0]], 0)
 
 
 @pytest.mark.asyncio
@@ -167,10 +167,10 @@ async def test_what_another_node_calls_here_is_on_its_own_pages(rig: Rig) -> Non
     guest = GuestCall("REQUEST-000001@node-2", "node-2", account_id=ACCOUNT_ID, key=LAMP)
     guest.mark(Stage.RECEIVED, 0.0, 0.0)
     journal.open(guest)
-    assert feed.take() == ([], 0)
+    assert feed.take() == ([], [], 0)
     guest.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
     journal.close(guest)
-    assert feed.take() == ([], 0)
+    assert feed.take() == ([], [], 0)
     assert look_back(journal, ACCOUNT_ID, EVERYTHING, 0.0) == []
 
 

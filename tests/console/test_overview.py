@@ -61,7 +61,7 @@ async def test_the_charts_begin_with_what_was_and_go_on_by_the_second(rig: Rig) 
             rig.server.journal.close(make_call(number, at_s=now_s))
         await tick(rig, 2 * TICKS_PER_S)
         read = await client.reader.readuntil(b"\n\n")
-        name, data = read.decode().strip().split("\n")
+        _, name, data = read.decode().strip().split("\n")
         assert name == "event: seconds"
         assert [second["good"] for second in json.loads(data.removeprefix("data: "))["seconds"]] == [3]
 

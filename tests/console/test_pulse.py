@@ -1,6 +1,8 @@
+import pytest
+
 from linkstead.console.listing import Sight
-from linkstead.console.pulse import SECONDS_MAX, count_seconds, look_back
-from linkstead.invocation import CallJournal, Diagnosis, Verdict
+from linkstead.console.pulse import SECONDS_MAX, SPANS_MAX, count_seconds, look_back
+from linkstead.invocation import CallJournal, Diagnosis, Stage, Verdict
 from tests.console.records import START_S, make_call
 from tests.fakes import RecordingSink
 from tests.rig import ACCOUNT_ID, OTHER_ACCOUNT_ID
@@ -16,14 +18,30 @@ def test_calls_are_counted_in_the_second_they_ended_in() -> None:
     first, second = count_seconds(calls, ACCOUNT_ID, EVERYTHING)
     assert (first["at_s"], first["good"], first["late"]) == (int(START_S), 100, 1)
     assert (second["at_s"], second["good"]) == (int(START_S) + 1, 1)
-    assert first["p50"] == first["p99"] == 10.0
+    assert first["spans"] == [10.0] * 100
+
+
+@pytest.mark.parametrize(
+    ("count", "spans"), [(SPANS_MAX, range(1, 101)), (SPANS_MAX + 1, None), (1_000, range(6, 1_000, 10))]
+)
+def test_of_many_latencies_some_stand_for_all(count: int, spans: range | None) -> None:
+    calls = []
+    for number in range(count):
+        call = make_call(0, ended=False)
+        call.mark(Stage.ANSWERED, START_S, START_S + (number + 1) / 1000)
+        call.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+        calls.append(call)
+    (second,) = count_seconds(calls, ACCOUNT_ID, EVERYTHING)
+    assert second["good"] == count
+    assert len(second["spans"]) == SPANS_MAX
+    assert spans is None or [round(span) for span in second["spans"]] == list(spans)
 
 
 def test_a_second_without_answers_has_no_latency() -> None:
     call = make_call(1, ended=False)
     call.end(Verdict.OFFLINE, Diagnosis.NOT_CONNECTED)
     (second,) = count_seconds([call], ACCOUNT_ID, EVERYTHING)
-    assert (second["away"], second["p50"]) == (1, None)
+    assert (second["away"], second["spans"]) == (1, [])
 
 
 def test_what_is_too_long_ago_is_not_looked_at() -> None:

@@ -15,6 +15,7 @@ from linkstead.cluster.nonces import SharedNonces
 from linkstead.cluster.quotas import SharedQuotas
 from linkstead.cluster.router import NatsRouter
 from linkstead.cluster.subjects import Subjects
+from linkstead.cluster.watches import Watches
 from linkstead.invocation import CallJournal, CallSink, Delivery, LocalRouter
 from linkstead.registry import Node, NodeStore, Registry, Taken
 from linkstead.sessions import PresenceSink, SessionTable
@@ -55,6 +56,7 @@ class Cluster:
         self.holder = Holder(node=node, presence=presence, bus=self.bus, subjects=self._subjects, clock=clock)
         self.nodes = Nodes(store, clock, describe)
         self.heirs = Heirs(node=node, store=store, nodes=self.nodes, clock=clock, tell=tell_taken)
+        self.watches = Watches(node=node, bus=self.bus, subjects=self._subjects, clock=clock)
         self.desks: Desks | None = None
         self._router: NatsRouter | None = None
         self._changes: Changes | None = None
@@ -137,6 +139,7 @@ class Cluster:
         if self.bus.payload_bytes_max < FRAME_BYTES_MAX:
             raise BusRefused(f"max_payload is {self.bus.payload_bytes_max}; it has to be {FRAME_BYTES_MAX} or more")
         self.holder.listen()
+        self.watches.listen()
         if self._router is not None and self._changes is not None:
             self._router.listen()
             self._changes.listen()
@@ -169,6 +172,7 @@ class Cluster:
         if self._changes is not None:
             await self._changes.drain()
         await self.nodes.drain()
+        await self.watches.stop()
         if self._nonces is not None:
             self._nonces.tell()
             await self.bus.flush()

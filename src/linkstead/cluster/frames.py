@@ -221,6 +221,30 @@ class MissedNonces(Frame, frozen=True):
     """A node could not hear for a while, or has just started: which nonces were used lately?"""
 
 
+class Watch(Frame, frozen=True):
+    """Somebody looks at what happens: every other node is to tell for a time what it sees of it, by `Seen`.
+
+    `is_first`: it was not said before.
+    """
+
+    number: int
+    wish: bytes
+    is_first: bool = False
+
+
+class WatchEnded(Frame, frozen=True):
+    """Nobody looks at it any longer."""
+
+    number: int
+
+
+class Seen(Frame, frozen=True):
+    """What is new at a node."""
+
+    number: int
+    seen: bytes
+
+
 class Changed(Frame, frozen=True):
     """What the subject names was changed; whoever remembers it is to forget it."""
 

@@ -30,6 +30,8 @@ class Subjects:
         self.every_invalid = f"{self._invalid}>"
         self.everybody = f"{start}all"
         self.desks = f"{start}desks"
+        self.watches = f"{start}watch"
+        """Where it is said what somebody looks at; every node listens."""
         self.invalid_all = f"{self._invalid}all"
         self.every_quota = f"{self._quota}>"
         self.quota_stream = f"LINKSTEAD_{_encode(cluster)}_QUOTA"

@@ -4,6 +4,7 @@ Every button runs an action through `api`, with the rights, quotas and audit of 
 """
 
 from linkstead.console.desk import Desk, Place
+from linkstead.console.elsewhere import open_view
 from linkstead.console.front import Console
 
-__all__ = ["Console", "Desk", "Place"]
+__all__ = ["Console", "Desk", "Place", "open_view"]

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -12,11 +13,13 @@ from linkstead.api.authorization import INSPECT_CALLS, authorize_products
 from linkstead.api.exchange import HttpReply
 from linkstead.console.desk import VIEWERS_MAX
 from linkstead.console.drawing import draw_timeline, show_payload
+from linkstead.console.elsewhere import CallsAsked, Elsewhere, SeenRows
 from linkstead.console.listing import (
     HEARTBEAT,
     PAGE_ROWS,
     Cursor,
     Feed,
+    Ration,
     Sight,
     Wish,
     draw_rows,
@@ -69,20 +72,43 @@ async def follow_calls(visit: Visit) -> HttpReply:
     text = visit.request.header("last-event-id") or visit.fields.get("since", "")
     count = visit.desk.journal.closed_count
     since = min(int(text), count) if text.isascii() and text.isdigit() and len(text) <= 15 else count
-    return visit.events(_follow(visit, Feed(visit.desk.journal, wish, sight, since)))
+    feed = Feed(visit.desk.journal, wish, sight, since)
+    return visit.events(_follow(visit, feed, Elsewhere(visit.desk, _ask_others(visit), SeenRows)))
 
 
-async def _follow(visit: Visit, feed: Feed) -> AsyncIterator[bytes]:
+async def _follow(visit: Visit, feed: Feed, others: Elsewhere[SeenRows]) -> AsyncIterator[bytes]:
     assert visit.viewer is not None
+    ration = Ration()
     yield b"retry: 2000\n\n"
-    async with aclosing(watch(visit.desk, visit.viewer)) as ticks:  # type: ignore[type-var]
-        async for is_due in ticks:
-            calls, dropped = feed.take()
-            if calls:
-                rows = "".join(draw_rows(visit.desk, visit.words, calls))
-                yield write_event("rows", f"{dropped}\n{rows}", feed.since)
-            elif is_due:
-                yield HEARTBEAT
+    with others:
+        async with aclosing(watch(visit.desk, visit.viewer)) as ticks:  # type: ignore[type-var]
+            async for is_due in ticks:
+                changed, fresh, dropped = feed.take()
+                drawn = draw_rows(visit.desk, visit.words, changed + fresh)
+                rows = [(call.received_ms, row) for call, row in zip(changed + fresh, drawn, strict=True)]
+                seen, dropped_there = _take_of_others(others, ration)
+                rows = sorted(rows + seen, key=itemgetter(0))
+                dropped += dropped_there
+                if rows:
+                    text = "".join(row for _, row in rows)
+                    yield write_event("rows", f"{dropped}\n{text}", feed.since)
+                elif is_due:
+                    yield HEARTBEAT
+
+
+def _take_of_others(others: Elsewhere[SeenRows], ration: Ration) -> tuple[list[tuple[int, str]], int]:
+    """The rows of all other nodes together, of new ones no more than there is room for."""
+    told = others.take()
+    rows = [(received_ms, row) for seen in told for received_ms, is_new, row in seen.rows if not is_new]
+    fresh = sorted((received_ms, row) for seen in told for received_ms, is_new, row in seen.rows if is_new)
+    over = max(0, len(fresh) - ration.room)
+    fresh, dropped = fresh[over:], sum(seen.dropped for seen in told) + over
+    ration.spend(len(fresh))
+    return rows + fresh, dropped
+
+
+def _ask_others(visit: Visit) -> CallsAsked:
+    return CallsAsked(visit.language, visit.key.account_id, visit.key.user_name, _filters(visit))
 
 
 async def show_call(visit: Visit) -> HttpReply:
@@ -157,7 +183,9 @@ async def _find(visit: Visit) -> Call:
 
 async def _read(visit: Visit) -> tuple[Wish, Sight]:
     assert visit.viewer is not None
-    return read_wish(visit.key.account_id, visit.fields), await find_sight(visit.desk, visit.viewer)
+    return read_wish(visit.key.account_id, visit.fields), await find_sight(
+        visit.desk, visit.key.account_id, visit.key.user_name
+    )
 
 
 def _filters(visit: Visit) -> dict[str, str]:

@@ -46,6 +46,16 @@ class Simulation(Protocol):
         """End it."""
 
 
+class OtherNodes(Protocol):
+    """The other nodes of the cluster, as far as somebody looks at them. What is asked and told is in `elsewhere`."""
+
+    def look(self, wish: bytes, take: Callable[[bytes], None]) -> int:
+        """Have `take` called with what each of them sees, as it comes. Returns a number to `look_away` with."""
+
+    def look_away(self, number: int) -> None:
+        """End that."""
+
+
 class Reply(NamedTuple):
     """What an action answered. `call_id`: the request id of the call that it made, if it made one."""
 
@@ -68,8 +78,8 @@ class Reply(NamedTuple):
 class Desk:
     """The parts of the server that pages show, and the one way to change something: `act`.
 
-    `has_neighbours`: other nodes may have later calls in the history than this one has at hand; `nodes` tells which of
-    them a device is connected to. `drawn`: rows of calls as they were sent to a page, by language and call.
+    `others`: where there are other nodes, which then have calls of their own; `nodes` tells which of them a device is
+    connected to. `drawn`: rows of calls as they were sent to a page, by language and call.
     """
 
     openapi: OpenApi
@@ -86,7 +96,7 @@ class Desk:
     place: Callable[[], Place]
     simulation: Simulation
     vitals: Callable[[], Mapping[str, int | str]]
-    has_neighbours: bool = False
+    others: OtherNodes | None = None
     assets: Assets = field(default_factory=Assets)
     failures: FailureCount = field(default_factory=FailureCount)
     viewers: int = 0

@@ -137,8 +137,7 @@ async def show_device(visit: Visit) -> HttpReply:
     model = None
     if not (await visit.act("QueryThingModelPublished", ProductKey=product_key)).code:
         model = await visit.desk.models.find_published(product_key)
-    assert visit.viewer is not None
-    sight = await find_sight(visit.desk, visit.viewer)
+    sight = await find_sight(visit.desk, visit.key.account_id, visit.key.user_name)
     since = visit.desk.journal.closed_count
     wish = read_wish(visit.key.account_id, {"product": product_key, "device": device_name}, CALLS_SHOWN)
     mqtt_host, _, mqtt_port = visit.desk.place().ports["mqtt"].rpartition(":")

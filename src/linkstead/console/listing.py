@@ -115,10 +115,9 @@ class Sight:
         return known
 
 
-async def find_sight(desk: Desk, viewer: Viewer) -> Sight:
-    """What somebody may see."""
-    key = viewer.key
-    return Sight(await desk.registry.find_policy(key.account_id, key.user_name) if key.user_name else None)
+async def find_sight(desk: Desk, account_id: str, user_name: str) -> Sight:
+    """What the account, or a RAM user of it, may see."""
+    return Sight(await desk.registry.find_policy(account_id, user_name) if user_name else None)
 
 
 async def list_calls(desk: Desk, wish: Wish, sight: Sight, after: Cursor | None) -> list[Call]:
@@ -140,7 +139,7 @@ async def list_calls(desk: Desk, wish: Wish, sight: Sight, after: Cursor | None)
         wanted + SAME_MOMENT_MAX if is_plain else SEARCHED_MAX,
     )
     found = [call for call in desk.journal.list(searched) if wish.matches(call) and sight.covers(call)]
-    if desk.has_neighbours or len(found) < wanted + 1:
+    if desk.others is not None or len(found) < wanted + 1:
         seen = {call.request_id for call in found}
         older = await desk.history.list_calls(searched)
         found += [call for call in older if call.request_id not in seen and wish.matches(call) and sight.covers(call)]
@@ -148,6 +147,25 @@ async def list_calls(desk: Desk, wish: Wish, sight: Sight, after: Cursor | None)
     if after:
         found = [call for call in found if (call.received_ms, call.request_id) < after]
     return found[:wanted]
+
+
+class Taken(NamedTuple):
+    """What is to be shown at a tick: rows anew, new rows, oldest first, and how many more there were."""
+
+    changed: list[Call]
+    fresh: list[Call]
+    dropped: int
+
+
+class Ration:
+    """How many new rows a page may be sent: `TICK_ROWS_MAX` at once, in the long run `ROWS_PER_S_MAX` a second."""
+
+    def __init__(self) -> None:
+        self.room = TICK_ROWS_MAX
+
+    def spend(self, count: int) -> None:
+        """Some were sent at a tick."""
+        self.room = min(TICK_ROWS_MAX, self.room - count + ROWS_PER_S_MAX // TICKS_PER_S)
 
 
 class Feed:
@@ -162,31 +180,27 @@ class Feed:
         self._wish = wish
         self._sight = sight
         self.since = since
-        self._allowance = TICK_ROWS_MAX
+        self._ration = Ration()
         self._watched: dict[str, tuple[Call, CallMark]] = {}
 
-    def take(self) -> tuple[list[Call], int]:
-        """The calls to show anew, oldest first, and how many more there were.
-
-        Of calls that the page does not have yet `TICK_ROWS_MAX` at most, and of many ticks `ROWS_PER_S_MAX` a second:
-        the latest that ended, then those under way.
-        """
+    def take(self) -> Taken:
+        """What is new. Of calls that the page does not have yet first those that ended, then those under way."""
         journal = self._journal
         # Most are passed over: this is all that they cost.
         ended = [call for call in journal.latest(journal.closed_count - self.since) if self._is_new(call)]
         self.since = journal.closed_count
-        room = self._allowance
+        room = self._ration.room
         fresh = ended[:room]
         if len(fresh) < room:
             fresh += [call for call in journal.list_open(OPEN_SEARCHED_MAX) if self._is_new(call)][: room - len(fresh)]
-        shown = [call for call, mark in self._watched.values() if mark_of(call) != mark] + fresh
-        for call in shown:
+        self._ration.spend(len(fresh))
+        changed = [call for call, mark in self._watched.values() if mark_of(call) != mark]
+        for call in changed + fresh:
             self._watched[call.request_id] = call, mark_of(call)
         for request_id in list(islice(self._watched, max(0, len(self._watched) - WATCHED_MAX))):
             del self._watched[request_id]
-        self._allowance = min(TICK_ROWS_MAX, room - len(fresh) + ROWS_PER_S_MAX // TICKS_PER_S)
-        shown.sort(key=lambda call: call.received_ms)
-        return shown, max(0, len(ended) - room)
+        fresh.sort(key=lambda call: call.received_ms)
+        return Taken(changed, fresh, max(0, len(ended) - room))
 
     def _is_new(self, call: Call) -> bool:
         return (

@@ -10,11 +10,13 @@ from linkstead.api.authorization import INSPECT_CALLS, authorize_products
 from linkstead.api.exchange import HttpReply
 from linkstead.console.desk import VIEWERS_MAX
 from linkstead.console.drawing import Shown, show_payload
+from linkstead.console.elsewhere import Elsewhere, MessagesAsked, SeenMessages
 from linkstead.console.listing import HEARTBEAT, watch, write_event
 from linkstead.console.report import remove_secrets, remove_secrets_from_text
 from linkstead.console.route import Route
 from linkstead.console.visit import Refused, Visit
 from linkstead.registry import DeviceKey
+from linkstead.sessions import MESSAGES_WAITING_MAX, Tap, TappedMessage
 
 PREVIEW_CHARS = 80
 
@@ -36,22 +38,34 @@ async def follow_messages(visit: Visit) -> HttpReply:
 async def _follow(visit: Visit, key: DeviceKey) -> AsyncIterator[bytes]:
     assert visit.viewer is not None
     sessions = visit.desk.sessions
+    # It is connected to one node at a time, and to another one in a moment.
+    others = Elsewhere(visit.desk, MessagesAsked(*key), SeenMessages)
     tap = sessions.tap(key)
     try:
         yield b"retry: 2000\n\n"
-        async with aclosing(watch(visit.desk, visit.viewer)) as ticks:  # type: ignore[type-var]
-            async for is_due in ticks:
-                messages, dropped = tap.take()
-                if messages:
-                    shown = [
-                        (message, show_openly(message.payload, message.payload_bytes)) for message in reversed(messages)
-                    ]
-                    rows = visit.render("message_row.html", messages=shown)
-                    yield write_event("rows", f"{dropped}\n{rows}")
-                elif is_due:
-                    yield HEARTBEAT
+        with others:
+            async with aclosing(watch(visit.desk, visit.viewer)) as ticks:  # type: ignore[type-var]
+                async for is_due in ticks:
+                    messages, dropped = _take(tap, others)
+                    if messages:
+                        shown = [(each, show_openly(each.payload, each.payload_bytes)) for each in messages]
+                        rows = visit.render("message_row.html", messages=shown)
+                        yield write_event("rows", f"{dropped}\n{rows}")
+                    elif is_due:
+                        yield HEARTBEAT
     finally:
         sessions.untap(tap)
+
+
+def _take(tap: Tap, others: Elsewhere[SeenMessages]) -> tuple[list[TappedMessage], int]:
+    """The latest messages at all nodes, latest first, and how many more there were."""
+    messages, dropped = tap.take()
+    for seen in others.take():
+        messages += seen.messages
+        dropped += seen.dropped
+    messages.sort(key=lambda message: message.time_ms)
+    over = max(0, len(messages) - MESSAGES_WAITING_MAX)
+    return messages[over:][::-1], dropped + over
 
 
 def show_openly(kept: bytes, size_bytes: int) -> tuple[Shown, str]:

@@ -8,6 +8,7 @@ import msgspec
 
 from linkstead.api.exchange import HttpReply
 from linkstead.console.desk import VIEWERS_MAX
+from linkstead.console.elsewhere import Elsewhere, PulseAsked, SeenSeconds
 from linkstead.console.listing import HEARTBEAT, TICKS_PER_S, Sight, find_sight, watch, write_event
 from linkstead.console.pulse import count_seconds, look_back
 from linkstead.console.route import Route
@@ -49,8 +50,7 @@ async def show_vitals(visit: Visit) -> HttpReply:
 async def _vitals(visit: Visit) -> dict[str, Any]:
     desk = visit.desk
     statistics = await visit.act("QueryDeviceStatistics")
-    assert visit.viewer is not None
-    sight = await find_sight(desk, visit.viewer)
+    sight = await find_sight(desk, visit.key.account_id, visit.key.user_name)
     return {
         "statistics": statistics.body.get("Data") if not statistics.code else None,
         "vitals": desk.vitals(),
@@ -80,8 +80,7 @@ def _count_quotas(visit: Visit, sight: Sight) -> list[tuple[str, int, int, int]]
 
 async def show_pulse(visit: Visit) -> HttpReply:
     """What the charts begin with."""
-    assert visit.viewer is not None
-    sight = await find_sight(visit.desk, visit.viewer)
+    sight = await find_sight(visit.desk, visit.key.account_id, visit.key.user_name)
     desk = visit.desk
     since = desk.journal.closed_count
     seconds = look_back(desk.journal, visit.key.account_id, sight, desk.clock.time_s())
@@ -92,27 +91,31 @@ async def follow_pulse(visit: Visit) -> HttpReply:
     """The seconds as they pass, by server-sent events."""
     if visit.desk.viewers >= VIEWERS_MAX:
         raise Refused(503, "error.viewers")
-    assert visit.viewer is not None
-    sight = await find_sight(visit.desk, visit.viewer)
-    return visit.events(_follow(visit, sight))
+    sight = await find_sight(visit.desk, visit.key.account_id, visit.key.user_name)
+    # One that comes again has the past.
+    asked = PulseAsked(visit.key.account_id, visit.key.user_name, not visit.request.header("last-event-id"))
+    return visit.events(_follow(visit, sight, Elsewhere(visit.desk, asked, SeenSeconds)))
 
 
-async def _follow(visit: Visit, sight: Sight) -> AsyncIterator[bytes]:
+async def _follow(visit: Visit, sight: Sight, others: Elsewhere[SeenSeconds]) -> AsyncIterator[bytes]:
     assert visit.viewer is not None
     journal, clock = visit.desk.journal, visit.desk.clock
     since, count = journal.closed_count, 0
     yield b"retry: 2000\n\n"
-    async with aclosing(watch(visit.desk, visit.viewer)) as ticks:  # type: ignore[type-var]
-        async for is_due in ticks:
-            count += 1
-            if count % TICKS_PER_S:
-                continue
-            seconds = count_seconds(journal.latest(journal.closed_count - since), visit.key.account_id, sight)
-            since = journal.closed_count
-            data = {"now_s": int(clock.time_s()), "seconds": seconds}
-            yield write_event("seconds", msgspec.json.encode(data).decode())
-            if is_due:
-                yield HEARTBEAT
+    with others:
+        async with aclosing(watch(visit.desk, visit.viewer)) as ticks:  # type: ignore[type-var]
+            async for is_due in ticks:
+                count += 1
+                if count % TICKS_PER_S:
+                    continue
+                seconds = count_seconds(journal.latest(journal.closed_count - since), visit.key.account_id, sight)
+                since = journal.closed_count
+                for told in others.take():
+                    seconds += told
+                data = {"now_s": int(clock.time_s()), "seconds": seconds}
+                yield write_event("seconds", msgspec.json.encode(data).decode(), since)
+                if is_due:
+                    yield HEARTBEAT
 
 
 async def add_key(visit: Visit) -> HttpReply:

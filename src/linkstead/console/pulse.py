@@ -13,17 +13,19 @@ SECONDS_MAX = 300
 TONE_NAMES = ("good", "late", "away", "bad")
 
 
+SPANS_MAX = 100
+"""Latencies that are told of one second: of more, so many that stand for as many each."""
+
+
 class Second(TypedDict):
-    """What happened in one second of wall time; latencies in milliseconds, None where nothing was answered."""
+    """What happened in one second of wall time on one node. `spans`: latencies in milliseconds, ascending."""
 
     at_s: int
     good: int
     late: int
     away: int
     bad: int
-    p50: float | None
-    p95: float | None
-    p99: float | None
+    spans: list[float]
 
 
 def count_seconds(calls: Iterable[Call], account_id: str, sight: Sight) -> list[Second]:
@@ -52,16 +54,15 @@ def look_back(journal: CallJournal, account_id: str, sight: Sight, now_s: float)
 
 
 def _second(at_s: int, counts: dict[str, int], spans: list[float]) -> Second:
-    def rank(share: float) -> float | None:
-        return round(spans[min(int(len(spans) * share), len(spans) - 1)], 3) if spans else None
-
+    number = len(spans)
+    if number > SPANS_MAX:
+        # The middle of each part.
+        spans = [spans[(2 * place + 1) * number // (2 * SPANS_MAX)] for place in range(SPANS_MAX)]
     return Second(
         at_s=at_s,
         good=counts["good"],
         late=counts["late"],
         away=counts["away"],
         bad=counts["bad"],
-        p50=rank(0.5),
-        p95=rank(0.95),
-        p99=rank(0.99),
+        spans=[round(span, 3) for span in spans],
     )

@@ -17,9 +17,10 @@ from linkstead.sessions.table import (
     StatusChange,
     StatusObserver,
 )
-from linkstead.sessions.tap import Tap, TappedMessage, Way
+from linkstead.sessions.tap import MESSAGES_WAITING_MAX, Tap, TappedMessage, Way
 
 __all__ = [
+    "MESSAGES_WAITING_MAX",
     "QUEUED_MESSAGES_MAX",
     "SUBSCRIPTIONS_MAX",
     "Attachment",

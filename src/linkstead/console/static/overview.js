@@ -4,6 +4,7 @@ import uPlot from "./vendor/uplot.js";
 const SECONDS = 300;
 const TONES = ["good", "late", "away", "bad"];
 const RANKS = ["p50", "p95", "p99"];
+const SHARES = [0.5, 0.95, 0.99];
 const pulse = document.getElementById("pulse");
 const seconds = new Map();
 let nowS = 0;
@@ -32,14 +33,29 @@ const latency = makeChart("latency", RANKS.map((rank, at) => ({
   label: rank, stroke: colour(["--open", "--late", "--bad"][at]), width: 2, points: { show: true, size: 3 }, spanGaps: true,
 })));
 
+// What a node tells of a second; of one there may be several parts: of other nodes, and the rest of one that was begun.
+function add(part) {
+  const second = seconds.get(part.at_s) ?? { answers: [], ...Object.fromEntries(TONES.map((tone) => [tone, 0])) };
+  for (const tone of TONES) second[tone] += part[tone];
+  for (const span of part.spans) second.answers.push([span, part.good / part.spans.length]);
+  second.answers.sort(([a], [b]) => a - b);
+  seconds.set(part.at_s, second);
+  RANKS.forEach((rank, at) => (second[rank] = find(second.answers, SHARES[at])));
+}
+
+// The span that so great a share of the answers did not take.
+function find(answers, share) {
+  let left = share * answers.reduce((sum, [, weight]) => sum + weight, 0);
+  for (const [span, weight] of answers) {
+    left -= weight;
+    if (left < 0) return span;
+  }
+  return answers.at(-1)?.[0] ?? null;
+}
+
 function take(data) {
   nowS = data.now_s;
-  for (const second of data.seconds) {
-    const known = seconds.get(second.at_s);
-    // The rest of a second whose beginning is there already.
-    if (known) for (const tone of TONES) second[tone] += known[tone];
-    seconds.set(second.at_s, second);
-  }
+  data.seconds.forEach(add);
   for (const at of seconds.keys()) if (at <= nowS - SECONDS) seconds.delete(at);
   draw();
 }
