@@ -3,7 +3,6 @@ import base64
 import pytest
 from playwright.async_api import expect
 
-from linkstead.explorer.reference import LANGUAGES, Language
 from tests.console.browser import Tab
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -68,13 +67,3 @@ async def test_a_refusal_leads_to_the_error_centre(tab: Tab) -> None:
     await expect(page.locator("#errors tbody tr")).to_have_count(1)
     await expect(page.get_by_role("row", name="SignatureDoesNotMatch")).to_contain_text("any action")
     await tab.check_page()
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-async def test_pages_are_sound_in_every_language(tab: Tab, language: Language) -> None:
-    page = tab.page
-    await tab.log_in()
-    for path in ("/explorer/BatchAddThingTopo", "/errors%3Ftext=shadow"):
-        await page.goto(f"/console/language?to={language}&next=/console{path}")
-        assert await page.locator("html").get_attribute("lang") == language
-        await tab.check_page()

@@ -1,14 +1,16 @@
 """Every page of the console in every language, and the way somebody new goes through it."""
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from linkstead.cli.demo_data import MODEL_PATH
-from linkstead.console.texts import LANGUAGES, TEXTS, Language
+from linkstead.console.texts import LANGUAGES, TEXTS, Language, Words
 from tests.cli.processes import ServerProcess
 from tests.console.browser import Tab, call, open_tab
 
@@ -24,9 +26,12 @@ PAGES = (
     PRODUCT + "/script",
     "/console/devices",
     "/console/devices/a1LinkDemo0/lamp-02",
-    "/console/explorer",
+    "/console/explorer/BatchAddThingTopo",
+    "/console/errors?text=shadow",
     "/console/nowhere",
 )
+FOCUSED_MAX = 60
+"""Presses of a key until something is reached."""
 
 
 @pytest.mark.parametrize(("language", "scheme"), [*((language, "light") for language in LANGUAGES), ("en", "dark")])
@@ -74,63 +79,132 @@ async def _reveal(page: Page, name: str) -> None:
     await page.locator("summary", has_text=name).click()
 
 
-async def test_somebody_new_finds_the_way(tab: Tab, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("language", "scheme"), [("en", "light"), ("zh", "dark"), ("ja", "light")])
+async def test_somebody_new_finds_the_way(
+    browser: Browser, dev: ServerProcess, tmp_path: Path, language: Language, scheme: Literal["light", "dark"]
+) -> None:
     """First login, product, model, device, simulation, service, live call, broken device, diagnosis, report."""
+    context = await browser.new_context(base_url=dev.endpoint, locale=language, color_scheme=scheme)
+    async with open_tab(context) as tab:
+        await walk(tab, Words(language), tmp_path)
+    await context.close()
+
+
+async def walk(tab: Tab, words: Words, folder: Path) -> None:
     page = tab.page
+
+    async def press(key: str, within: Locator | None = None) -> None:
+        await (within or page.locator("main")).get_by_role("button", name=words(key), exact=True).first.click()
+
     await tab.log_in()
     await expect(page.locator("#rate canvas")).to_be_visible()
-    await page.get_by_role("link", name="Products").click()
-    await page.get_by_label("Name", exact=True).fill("Journey-lamp")
-    await page.get_by_role("button", name="Create").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("Journey-lamp")
+    await page.get_by_role("navigation").get_by_role("link", name=words("nav.products"), exact=True).click()
+    await page.get_by_label(words("product.name"), exact=True).fill(f"Journey-{words.language}")
+    await press("product.create")
+    await expect(page.get_by_role("heading", level=1)).to_have_text(f"Journey-{words.language}")
     product_key = page.url.rpartition("/")[2]
+    await tab.check_page()
 
-    await page.get_by_role("link", name="Edit the thing model").click()
+    await page.get_by_role("link", name=words("product.edit-model")).click()
     await page.locator("#tsl").fill('{"properties": [{"identifier": 7}]}')
-    await expect(page.locator("#check")).to_contain_text("Line 1")
+    await expect(page.locator("#check")).to_contain_text(words("model.fault", line=1))
     await page.locator("#file").set_input_files(MODEL_PATH)
-    await expect(page.locator("#check")).to_contain_text("This is a good model.")
-    await page.get_by_role("button", name="Save the draft").click()
+    await expect(page.locator("#check")).to_contain_text(words("model.right"))
+    await press("model.save")
     await expect(page.locator(".difference")).to_contain_text("Brightness")
     await tab.check_page()
-    await page.get_by_label("Version").fill("1.0")
-    await page.get_by_role("button", name="Publish").click()
+    await page.get_by_label(words("product.version"), exact=True).fill("1.0")
+    await press("model.publish")
     await expect(page.locator(".features")).to_contain_text("Blink")
+    await tab.check_page()
 
     await page.goto(f"/console/devices?product={product_key}")
-    await page.get_by_label("DeviceName, empty").fill("journey-1")
-    await page.get_by_role("button", name="Register").click()
+    await page.get_by_label(words("device.name-optional"), exact=True).fill("journey-1")
+    await press("device.register")
     secret = await page.locator("#secret-once").inner_text()
     assert len(secret) == 32
+    await tab.check_page()
     await page.locator(".made").get_by_role("link", name="journey-1").click()
     assert secret not in await page.content()
-    await page.get_by_role("button", name="Simulate").click()
-    await expect(page.locator("#state")).to_contain_text("online")
+    await press("device.start")
+    await expect(page.locator("#state")).to_contain_text(words("status.ONLINE"))
     await expect(page.locator("#state")).to_contain_text("Brightness")
 
+    await expect(page.locator("#pulse")).to_have_text(words("calls.live"))
     await _reveal(page, "Blink")
     await page.get_by_label("Times").fill("3")
     await page.get_by_label("IntervalSec").fill("1")
-    await page.get_by_role("button", name="Call", exact=True).first.click()
+    await press("device.invoke")
     await expect(page.locator(".result")).to_contain_text("SUCCESS")
     await expect(page.locator("#fresh")).to_contain_text("InvokeThingService")
-    await page.get_by_label("Chart Brightness").click()
+    await page.get_by_label(f"{words('device.chart')} Brightness").click()
     await expect(page.locator("#chart canvas")).to_be_visible()
     await tab.check_page()
 
-    await page.get_by_role("button", name="Stop the simulation").click()
-    await expect(page.locator("#state")).to_contain_text("offline")
-    await page.get_by_role("button", name="Send").click()
-    await page.locator("#result-rrpc").get_by_role("link", name="See the call").click()
-    await expect(page.locator(".diagnosis")).to_contain_text("Next:")
+    await press("device.stop")
+    await expect(page.locator("#state")).to_contain_text(words("status.OFFLINE"))
+    await press("device.send")
+    await page.locator("#result-rrpc").get_by_role("link", name=words("device.see-call")).click()
+    await expect(page.locator(".diagnosis")).to_contain_text("not-connected")
+    await expect(page.locator(".diagnosis")).to_contain_text(words("call.next"))
+    await tab.check_page()
     async with page.expect_download() as saving:
-        await page.get_by_role("link", name="Save as a report").click()
-    report = tmp_path / "report.md"
+        await page.get_by_role("link", name=words("call.share")).click()
+    report = folder / "report.md"
     await (await saving.value).save_as(report)
     text = report.read_text()
     assert text.startswith(f"# RRpc {product_key}/journey-1: ")
     assert "linkstead-dev" not in text
     assert secret not in text
+
+
+async def test_a_call_is_made_and_looked_at_without_a_mouse(tab: Tab) -> None:
+    page = tab.page
+
+    async def go_to(target: Locator, key: str = "Tab") -> None:
+        for _ in range(FOCUSED_MAX):
+            if await target.evaluate("element => element === document.activeElement"):
+                break
+            await page.keyboard.press(key)
+        await expect(target).to_be_focused()
+        outline = await target.evaluate(
+            "element => [getComputedStyle(element).outlineStyle, getComputedStyle(element).boxShadow]"
+        )
+        assert outline != ["none", "none"]
+
+    await page.goto("/console/devices/a1LinkDemo0/lamp-03")
+    await expect(page.locator("#name")).to_be_focused()
+    await page.keyboard.type("linkstead-dev")
+    await go_to(page.locator("#secret"))
+    await page.keyboard.type("linkstead-dev-secret")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("lamp-03")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await go_to(page.locator("summary", has_text="Blink"))
+    await page.keyboard.press("Enter")
+    await go_to(page.get_by_label("Times"))
+    await page.keyboard.type("3")
+    await go_to(page.get_by_label("IntervalSec"))
+    await page.keyboard.type("1")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".result")).to_contain_text("SUCCESS")
+    await go_to(page.locator(".result").get_by_role("link", name="See the call"))
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".diagnosis")).to_contain_text("The device answered in time.")
+    await go_to(page.get_by_role("link", name="Save as a report"))
+
+
+async def test_times_are_those_of_the_viewers_zone(tab: Tab, dev: ServerProcess) -> None:
+    page = tab.page
+    call(dev, "what time is it")
+    await tab.log_in(path="/console/calls")
+    moment = page.locator("#calls time").first
+    told = datetime.fromisoformat(await moment.get_attribute("datetime") or "")
+    there = told.astimezone(ZoneInfo("Asia/Tokyo"))
+    await expect(moment).to_contain_text(there.strftime("%H:%M:%S"))
+    await expect(moment).to_have_attribute("title", re.compile("UTC"))
 
 
 async def test_a_rrpc_is_written_in_hex(tab: Tab) -> None:

@@ -424,6 +424,44 @@ class AlibabaCloud {
 """Source: alibabacloud/client 1.5."""
 
 
+CSHARP_CLASSES = r"""
+using System;
+using System.Text;
+namespace Aliyun.Acs.Core.Http {
+    public enum MethodType { GET, POST }
+    public enum ProtocolType { HTTP, HTTPS }
+}
+namespace Aliyun.Acs.Core.Profile {
+    public interface IClientProfile { }
+    public class DefaultProfile : IClientProfile {
+        public static DefaultProfile GetProfile(string region, string id, string secret) {
+            Console.WriteLine("key=" + id + "/" + secret);
+            return new DefaultProfile(); } }
+}
+namespace Aliyun.Acs.Core {
+    public class CommonResponse { public string Data { get; set; } }
+    public class CommonRequest {
+        internal StringBuilder said = new StringBuilder();
+        public Http.MethodType? Method { set { Add("Method", value); } }
+        public Http.ProtocolType? Protocol { set { Add("Protocol", value); } }
+        public string Domain { set { Add("Domain", value); } }
+        public string Version { set { Add("Version", value); } }
+        public string Action { set { Add("Action", value); } }
+        public int TimeoutInMilliSeconds { set { Add("ReadTimeout", value); } }
+        public void AddQueryParameters(string name, string value) { Add(name, value); }
+        void Add(string name, object value) {
+            said.Append(name).Append("=");
+            foreach (byte each in Encoding.UTF8.GetBytes(value.ToString())) said.Append(each.ToString("x2"));
+            said.Append("\n"); } }
+    public class DefaultAcsClient {
+        public DefaultAcsClient(Profile.IClientProfile profile) { }
+        public CommonResponse GetCommonResponse(CommonRequest request) {
+            return new CommonResponse { Data = request.said.ToString() }; } }
+}
+"""
+"""Source: aliyun-net-sdk-core 1.6."""
+
+
 def run_java(program: str, folder: Path) -> str:
     for path, text in JAVA_CLASSES.items():
         write(folder / path, text)
@@ -445,12 +483,24 @@ def run_php(program: str, folder: Path) -> str:
     return run("php", "program.php", folder=folder).removesuffix("[]\n")
 
 
+def run_csharp(program: str, folder: Path) -> str:
+    write(folder / "Sdk.cs", CSHARP_CLASSES)
+    write(folder / "CallAction.cs", program)
+    run("mcs", "-warnaserror", "-out:call.exe", "Sdk.cs", "CallAction.cs", folder=folder)
+    return run("mono", "call.exe", folder=folder)
+
+
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
 
-COMPILERS = {"javac": ("java", run_java), "go": ("go", run_go), "php": ("php", run_php)}
+COMPILERS = {
+    "javac": ("java", run_java),
+    "go": ("go", run_go),
+    "mcs": ("csharp", run_csharp),
+    "php": ("php", run_php),
+}
 
 
 @pytest.mark.parametrize("compiler", [name for name in COMPILERS if shutil.which(name)])
