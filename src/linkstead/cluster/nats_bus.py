@@ -28,6 +28,9 @@ WAITING_BYTES_MAX = 64 * 1024 * 1024
 WRITTEN_AHEAD_BYTES_MAX = 262_144
 """Bytes that the system has not taken yet; past it what is said waits its turn."""
 
+ROUNDS_MAX = 4
+"""Rounds of the loop that what is said waits for more to be said: to wake a server for each message costs more."""
+
 LINGER_S = 1.0
 """How long after a subscription was taken back what comes for it is still handed on."""
 
@@ -55,6 +58,8 @@ class NatsBus:
         self._connections = 0
         self._said_count = 0
         self._is_due = False
+        self._rounds = 0
+        self._said_before = 0
 
     @property
     def is_connected(self) -> bool:
@@ -146,9 +151,15 @@ class NatsBus:
         return True
 
     def _write_soon(self) -> None:
-        """Write what was said since the loop came round; the client's task does it where it has to be waited for."""
-        self._is_due = False
+        """Write what was said once the loop comes round without more; the client's task does it where that waits."""
         client = self._client
+        if self._said_count != self._said_before and self._rounds < ROUNDS_MAX:
+            self._said_before = self._said_count
+            self._rounds += 1
+            asyncio.get_running_loop().call_soon(self._write_soon)
+            return
+        self._is_due = False
+        self._rounds = 0
         if not client.is_connected:
             return
         writer = getattr(client._transport, "_io_writer", None)
