@@ -106,7 +106,7 @@ async def test_what_was_promised_holds(stored: Stored, tmp_path: Path, store: st
             stack.push_async_callback(lamp.close)
         await until_holds(lambda: all(lamp.open_count for lamp in lamps), BACK_S_MAX)
         caller = Caller(installation.server)
-        stack.push_async_callback(caller.close)
+        stack.callback(caller.close)
         load, accepted = Load(), Accepted()
         async with running_tasks(
             load.run(CALLS_PER_SECOND, lambda: (caller, chance.choice(lamps))),
