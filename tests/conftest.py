@@ -25,7 +25,14 @@ ONE_NODE, TWO_NODES = "one node", "two nodes"
 ON_BOTH_ENGINES = {"test_services", "test_leases"}
 """Tests of the whole server that run on PostgreSQL every time."""
 
+PLUGIN = "linkstead.testing.plugin"
+
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the plugin of ours as its users have it, installed or not."""
+    config.pluginmanager.import_plugin(PLUGIN)
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:

@@ -123,6 +123,16 @@ class SystemClock:
         await asyncio.sleep(delay_s)
 
 
+class PatientClock:
+    """Shows the time of a clock that can be turned, and waits by one that cannot."""
+
+    def __init__(self, shown: Clock, steady: Clock) -> None:
+        self.time_s = shown.time_s
+        self.monotonic_s = shown.monotonic_s
+        self.call_later = steady.call_later
+        self.sleep = steady.sleep
+
+
 class SystemIds:
     """Ids from the clock and the machine's randomness.
 
@@ -184,6 +194,8 @@ class Server:
         witness: looks on while devices come in.
         name: what its node's name begins with; that of the machine unless given.
         shares_ports: others on this machine may listen where it does.
+        steady: where `clock` can be turned, one that cannot: clients of HTTP and AMQP, the times of signatures, and
+            simulated devices go by it.
     """
 
     def __init__(
@@ -197,11 +209,14 @@ class Server:
         witness: Witness | None = None,
         name: str | None = None,
         shares_ports: bool = False,
+        steady: Clock | None = None,
     ) -> None:
         self.settings = settings
         self._shares_ports = shares_ports
         self._is_production = is_production
         self.clock: Clock = clock or SystemClock()
+        # A client that waits for nothing is not to be cut off because time was turned.
+        patient: Clock = PatientClock(self.clock, steady) if steady is not None else self.clock
         self.ids: Ids = ids or SystemIds(self.clock)
         self.store: SqlStore = make_store(settings, self.clock)
         self.registry = Registry(self.store, self.clock.monotonic_s)
@@ -213,7 +228,7 @@ class Server:
         holder = self.cluster.holder if self.cluster else None
         self.sessions = SessionTable(holder or self.registry, holder)
         self.journal = self.cluster.make_journal(self.store) if self.cluster else CallJournal(self.store)
-        local = LocalRouter(self.sessions, self.journal, self.clock)
+        self.local_router = local = LocalRouter(self.sessions, self.journal, self.clock)
         self.router: LocalRouter | NatsRouter = (
             self.cluster.make_router(self.registry, self.sessions, self.journal, local) if self.cluster else local
         )
@@ -275,7 +290,7 @@ class Server:
             groups=self.store,
             dispatcher=self.dispatcher,
             audit=self.audit,
-            clock=self.clock,
+            clock=patient,
         )
         nonces = NonceWindow()
         own_quotas = quotas.Quotas(quotas.LIMITS, settings.quotas, settings.quotas_enabled)
@@ -308,8 +323,9 @@ class Server:
             ),
             node=self.node,
             strict=settings.strict,
+            apps_time_s=steady.time_s if steady is not None else None,
         )
-        self.fleet = Fleet(self._find_mqtt, self.models, self.clock)
+        self.fleet = Fleet(self.find_mqtt, self.models, steady or self.clock)
         self.desk = Desk(
             openapi=self.openapi,
             registry=self.registry,
@@ -342,7 +358,7 @@ class Server:
         )
         if self.faults is not None:
             self.front.tools["faults"] = self.faults.answer
-        self.http = HttpListener(self.front.answer, self.front.finish, self.clock, self.front.bound_s)
+        self.http = HttpListener(self.front.answer, self.front.finish, patient, self.front.bound_s)
         self.access_key: AccessKey | None = None
         self.endpoints: Endpoints | None = None
         self._is_ready = False
@@ -700,7 +716,8 @@ class Server:
             obstacles.append("nats-away")
         return obstacles
 
-    def _find_mqtt(self) -> Address:
+    def find_mqtt(self) -> Address:
+        """Where a device on this machine connects, once the server has started."""
         assert self.endpoints is not None
         return reachable(self.endpoints.mqtt)
 

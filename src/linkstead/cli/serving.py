@@ -24,7 +24,8 @@ from linkstead.cli.snippets import bash_snippet, python_snippet
 from linkstead.cli.supervisor import supervise
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Settings, reachable
 from linkstead.registry import Device, DeviceKey
-from linkstead.server import Endpoints, Server
+from linkstead.rehearsal import Rehearsal, TestingDesk, TurnableClock
+from linkstead.server import Endpoints, Server, SystemClock
 from linkstead.store.urls import hide_password
 
 log = logging.getLogger(__name__)
@@ -77,8 +78,14 @@ async def _serve(settings: Settings) -> None:
 
 async def _develop(settings: Settings) -> None:
     stop = stop_on_signals()
-    server = Server(without_ready_file(settings), is_production=False, witness=make_witness(settings))
+    steady = SystemClock()
+    clock = TurnableClock(steady)
+    server = Server(
+        without_ready_file(settings), is_production=False, witness=make_witness(settings), clock=clock, steady=steady
+    )
     endpoints = await server.start()
+    rehearsal = Rehearsal(server, clock, steady)
+    server.front.tools["testing"] = TestingDesk(rehearsal, server.registry).answer
     try:
         devices = await demo_data.add_demo_data(server, dynamic_registration=settings.dynamic_registration)
         await _simulate(server, devices)
@@ -87,6 +94,7 @@ async def _develop(settings: Settings) -> None:
         with ready_file(settings, endpoints, server.access_key_id):
             await stop.wait()
     finally:
+        await rehearsal.reset()
         await server.stop()
 
 

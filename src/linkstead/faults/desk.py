@@ -12,7 +12,7 @@ from linkstead.api.authorization import PLANT_FAULTS, authorize_products
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.clock import Clock
 from linkstead.errors import ApiError, codes
-from linkstead.faults.planting import Planting
+from linkstead.faults.planting import Planting, Watcher
 from linkstead.faults.rules import Fault, FaultError, Kind, Occasion, Rule, RuleBook
 from linkstead.faults.wire import Wire
 from linkstead.invocation import Call, CallJournal, Diagnosis, Message, Outcome, Stage, Verdict
@@ -98,6 +98,10 @@ class FaultDesk:
     def clear(self, account_id: str) -> int:
         """Take all of an account's faults away; returns how many."""
         return sum(self.remove(account_id, rule.number) for rule in self.list_of(account_id))
+
+    def watch(self, watcher: Watcher | None) -> None:
+        """Have somebody told of the messages of calls as they leave, until it has seen what it looks for."""
+        self._planting.watcher = watcher
 
     # over HTTP
 

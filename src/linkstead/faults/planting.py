@@ -1,6 +1,7 @@
 """Faults at work: which of them act on the message of a call and on its answer, and their moments in its timeline."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -20,6 +21,10 @@ CALLS_SEARCHED_MAX: Final = 1_000
 REPLY = "_reply"
 
 
+Watcher = Callable[[Call], bool]
+"""Told of the message of a call that leaves; True when it has seen what it was looking for."""
+
+
 class Planted(NamedTuple):
     """What acts on a message of a call; `faults` may be empty."""
 
@@ -34,6 +39,9 @@ class Planting:
         book: what was planted.
         journal: the calls of late.
         clock: the moments.
+
+    Attributes:
+        watcher: told of calls whose messages leave.
     """
 
     def __init__(self, book: RuleBook, journal: CallJournal, clock: Clock) -> None:
@@ -41,12 +49,13 @@ class Planting:
         self.clock = clock
         self._journal = journal
         # By request id: the call, and what is to happen to its answer.
+        self.watcher: Watcher | None = None
         self._met: OrderedDict[str, Planted] = OrderedDict()
 
     @property
     def looks_at_messages(self) -> bool:
         """False while every message passes as it is."""
-        return bool(self._met) or self.book.has(Occasion.MESSAGE)
+        return self.watcher is not None or bool(self._met) or self.book.has(Occasion.MESSAGE)
 
     def note(self, rule: Rule, call: Call) -> None:
         """Say in a call's timeline that a fault acted on it."""
@@ -60,6 +69,8 @@ class Planting:
             holder: whose connection it is; the message may be for a device behind it.
         """
         call = self._find_called(holder, topic, payload)
+        if call is not None and self.watcher is not None and self.watcher(call):
+            self.watcher = None
         if call is None or call.key is None or call.request_id in self._met:
             return None
         found = self.book.find(Occasion.MESSAGE, call.account_id, call.key, call.action, call.target)

@@ -155,6 +155,11 @@ class DeviceGateway:
         if not self.connections:
             self._all_closed.set()
 
+    def hold_deadlines(self, seconds: float) -> None:
+        """Put off when connections have been silent for too long: the clock is about to be turned."""
+        for connection in self.connections:
+            connection.hold_deadline(seconds)
+
     def drain(self) -> None:
         """Take no more devices; those connected stay."""
         self.is_draining = True
@@ -978,6 +983,10 @@ class DeviceConnection(asyncio.Protocol):
         """See `Watched`."""
         self._span = None
         self._watch_deadline()
+
+    def hold_deadline(self, seconds: float) -> None:
+        """See `DeviceGateway.hold_deadlines`."""
+        self._machine.hold(seconds)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None

@@ -319,6 +319,10 @@ class ServerConnection:
             return self._heard_at + self._silence_max_s
         return None
 
+    def hold(self, seconds: float) -> None:
+        """Put the deadline off, as if the peer had been heard so much later."""
+        self._heard_at += seconds
+
     def check_time(self, now: float) -> list[Event]:
         """End the connection if its deadline has come."""
         deadline = self.deadline()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -51,6 +52,7 @@ class SimulatedDevice:
         post_every_s: seconds between two posts of all properties, 0 for none but the one on connecting; None for what
             the behaviour says, or POST_EVERY_S.
         carrier: where it asks for synchronous services; it answers them on both.
+        take_first: shown every packet; where it returns True the packet has been dealt with.
 
     Attributes:
         connected: set while the server has accepted it.
@@ -69,6 +71,7 @@ class SimulatedDevice:
         behaviour: Behaviour | None = None,
         post_every_s: float | None = None,
         carrier: Carrier = "ext",
+        take_first: Callable[[Packet, Line], bool] | None = None,
     ) -> None:
         behaviour = behaviour or Behaviour()
         self._host = host
@@ -77,6 +80,7 @@ class SimulatedDevice:
         self._device_secret = device_secret
         self._clock = clock
         self._carrier = carrier
+        self._take_first = take_first
         self._events = behaviour.events
         wishes = (post_every_s, behaviour.post_every_s, POST_EVERY_S)
         self._post_every_s = next(wish for wish in wishes if wish is not None)
@@ -133,6 +137,8 @@ class SimulatedDevice:
         )
 
     def _take(self, packet: Packet, line: Line) -> None:
+        if self._take_first is not None and self._take_first(packet, line):
+            return
         match packet:
             case ConnAck():
                 if packet.reason_code:

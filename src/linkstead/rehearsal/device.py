@@ -1,0 +1,134 @@
+"""A device of a test: a simulated one that follows a script where there is one."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from linkstead.clock import Clock
+from linkstead.mqtt.packets import Packet, PingReq, PingResp, PubAck, Publish
+from linkstead.registry import Device
+from linkstead.rehearsal.script import Script, read_request
+from linkstead.simulator import Outgoing, SimulatedDevice
+from linkstead.simulator.device import RefusedError
+from linkstead.simulator.line import Line
+from linkstead.tsl import ThingModel
+
+CONNECT_WAIT_S: Final = 10.0
+BARRIER_WAIT_S: Final = 5.0
+
+
+class DeviceRefused(Exception):
+    """The device could not connect; the text says why."""
+
+
+class RehearsedDevice:
+    """One device on its connection.
+
+    Args:
+        host, port: the server's MQTT port.
+        device: who it is.
+        model: what it does where the script says nothing; None: it sends every RRpc back as it came.
+        script: what it expects.
+        clock: what its answers wait by.
+        steady: what its keep-alive goes by.
+        note_call: told of each call that came.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        device: Device,
+        model: ThingModel | None,
+        script: Script,
+        clock: Clock,
+        steady: Clock,
+        note_call: Callable[[], None],
+    ) -> None:
+        self.device = device
+        self._script = script
+        self._clock = clock
+        self._note_call = note_call
+        self._simulated = SimulatedDevice(
+            host,
+            port,
+            device.key,
+            device.device_secret,
+            steady,
+            model=model,
+            post_every_s=0.0,
+            take_first=self._take,
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._line: Line | None = None
+        self._echo: asyncio.Event | None = None
+
+    async def connect(self) -> None:
+        """Connect; returns when the server has accepted it. Raises DeviceRefused."""
+        if self._task is not None:
+            return
+        self._task = asyncio.ensure_future(self._simulated.run())
+        connected = asyncio.ensure_future(self._simulated.connected.wait())
+        done, _ = await asyncio.wait(
+            [self._task, connected], timeout=CONNECT_WAIT_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        if connected in done:
+            return
+        connected.cancel()
+        error = self._task.exception() if self._task in done else None
+        await self.disconnect()
+        reason = f"return code {error.args[0]}" if isinstance(error, RefusedError) else "no answer"
+        raise DeviceRefused(f"{self.device.device_name} could not connect: {reason}")
+
+    async def disconnect(self) -> None:
+        """Say goodbye, and return when that is done."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def settle(self) -> None:
+        """Return when all that the server wrote before has come."""
+        if self._line is None or not self._simulated.connected.is_set():
+            return
+        self._echo = asyncio.Event()
+        self._line.write(PingReq())
+        try:
+            async with asyncio.timeout(BARRIER_WAIT_S):
+                await self._echo.wait()
+        except TimeoutError:
+            # Its connection is not what it was; that is what the test may be about.
+            pass
+
+    def _take(self, packet: Packet, line: Line) -> bool:
+        """Deal with a packet, or leave it to the simulated device."""
+        self._line = line
+        if isinstance(packet, PingResp) and self._echo is not None:
+            self._echo.set()
+            return True
+        if not isinstance(packet, Publish):
+            return False
+        request = read_request(self.device.key, packet.topic, packet.payload)
+        expected = self._script.meet(self.device.key, request) if request is not None else None
+        if request is None or expected is None:
+            return False
+        if packet.qos:
+            line.write(PubAck(packet.packet_id))
+        self._note_call()
+        expectation = expected.expectation
+        if expectation.no_reply:
+            return True
+        if expectation.reply is not None:
+            messages = [Outgoing(request.reply_topic, expectation.reply.write(request))]
+        else:
+            messages = self._simulated.thing.receive(packet.topic, packet.payload, int(self._clock.time_s() * 1000))
+        if expectation.after_ms:
+            self._clock.call_later(expectation.after_ms / 1000, _send, line, messages)
+        else:
+            _send(line, messages)
+        return True
+
+
+def _send(line: Line, messages: list[Outgoing]) -> None:
+    for message in messages:
+        line.send(message)
