@@ -340,6 +340,7 @@ class Server:
             ids=self.ids,
             place=self._describe_place,
             simulation=self.fleet,
+            faults=self.faults,
             vitals=self._read_vitals,
             others=self.cluster.watches if self.cluster else None,
         )

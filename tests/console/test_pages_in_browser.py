@@ -28,6 +28,7 @@ PAGES = (
     "/console/devices/a1LinkDemo0/lamp-02",
     "/console/explorer/BatchAddThingTopo",
     "/console/errors?text=shadow",
+    "/console/faults",
     "/console/nowhere",
 )
 FOCUSED_MAX = 60

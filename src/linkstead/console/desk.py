@@ -1,6 +1,6 @@
 """What the console's pages reach."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -56,6 +56,23 @@ class OtherNodes(Protocol):
         """End that."""
 
 
+class FaultTool(Protocol):
+    """Faults that can be planted in this server."""
+
+    @property
+    def kinds(self) -> Sequence[str]:
+        """What can go wrong."""
+
+    def view_all(self, account_id: str) -> list[dict[str, Any]]:
+        """An account's faults as JSON, oldest first."""
+
+    def plant(self, account_id: str, fields: Mapping[str, object]) -> str:
+        """Plant a fault from its fields as JSON; returns what is wrong with them, or nothing."""
+
+    def remove(self, account_id: str, number: int) -> bool:
+        """Take one away. False where the account has none of that number."""
+
+
 class Reply(NamedTuple):
     """What an action answered. `call_id`: the request id of the call that it made, if it made one."""
 
@@ -95,6 +112,7 @@ class Desk:
     ids: Ids
     place: Callable[[], Place]
     simulation: Simulation
+    faults: FaultTool | None
     vitals: Callable[[], Mapping[str, int | str]]
     others: OtherNodes | None = None
     assets: Assets = field(default_factory=Assets)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from linkstead.api.exchange import HttpReply, HttpRequest
-from linkstead.console import calls, devices, entrance, explorer, messages, overview, products
+from linkstead.console import calls, devices, entrance, explorer, faults, messages, overview, products
 from linkstead.console.desk import Desk
 from linkstead.console.login import COOKIE, find_viewer
 from linkstead.console.route import Route
@@ -27,6 +27,7 @@ ROUTES: Sequence[Route] = (
     *devices.ROUTES,
     *messages.ROUTES,
     *explorer.ROUTES,
+    *faults.ROUTES,
 )
 
 

@@ -95,6 +95,23 @@ class FaultDesk:
             self._wire.stop_acting(rule)
         return True
 
+    @property
+    def kinds(self) -> list[str]:
+        """What can go wrong."""
+        return [kind.value for kind in Kind]
+
+    def view_all(self, account_id: str) -> list[dict[str, Any]]:
+        """An account's faults as JSON, oldest first."""
+        return [view_rule(rule) for rule in self.list_of(account_id)]
+
+    def plant(self, account_id: str, fields: Mapping[str, object]) -> str:
+        """Plant a fault from its fields as JSON; returns what is wrong with them, or nothing."""
+        try:
+            self.add(account_id, msgspec.convert(fields, Fault))
+        except (msgspec.ValidationError, FaultError) as error:
+            return str(error)
+        return ""
+
     def clear(self, account_id: str) -> int:
         """Take all of an account's faults away; returns how many."""
         return sum(self.remove(account_id, rule.number) for rule in self.list_of(account_id))
@@ -112,7 +129,7 @@ class FaultDesk:
             return _json(HTTPStatus.NOT_FOUND, {"error": "a fault is named by its number"})
         match request.method:
             case "GET" if not name:
-                return _json(HTTPStatus.OK, {"faults": [view_rule(rule) for rule in self.list_of(key.account_id)]})
+                return _json(HTTPStatus.OK, {"faults": self.view_all(key.account_id)})
             case "POST" if not name:
                 try:
                     rule = self.add(key.account_id, msgspec.json.decode(request.body, type=Fault))

@@ -86,6 +86,7 @@ class RehearsedDevice:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            self._simulated.connected.clear()
 
     async def settle(self) -> None:
         """Return when all that the server wrote before has come."""

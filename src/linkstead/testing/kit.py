@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Address, Settings
-from linkstead.faults import Fault, Kind, view_rule
+from linkstead.faults import Fault, Kind
 from linkstead.registry import Device as Record
 from linkstead.registry import DeviceKey
 from linkstead.rehearsal import Answer, Expectation, Expected, Rehearsal, TurnableClock
@@ -265,7 +265,7 @@ class Faults:
         """Those that are planted, how often each was met and acted."""
 
         async def list_all() -> list[dict[str, Any]]:
-            return [view_rule(rule) for rule in self._desk.list_of(self._account_id)]
+            return self._desk.view_all(self._account_id)
 
         return self._thread.run(list_all())
 
