@@ -200,3 +200,26 @@ def test_a_call_that_nobody_waits_for_does_not_hold_the_end_up(linkstead_server:
     pool.submit(rrpc, linkstead_server, lamp)
     linkstead_server.wait_for_calls()
     pool.shutdown(wait=False)
+
+
+def test_what_was_recorded_is_replayed(linkstead_server: LinksteadServer, tmp_path: Path) -> None:
+    lamp = linkstead_server.device("lamp", model=LAMP)
+    lamp.expect_call("rrpc").reply(b"pong").after(50)
+    assert base64.b64decode(rrpc(linkstead_server, lamp).payload_base_64byte) == b"pong"
+    answer = json.loads(invoke(linkstead_server, lamp, "Blink", Times=3, IntervalSec=0.5).data.result)
+    linkstead_server.record(tmp_path / "calls.json")
+    other = linkstead_server.device("other", model=LAMP)
+    other.replay(tmp_path / "calls.json", recorded_as="lamp")
+    again = json.loads(invoke(linkstead_server, other, "Blink", Times=3, IntervalSec=0.5).data.result)
+    assert again["data"] == answer["data"]
+    assert base64.b64decode(rrpc(linkstead_server, other).payload_base_64byte) == b"pong"
+    offsets = {moment["stage"]: moment["offset_ms"] for moment in linkstead_server.calls()[-1]["timeline"]}
+    assert offsets["answered"] - offsets["written"] >= 50
+    linkstead_server.clock.advance_on_call(8)
+    assert rrpc(linkstead_server, other, b"never recorded").rrpc_code == "TIMEOUT"
+    with pytest.raises(AssertionError, match="other: any call was expected never and came once"):
+        linkstead_server.verify()
+    lamp.disconnect()
+    with pytest.raises(RehearsalError, match="nothing of third"):
+        linkstead_server.device("third").replay(tmp_path / "calls.json")
+    linkstead_server.reset()

@@ -61,7 +61,7 @@ class Endpoint:
     def __init__(self, url: str, access_key_id: str, secret: str, ca: str | None, clock: Clock, ids: Ids) -> None:
         self.url = url
         self.access_key_id = access_key_id
-        self._secret = secret
+        self.secret = secret
         self._clock = clock
         self._ids = ids
         self._scheme, self._host, self._port = parse_endpoint(url)
@@ -133,7 +133,7 @@ class Endpoint:
             VERSION,
             body,
             self.access_key_id,
-            self._secret,
+            self.secret,
             self._ids.token(HEX_DIGITS, NONCE_CHARS),
             format_timestamp(self._clock.time_s()),
         )

@@ -11,6 +11,7 @@ from linkstead.cli.account import account
 from linkstead.cli.call import call, calls
 from linkstead.cli.certificate import certificate
 from linkstead.cli.cluster import cluster
+from linkstead.cli.compare import compare
 from linkstead.cli.consumer_group import consumer_group
 from linkstead.cli.demo import demo
 from linkstead.cli.device import device
@@ -20,6 +21,7 @@ from linkstead.cli.fault import fault
 from linkstead.cli.importing import import_all
 from linkstead.cli.options import CONFIG_META
 from linkstead.cli.product import product
+from linkstead.cli.record import record
 from linkstead.cli.serving import dev, serve
 from linkstead.cli.webhook import webhook
 from linkstead.errors import ApiError
@@ -76,7 +78,7 @@ def main() -> None:
 
 
 _COMMANDS = (
-    *(dev, serve, demo, call, calls, fault, device, product, import_all, webhook, consumer_group),
+    *(dev, serve, demo, call, calls, fault, record, compare, device, product, import_all, webhook, consumer_group),
     *(cluster, certificate, account, doctor, env),
 )
 for _command in _COMMANDS:

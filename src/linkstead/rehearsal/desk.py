@@ -9,6 +9,7 @@ import msgspec
 from linkstead.api.authorization import PLANT_FAULTS, authorize_products
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.registry import AccessKey, DeviceKey, Registry
+from linkstead.rehearsal.cassette import Cassette, record
 from linkstead.rehearsal.rehearsal import Rehearsal, RehearsalError
 from linkstead.rehearsal.script import Expectation, Expected
 
@@ -34,6 +35,15 @@ class ClockWish(_Wish):
     advance_s: float = 0.0
     keep_alive: bool = False
     on_call: bool = False
+
+
+class ReplayWish(_Wish):
+    """Which device answers as on which cassette."""
+
+    device_name: str
+    product_key: str
+    cassette: Cassette
+    recorded_as: str = ""
 
 
 class WaitWish(_Wish):
@@ -71,6 +81,8 @@ class TestingDesk:
             ("POST", "clock"): self._turn_clock,
             ("POST", "wait"): self._wait,
             ("GET", "calls"): self._list_calls,
+            ("GET", "cassette"): self._record,
+            ("POST", "cassette"): self._replay,
         }
         way = ways.get((request.method, kind))
         if way is None:
@@ -122,6 +134,14 @@ class TestingDesk:
     async def _wait(self, body: bytes, _rest: str) -> dict[str, Any]:
         wish = msgspec.json.decode(body, type=WaitWish)
         return {"calls": await self._rehearsal.wait_for_calls(wish.calls, min(wish.wait_s, WAIT_S_MAX))}
+
+    async def _record(self, _body: bytes, _rest: str) -> Any:
+        return record(self._rehearsal.list_calls())
+
+    async def _replay(self, body: bytes, _rest: str) -> dict[str, Any]:
+        wish = msgspec.json.decode(body, type=ReplayWish)
+        self._rehearsal.replay(wish.cassette, DeviceKey(wish.product_key, wish.device_name), wish.recorded_as)
+        return {}
 
     async def _list_calls(self, _body: bytes, _rest: str) -> dict[str, Any]:
         return {"calls": self._rehearsal.list_calls()}

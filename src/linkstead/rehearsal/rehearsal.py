@@ -7,8 +7,10 @@ from typing import Any, Final
 from linkstead.api.call_view import view_call
 from linkstead.clock import Clock, milliseconds
 from linkstead.errors import ApiError
+from linkstead.ids import LOWER_AND_DIGITS
 from linkstead.invocation import Call, CallFilter
 from linkstead.registry import PUBLIC_INSTANCE, Device, DeviceKey, Product, creation
+from linkstead.rehearsal.cassette import Cassette, CassetteError, replay
 from linkstead.rehearsal.device import DeviceRefused, RehearsedDevice
 from linkstead.rehearsal.script import Expectation, ExpectationError, Expected, Script
 from linkstead.rehearsal.turning import TurnableClock
@@ -24,7 +26,8 @@ UNMET_WAIT_S: Final = 2.0
 CALLS_TOLD_MAX: Final = 100
 LOOK_EVERY_S: Final = 0.005
 
-PLAIN, MODELLED = "Rehearsed", "Rehearsed-model"
+NAME_CHARS: Final = 8
+"""Drawn, in the name of a product: no two may be of the same name."""
 
 
 class RehearsalError(ValueError):
@@ -122,7 +125,7 @@ class Rehearsal:
                 server.ids,
                 account_id=key.account_id,
                 instance_id=PUBLIC_INSTANCE,
-                product_name=MODELLED if model else PLAIN,
+                product_name=f"Rehearsed-{server.ids.token(LOWER_AND_DIGITS, NAME_CHARS)}",
                 node_type=0,
                 created_ms=now_ms,
                 product_key=product_key,
@@ -161,6 +164,22 @@ class Rehearsal:
             return self._script.add(keys[0], expectation)
         except ExpectationError as error:
             raise RehearsalError(str(error)) from None
+
+    def replay(self, cassette: Cassette, key: DeviceKey, recorded_as: str = "") -> None:
+        """Have a device answer as on a cassette, and expect no call that is not on it.
+
+        Args:
+            recorded_as: the name of the device on the cassette, where it is another.
+
+        Raises:
+            RehearsalError: there is nothing of it on the cassette, or it is none of the test's devices.
+        """
+        try:
+            expectations = replay(cassette, key.device_name, recorded_as or key.device_name, key.product_key)
+        except CassetteError as error:
+            raise RehearsalError(str(error)) from None
+        for expectation in expectations:
+            self.expect(expectation)
 
     @property
     def expected(self) -> list[Expected]:

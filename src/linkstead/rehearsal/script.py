@@ -20,6 +20,9 @@ NAME_CHARS_MAX: Final = 256
 RRPC: Final = "rrpc"
 """The name of a call whose payload is anything, on the topic that every device has."""
 
+REMOVED: Final = "(removed)"
+"""In place of what was not recorded; as an argument that is given it stands for any."""
+
 METHOD_PREFIX = "thing.service."
 
 
@@ -116,6 +119,7 @@ class Expectation(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unkno
         no_reply: nothing is answered.
         after_ms: how long the device takes, by the server's clock.
         times: how often it has to come; None means as often as it comes.
+        optional: it may come less often, too.
     """
 
     device_name: str
@@ -127,6 +131,7 @@ class Expectation(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unkno
     no_reply: bool = False
     after_ms: int = 0
     times: int | None = 1
+    optional: bool = False
 
     def check(self) -> None:
         """Raises ExpectationError."""
@@ -167,7 +172,7 @@ class Expected:
         expectation = self.expectation
         if key != self.key or expectation.call not in ("", request.name):
             return False
-        if expectation.given is not None and expectation.given != request.params:
+        if expectation.given is not None and not _fits(expectation.given, request.params):
             return False
         given = expectation.given_base64
         return given is None or base64.b64decode(given) == request.payload
@@ -180,18 +185,30 @@ class Expected:
     @property
     def waits(self) -> bool:
         """True while a call that has to come has not."""
-        return self.expectation.times is not None and self.seen < self.expectation.times
+        expectation = self.expectation
+        return expectation.times is not None and not expectation.optional and self.seen < expectation.times
 
     def describe_fault(self) -> str:
         """What is wrong in a sentence; empty when nothing is."""
         times = self.expectation.times
-        if times is None or (self.seen == times and not self.surplus):
+        if times is None or not (self.waits or self.surplus):
             return ""
         name = self.expectation.call or "any call"
         given = self.expectation.given
         shown = f" with {shorten(msgspec.json.encode(given).decode())}" if given is not None else ""
         came = self.seen + self.surplus
         return f"{self.key.device_name}: {name}{shown} was expected {_count(times)} and came {_count(came)}"
+
+
+def _fits(given: Any, came: Any) -> bool:
+    """True for the same JSON, up to what was removed."""
+    if given == REMOVED:
+        return True
+    if isinstance(given, dict) and isinstance(came, dict):
+        return given.keys() == came.keys() and all(_fits(each, came[name]) for name, each in given.items())
+    if isinstance(given, list) and isinstance(came, list):
+        return len(given) == len(came) and all(map(_fits, given, came))
+    return bool(given == came)
 
 
 def _count(times: int) -> str:

@@ -9,7 +9,7 @@ import base64
 import json
 import shutil
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,7 +19,16 @@ from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Address
 from linkstead.faults import Fault, Kind
 from linkstead.registry import Device as Record
 from linkstead.registry import DeviceKey
-from linkstead.rehearsal import Answer, Expectation, Expected, Rehearsal, TurnableClock
+from linkstead.rehearsal import (
+    Answer,
+    Expectation,
+    Expected,
+    Rehearsal,
+    TurnableClock,
+    read_cassette,
+    record,
+    write_cassette,
+)
 from linkstead.server import DATABASE_FILE, Server, SystemClock, make_store
 
 WAIT_S: Final = 60.0
@@ -165,6 +174,14 @@ class LinksteadServer:
 
         return self._thread.run(list_calls())
 
+    def record(self, path: str | Path, remove: Sequence[str] = ()) -> None:
+        """Write a cassette of the calls so far; see `docs/testing.md`.
+
+        Args:
+            remove: texts that are removed wherever they stand, beside what has the name of a secret.
+        """
+        Path(path).write_bytes(write_cassette(record(self.calls(), remove)))
+
     def wait_for_calls(self, count: int = 1, wait_s: float = 10.0) -> None:
         """Return when so many calls wait for their devices' answers.
 
@@ -174,6 +191,10 @@ class LinksteadServer:
         found = self._thread.run(self._rehearsal.wait_for_calls(count, wait_s))
         if found < count:
             raise AssertionError(f"{count} calls were to wait for an answer, and {found} do")
+
+    def reset(self) -> None:
+        """Have devices leave, expect nothing, and take all faults away; records stay, and so does the time."""
+        self._thread.run(self._rehearsal.reset())
 
     def verify(self) -> None:
         """Hold what came against what was expected; the plugin does so at each test's end.
@@ -301,6 +322,22 @@ class Device:
     def fault(self, kind: str, **fields: Any) -> int:
         """Plant a fault for this device; see `Faults.add`."""
         return self._server.faults.add(kind, product_key=self.product_key, device_name=self.name, **fields)
+
+    def replay(self, path: str | Path, recorded_as: str = "") -> None:
+        """Answer as on a cassette; a call that is not on it fails the test.
+
+        Args:
+            recorded_as: the device's name on the cassette, where it is another.
+
+        Raises:
+            CassetteError, RehearsalError: it is no cassette, or there is nothing of the device on it.
+        """
+        cassette = read_cassette(Path(path).read_bytes())
+
+        async def replay() -> None:
+            self._rehearsal.replay(cassette, self._key, recorded_as)
+
+        self._thread.run(replay())
 
     def disconnect(self) -> None:
         """Say goodbye; the server knows it when this returns."""
