@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from linkstead.invocation import CallFilter, Diagnosis, Verdict
-from linkstead.server import KEPT_WITHOUT_STORE_S, REGISTRY_POLL_S, SystemClock
+from linkstead.server import KEPT_WITHOUT_STORE_S, REGISTRY_POLL_S, Server, StartError, SystemClock
 from linkstead.store.batches import RETRY_S_MAX
-from linkstead.store.postgres import PostgresStore
+from linkstead.store.postgres import CLAIM_SETTINGS, PostgresStore
 from tests.postgres import PostgresServer, Way
-from tests.rig import ACCOUNT_ID, LAMP, SECOND_LAMP, Rig, fill, running
+from tests.rig import ACCOUNT_ID, LAMP, SECOND_LAMP, Rig, fill, running, stop_server
 from tests.wire import DeviceClient, fetch
 
 STEP_S = 0.1
@@ -163,3 +163,29 @@ async def test_whatever_needs_a_silent_database_ends_on_time_and_says_why(
             calls = await rig.server.store.list_calls(CallFilter(ACCOUNT_ID))
             assert all(kept.is_ended for kept in calls)
             rig.watch.take()
+
+
+@pytest.mark.asyncio
+async def test_a_second_server_without_nats_does_not_start_on_the_same_database(
+    database: tuple[PostgresServer, str], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CLAIM_SETTINGS, "lock_timeout", "100ms")
+    server, url = database
+    async with running(None, tmp_path_factory.mktemp("data"), database=url) as rig:
+        second = Server(rig.settings, is_production=True, clock=rig.clock)
+        with pytest.raises(StartError, match=r"used by another server.*Give --nats to both, or stop the other first"):
+            await second.start()
+        # A restarted database has forgotten who serves, and is told again.
+        server.kill()
+        await asyncio.to_thread(server.start)
+        assert not rig.server.store.has_claim
+        while not rig.server.store.has_claim:
+            rig.clock.advance(REGISTRY_POLL_S)
+            await asyncio.sleep(0.01)
+        second = Server(rig.settings, is_production=True, clock=rig.clock)
+        with pytest.raises(StartError, match="used by another server"):
+            await second.start()
+        rig.watch.take()
+    second = Server(rig.settings, is_production=True, clock=rig.clock)
+    await second.start()
+    await stop_server(second, rig.clock)

@@ -524,6 +524,7 @@ class Server:
         return NodeState.UP if self.cluster is None or self.cluster.bus.is_connected else NodeState.ALONE
 
     async def _join(self, cluster: Cluster) -> None:
+        await self._claim()
         cluster.nodes.tell_left(self._tell_left, self.delivery.end_stranded)
         self._started_ms = int(self.clock.time_s() * 1000)
         try:
@@ -553,7 +554,24 @@ class Server:
                 f"the database is used by {', '.join(there)}: a server without --nats would take from other nodes what "
                 "they have in hand. Give --nats, or stop them first."
             )
+        await self._claim()
         await self.store.take_over([node.node_id for node in nodes], now_ms)
+
+    async def _claim_again(self) -> None:
+        if not await self.store.claim(is_alone=self.cluster is None):
+            log.error("another server uses the database, and one of the two is without --nats: stop one of them")
+
+    async def _claim(self) -> None:
+        """Make sure that no server uses the database which does not know of this one. Raises StartError."""
+        try:
+            is_claimed = await self.store.claim(is_alone=self.cluster is None)
+        except StoreAway as error:
+            raise StartError(f"the database cannot be used: {error}") from None
+        if not is_claimed:
+            raise StartError(
+                "the database is used by another server, and one of the two is without --nats: each would take from "
+                "the other what it has in hand. Give --nats to both, or stop the other first."
+            )
 
     async def _compare_clocks(self) -> None:
         """Warn where leases end too early or too late by this machine's clock."""
@@ -767,6 +785,8 @@ class Server:
                 self._is_store_away = True
                 log.warning("the database does not answer", exc_info=error)
             return
+        if self._is_store_away or not self.store.has_claim:
+            await self._claim_again()
         if self._is_store_away:
             self._is_store_away = False
             log.warning("the database answers again")

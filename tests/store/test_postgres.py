@@ -10,11 +10,11 @@ import pytest_asyncio
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
-from linkstead.registry import AlreadyExists
+from linkstead.registry import AlreadyExists, StoreAway
 from linkstead.store import StoreUnusable, postgres
 from linkstead.store.batches import HISTORY_QUEUE_MAX, RETRY_S_MAX
 from linkstead.store.migration import REVISIONS
-from linkstead.store.postgres import READ_CONNECTIONS_MAX, TRIES_MAX, PostgresStore
+from linkstead.store.postgres import CLAIM_SETTINGS, READ_CONNECTIONS_MAX, TRIES_MAX, PostgresStore
 from linkstead.testing.clock import ManualClock
 from tests.postgres import PASSWORD, USER, PostgresServer
 from tests.store.samples import (
@@ -267,4 +267,51 @@ async def test_a_statement_that_takes_too_long_fails_and_the_next_does_not(
     with pytest.raises(OperationalError):
         await store._write(lambda connection: connection.exec_driver_sql("SELECT pg_sleep(10)"))
     await store.add_account(an_account())
+    await store.close()
+
+
+# --- who serves ---
+
+
+async def test_a_server_that_knows_of_no_others_has_the_database_for_itself(
+    stores: list[PostgresStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CLAIM_SETTINGS, "lock_timeout", "100ms")
+    first, second = stores
+    assert await first.claim(is_alone=True)
+    assert not await second.claim(is_alone=True)
+    assert not await second.claim(is_alone=False)
+    # Once more, as after the database was away.
+    assert await first.claim(is_alone=True)
+    await first.close()
+    assert await second.claim(is_alone=True)
+
+
+async def test_nodes_that_know_of_each_other_share_the_database_and_no_other_comes(
+    stores: list[PostgresStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CLAIM_SETTINGS, "lock_timeout", "100ms")
+    first, second = stores
+    assert await first.claim(is_alone=False)
+    assert await second.claim(is_alone=False)
+    assert not await second.claim(is_alone=True)
+    assert await first.claim(is_alone=False)
+
+
+async def test_who_claims_a_database_waits_for_a_server_that_is_just_ending(stores: list[PostgresStore]) -> None:
+    first, second = stores
+    assert await first.claim(is_alone=True)
+    claiming = asyncio.ensure_future(second.claim(is_alone=True))
+    await asyncio.sleep(0.05)
+    assert not claiming.done()
+    await first.close()
+    assert await claiming
+
+
+async def test_a_database_that_is_away_cannot_be_claimed(killable: PostgresServer, clock: ManualClock) -> None:
+    store = PostgresStore(killable.url(await killable.make_database()), clock)
+    await store.open()
+    killable.kill()
+    with pytest.raises(StoreAway):
+        await store.claim(is_alone=True)
     await store.close()

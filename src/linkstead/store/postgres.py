@@ -34,6 +34,21 @@ STATEMENT_TIMEOUT_S = 15.0
 TURN_TIMEOUT_S = 5.0
 """How long a statement waits for one of the connections before it fails."""
 
+CLAIM = int.from_bytes(b"linkserv")
+"""The advisory lock of whoever serves: exclusive for a server that is alone, shared by nodes."""
+
+CLAIM_WAIT_S = 3
+"""For the connection of a server that was killed to be noticed as gone by PostgreSQL."""
+
+CLAIM_SETTINGS = {
+    "application_name": "linkstead",
+    "lock_timeout": f"{CLAIM_WAIT_S}s",
+    # A machine that is gone gives its claim back after some 15 s.
+    "tcp_keepalives_idle": "6",
+    "tcp_keepalives_interval": "3",
+    "tcp_keepalives_count": "3",
+}
+
 TRIES_MAX = 5
 """How often a transaction is begun that PostgreSQL gives up for the sake of another."""
 
@@ -199,6 +214,7 @@ class PostgresStore(SqlStore):
         self._reader = _Lane(url, READ_CONNECTIONS_MAX, is_transaction=False, statement_timeout_s=STATEMENT_TIMEOUT_S)
         self._background = _Lane(url, BACKGROUND_CONNECTIONS_MAX, statement_timeout_s=STATEMENT_TIMEOUT_S)
         self._lanes = (self._writer, self._reader, self._background)
+        self._claim: Any = None
 
     @property
     def statement_count(self) -> int:
@@ -211,6 +227,37 @@ class PostgresStore(SqlStore):
         except (ValueError, SQLAlchemyError, UnknownRevision, asyncpg.InterfaceError) as error:
             await self._disconnect()
             raise StoreUnusable(f"the database {hide_password(self._url)} cannot be used: {reason_of(error)}") from None
+
+    async def claim(self, *, is_alone: bool) -> bool:
+        """See `SqlStore.claim`. It lasts as long as a connection of its own. Raises StoreAway."""
+        if self._claim is not None:
+            # The connection may be lost without anybody's having heard of it.
+            claim, self._claim = self._claim, None
+            claim.terminate()
+        function = "pg_advisory_lock" if is_alone else "pg_advisory_lock_shared"
+        connection = None
+        try:
+            connection = await asyncpg.connect(
+                self._url,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=STATEMENT_TIMEOUT_S,
+                server_settings=CLAIM_SETTINGS,
+            )
+            await connection.execute(f"SELECT {function}({CLAIM})")
+        except asyncpg.LockNotAvailableError:
+            return False
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise StoreAway(reason_of(error)) from None
+        else:
+            self._claim, connection = connection, None
+            return True
+        finally:
+            if connection is not None:
+                connection.terminate()
+
+    @property
+    def has_claim(self) -> bool:
+        return self._claim is not None and not self._claim.is_closed()
 
     async def _migrate(self) -> None:
         alone = _Lane(self._url, 1, statement_timeout_s=None)
@@ -234,6 +281,10 @@ class PostgresStore(SqlStore):
     async def _disconnect(self) -> None:
         for lane in self._lanes:
             await lane.close()
+        if self._claim is not None:
+            # It has said nothing that would have to be ended in order.
+            self._claim.terminate()
+            self._claim = None
 
     async def _read(self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
         return await self._reader.run(self._bind(statement, *args, **kwargs))

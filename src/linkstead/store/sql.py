@@ -137,6 +137,21 @@ class SqlStore(
             await self._disconnect()
             raise StoreUnusable(str(error)) from None
 
+    async def claim(self, *, is_alone: bool) -> bool:
+        """Have it known to other servers that one uses the database: again whenever the database was away.
+
+        Args:
+            is_alone: it does not know of others, so there may be none; else there may be those that know of others.
+
+        Returns False when another is there with which this one cannot be. Of a file this is not known.
+        """
+        return True
+
+    @property
+    def has_claim(self) -> bool:
+        """False when what `claim` made known is known to be forgotten."""
+        return True
+
     async def check_master_keys(self) -> None:
         """Look under which keys secrets are sealed. Raises UnknownMasterKey where one of them is not at hand."""
         used = await self._read(sealing.list_master_keys)
