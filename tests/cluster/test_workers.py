@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ import msgspec
 import pytest
 
 from linkstead.cli.cluster import COLUMNS
-from linkstead.cli.supervisor import reserve_ports
+from linkstead.cli.supervisor import BEAT_S, BEATS_MISSED_MAX, is_hanging, reserve_ports
 from linkstead.config import Address, Settings
 from linkstead.server import StartError, SystemClock
 from tests.cli.processes import FREE_PORTS, ServerProcess, done, is_listening, run, serving, wait_for
 from tests.rig import KEY, LAMP, SECOND_LAMP, device_secret
 from tests.wire import App, DeviceClient, fetch
+
+HUNG_SLACK_S = 10.0
+SHORT_BEAT_S = 0.05
 
 TRIES = 60
 """Connections until one has come to each of two workers: the chance that none has is beyond reckoning."""
@@ -147,6 +151,36 @@ async def test_what_dies_is_started_anew(server: ServerProcess, name: str) -> No
             break
     assert len(seen) == 2
     await device.close()
+
+
+@pytest.mark.long
+@pytest.mark.asyncio
+async def test_a_worker_that_hangs_is_killed_and_started_anew(server: ServerProcess) -> None:
+    name = "worker-1"
+    before = children(server.child.pid)[name]
+    os.kill(before, signal.SIGSTOP)
+    stopped_s = time.monotonic()
+    await asyncio.to_thread(wait_for, lambda: is_running_anew(server, name, before))
+    # A second for what is under way, and as long as a start takes.
+    assert time.monotonic() - stopped_s < BEATS_MISSED_MAX * BEAT_S + HUNG_SLACK_S
+    assert f"hangs and is killed child={name} silent_s=10.0" in server.stderr
+    assert not is_alive(before)
+    await until_ready(server)
+
+
+@pytest.mark.asyncio
+async def test_a_worker_hangs_once_so_many_beats_in_a_row_have_not_come() -> None:
+    beats = asyncio.StreamReader()
+    hanging = asyncio.ensure_future(is_hanging(beats, SHORT_BEAT_S))
+    for _ in range(2):
+        await asyncio.sleep((BEATS_MISSED_MAX - 3) * SHORT_BEAT_S)
+        assert not hanging.done()
+        beats.feed_data(b".")
+    assert await hanging
+    ended = asyncio.ensure_future(is_hanging(beats, SHORT_BEAT_S))
+    beats.feed_data(b"..")
+    beats.feed_eof()
+    assert not await ended
 
 
 def is_running_anew(server: ServerProcess, name: str, pid: int) -> bool:

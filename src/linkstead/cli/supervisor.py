@@ -27,6 +27,14 @@ RESTART_WAIT_S_MIN, RESTART_WAIT_S_MAX = 0.1, 30.0
 STEADY_S = 60.0
 """What ran for so long begins with the shortest wait again."""
 
+BEAT_S = 1.0
+"""How often a worker says that it is there, from its event loop."""
+
+BEATS_MISSED_MAX = 10
+"""So many in a row, counted by a supervisor that runs itself, and a worker hangs: it is killed and started anew."""
+
+READ_BYTES_MAX = 1_024
+
 PORTS = ("http", "mqtt", "mqtts", "https", "amqp", "amqps")
 
 
@@ -140,6 +148,7 @@ class Supervisor:
         self._nats = nats
         self._stop = stop
         self._workers: dict[str, asyncio.subprocess.Process] = {}
+        self._watches: set[asyncio.Task[None]] = set()
         self._statuses: dict[str, int] = {}
 
     async def run(self) -> None:
@@ -170,6 +179,7 @@ class Supervisor:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
             await self._stop_workers()
+            await asyncio.gather(*self._watches)
         failed = {name: status for name, status in self._statuses.items() if status not in (0, -signal.SIGTERM)}
         if failed:
             raise StartError(", ".join(f"{name} ended with status {status}" for name, status in failed.items()))
@@ -211,7 +221,16 @@ class Supervisor:
         line = await process.stdout.readline()
         if not line:
             raise StartError(f"{name} did not start: status {await process.wait()}")
+        watch = asyncio.create_task(self._watch(name, process, process.stdout))
+        self._watches.add(watch)
+        watch.add_done_callback(self._watches.discard)
         return msgspec.json.decode(line, type=Ready)
+
+    async def _watch(self, name: str, process: asyncio.subprocess.Process, beats: asyncio.StreamReader) -> None:
+        """Kill a worker that hangs, whether it serves or is to end."""
+        if await is_hanging(beats, BEAT_S) and process.returncode is None:
+            log.error("hangs and is killed", extra={"child": name, "silent_s": BEATS_MISSED_MAX * BEAT_S})
+            process.kill()
 
     async def _keep_worker(self, name: str) -> None:
         async def start() -> None:
@@ -247,3 +266,17 @@ class Supervisor:
                 log.error("%s", error)
             else:
                 log.info("runs again", extra={"child": name})
+
+
+async def is_hanging(beats: asyncio.StreamReader, beat_s: float) -> bool:
+    """Return True once `BEATS_MISSED_MAX` beats in a row have not come, False once no more can."""
+    missed = 0
+    while missed < BEATS_MISSED_MAX:
+        try:
+            if not await asyncio.wait_for(beats.read(READ_BYTES_MAX), beat_s):
+                return False
+        except TimeoutError:
+            missed += 1
+        else:
+            missed = 0
+    return True

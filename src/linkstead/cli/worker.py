@@ -1,10 +1,11 @@
 """A worker of `serve --workers`: a whole server that shares its ports with others of the same machine.
 
 It is told its settings on stdin, so that no secret stands where other users see it, and says on stdout that it is
-ready. Its supervisor holds stdin open: when that ends, so does the worker.
+ready, and then once a second that it is there. Its supervisor holds stdin open: when that ends, so does the worker.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -15,12 +16,13 @@ import msgspec
 
 from linkstead.cli.logs import set_up_logs
 from linkstead.cli.process import collect_garbage_rarely, make_loop, make_witness, raise_file_limit
-from linkstead.cli.supervisor import Order, Ready
+from linkstead.cli.supervisor import BEAT_S, Order, Ready
 from linkstead.server import Server, StartError
 
 log = logging.getLogger("linkstead.cli.worker")
 
-STDIN = 0
+STDIN, STDOUT = 0, 1
+BEAT = b"."
 
 
 def main() -> None:
@@ -63,11 +65,22 @@ async def _work(order: Order) -> None:
     try:
         loop.add_signal_handler(signal.SIGHUP, server.reload_certificate)
         click.echo(msgspec.json.encode(Ready(server.access_key_id)))
+        beating = asyncio.create_task(_beat())
         log.info("worker ready", extra={"node": server.node})
         await stop.wait()
     finally:
         log.info("worker stopping: calls under way are finished", extra={"node": server.node})
         await server.stop()
+    beating.cancel()
+
+
+async def _beat() -> None:
+    """Say again and again that the event loop turns. A supervisor that is gone or does not listen holds up nothing."""
+    os.set_blocking(STDOUT, False)
+    while True:
+        with contextlib.suppress(OSError):
+            os.write(STDOUT, BEAT)
+        await asyncio.sleep(BEAT_S)
 
 
 if __name__ == "__main__":
