@@ -175,7 +175,7 @@ class Caller(App):
         record: dict[str, Any] = response.json()
         return record
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for line in self._lines:
             line.close()
 
@@ -188,7 +188,7 @@ async def calling_from(nodes: Sequence[ServerProcess]) -> AsyncIterator[list[Cal
         yield callers
     finally:
         for caller in callers:
-            caller.close()
+            await caller.close()
 
 
 class LampLine(asyncio.Protocol):

@@ -5,9 +5,9 @@ from typing import cast
 import pytest
 
 from linkstead.cluster.heirs import LOOKS_MIN, TAKEN_OVER_S, Heirs
-from linkstead.cluster.nodes import BEAT_S, Nodes
+from linkstead.cluster.nodes import BEAT_S, BURIED_S, Nodes
 from linkstead.cluster.whereabouts import FRESH_S
-from linkstead.registry import Node, NodeState, NodeStore, Taken
+from linkstead.registry import Node, NodeState, NodeStore, Presence, Taken
 from linkstead.testing.clock import ManualClock
 
 pytestmark = pytest.mark.asyncio
@@ -35,6 +35,12 @@ class FakeNodeStore:
         self.taken.append(list(gone))
         return self.found
 
+    async def list_held_devices(self, node_id: str, limit: int) -> list[Presence]:
+        return []
+
+    async def remove_node(self, node_id: str) -> bool:
+        return self.nodes.pop(node_id, None) is not None
+
 
 class World:
     """Two nodes, seen from one of them."""
@@ -45,7 +51,15 @@ class World:
         store = cast("NodeStore", self.store)
         self.nodes = Nodes(store, self.clock, lambda: self.describe(HERE))
         self.told: list[Taken] = []
+        self.died: list[str] = []
+        self.nodes.tell_left(self.leave, self.die)
         self.heirs = Heirs(node=HERE, store=store, nodes=self.nodes, clock=self.clock, tell=self.told.append)
+
+    async def leave(self, presence: Presence, at_ms: int) -> None:
+        raise AssertionError("no node holds a device here")
+
+    async def die(self, node_id: str) -> None:
+        self.died.append(node_id)
 
     def describe(self, node_id: str) -> Node:
         now_ms = int(self.clock.time_s() * 1000)
@@ -112,3 +126,27 @@ async def test_nothing_is_told_of_where_nothing_was_in_hand(world: World) -> Non
     await world.heirs.take_over()
     assert world.store.taken == [[]]
     assert world.told == []
+
+
+async def test_what_a_dead_node_left_is_ended_at_the_next_round_and_once_more_before_it_is_forgotten(
+    world: World,
+) -> None:
+    await world.turn(0.0, is_there=True)
+    await world.heirs.release_left()
+    assert world.died == []
+    for _ in range(LOOKS_MIN):
+        await world.turn(FRESH_S, is_there=False)
+    for _ in range(2):
+        await world.heirs.release_left()
+        assert world.died == [THERE]
+    # It was not dead, and is now.
+    await world.turn(0.0, is_there=True)
+    await world.heirs.release_left()
+    for _ in range(LOOKS_MIN):
+        await world.turn(FRESH_S, is_there=False)
+    await world.heirs.release_left()
+    assert world.died == [THERE] * 2
+    await world.turn(BURIED_S, is_there=False)
+    await world.heirs.release_left()
+    assert world.died == [THERE] * 3
+    assert set(world.store.nodes) == {HERE}

@@ -10,6 +10,7 @@ from msgspec import structs
 from linkstead.cluster.desks import ASK_WAIT_S
 from linkstead.cluster.heirs import TAKEN_OVER_S
 from linkstead.cluster.nodes import BEAT_S
+from linkstead.invocation import Call, Diagnosis, Stage, Verdict
 from linkstead.invocation.delivery import COMING_BACK_S
 from linkstead.mqtt.packets import SubAck, Subscribe, Subscription
 from linkstead.registry import Application, ApplicationStatus, Node, NodeState
@@ -19,7 +20,7 @@ from linkstead.store.batches import BATCH_DELAY_S
 from linkstead.subscription import DEFAULT_GROUP_ID, NoticeKind, SubscribeRelation, destination_of
 from linkstead.subscription.dispatch import LOOK_AGAIN_S, REDELIVERY_S
 from tests.rig import ACCOUNT_ID, LAMP, PRODUCT_KEY, PairRig, RigStarter, stop_server
-from tests.store.samples import a_notice
+from tests.store.samples import a_notice, an_open_call
 from tests.subscription.desk import Taker, attached
 from tests.webhook.receiver import Receiver, a_webhook
 from tests.wire import properties
@@ -177,6 +178,32 @@ async def test_what_living_nodes_have_in_hand_is_left_alone_while_others_come_an
     await stop_server(third, rig.clock)
     assert len(taker.letters) == 1
     await device.disconnect()
+
+
+async def test_what_a_dead_node_had_accepted_and_not_written_ends_within_the_bound(rig: PairRig) -> None:
+    await take_hold(rig, 0)
+    left, sent, other = (an_open_call(number, key=LAMP, account_id=ACCOUNT_ID, received_ms=1) for number in (1, 2, 3))
+    for call, node in ((left, DEAD), (sent, DEAD), (other, rig.holder.node)):
+        call.node, call.timeline = node, []
+    sent.mark(Stage.WRITTEN, rig.clock.time_s(), rig.clock.monotonic_s())
+    await rig.server.store.keep_calls([left, sent, other], [])
+
+    async def find(call: Call) -> Call:
+        found = await rig.server.store.find_call(ACCOUNT_ID, call.request_id)
+        assert found is not None
+        return found
+
+    turned_s = 0.0
+    while not (await find(left)).is_ended:
+        assert turned_s <= TAKEN_OVER_S + RELEASE_S
+        turned_s += BEAT_S
+        rig.clock.advance(BEAT_S)
+        await asyncio.sleep(0.02)
+    ended = await find(left)
+    assert (ended.verdict, ended.diagnosis, ended.result_code) == (Verdict.UNKNOWN, Diagnosis.NODE_LOST, 6205)
+    # Its answer may still come; and a node that is there ends its calls itself.
+    assert not (await find(sent)).is_ended
+    assert not (await find(other)).is_ended
 
 
 async def test_a_letter_that_is_not_taken_rests_for_all_nodes(rig: PairRig) -> None:

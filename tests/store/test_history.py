@@ -444,6 +444,28 @@ async def test_open_calls_are_listed_by_device_and_service_newest_first(store: S
 
 
 @pytest.mark.asyncio
+async def test_a_verdict_that_is_written_never_becomes_another(store: SqlStore) -> None:
+    call = an_open_call(1)
+    await store.keep_calls([call], [])
+    lost, answered = msgspec.structs.replace(call), msgspec.structs.replace(call)
+    lost.end(Verdict.UNKNOWN, Diagnosis.NODE_LOST)
+    answered.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+    store.record_call(lost)
+    await store.flush()
+    # The node that was taken for dead says what it thinks.
+    store.record_call(answered)
+    found = await store.find_call(call.account_id, call.request_id)
+    assert found is not None
+    assert (found.verdict, found.diagnosis) == (Verdict.UNKNOWN, Diagnosis.NODE_LOST)
+    # What else is told of it is kept.
+    lost.late_by_ms = 7
+    store.record_call(lost)
+    found = await store.find_call(call.account_id, call.request_id)
+    assert found is not None
+    assert found.late_by_ms == 7
+
+
+@pytest.mark.asyncio
 async def test_calls_that_no_message_waits_for_are_listed_a_part_at_a_time(store: SqlStore) -> None:
     assert await store.list_stranded_calls(None, 2) == []
     calls = [

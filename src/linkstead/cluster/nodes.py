@@ -38,19 +38,20 @@ class Nodes:
         self._describe = describe
         self._heard: dict[str, tuple[int, float]] = {}
         self._left: Callable[[Presence, int], Awaitable[None]] | None = None
-        self._buried: Callable[[str], Awaitable[None]] | None = None
+        self._died: Callable[[str], Awaitable[None]] | None = None
+        self._ended: set[str] = set()
         self._releasing: set[asyncio.Task[None]] = set()
 
     def tell_left(
-        self, left: Callable[[Presence, int], Awaitable[None]], buried: Callable[[str], Awaitable[None]]
+        self, left: Callable[[Presence, int], Awaitable[None]], died: Callable[[str], Awaitable[None]]
     ) -> None:
-        """Have these called, once in the cluster each.
+        """Have these called, by one node of the cluster.
 
         Args:
             left: with each device that a dead node held, and when that was noted.
-            buried: with the name of a node that is not waited for any longer.
+            died: with the name of a node that is dead; maybe again, so that nothing is left of it.
         """
-        self._left, self._buried = left, buried
+        self._left, self._died = left, died
 
     async def beat(self) -> None:
         """Say that this node is there, and look who else is."""
@@ -95,19 +96,26 @@ class Nodes:
                 await self._left(presence, now_ms)
 
     async def release_left(self, gone: Sequence[str]) -> None:
-        """Write the devices of dead nodes down as gone offline, once their connections would be.
+        """End what dead nodes left that nothing will end, and write their devices down as offline once they would be.
 
         To be called by one node at a time, with the nodes that are known to be dead.
         """
+        self._ended &= set(gone)
         for node_id in gone:
+            if node_id not in self._ended:
+                await self._end_left(node_id)
+                self._ended.add(node_id)
             silent_s = self.silent_s(node_id)
             is_empty = await self._release_all(node_id, silent_s)
             if is_empty and silent_s >= BURIED_S:
                 log.warning("a node was not heard of for so long that it is forgotten", extra={"node": node_id})
-                # First what it left is ended: a node that dies in between has another do it again.
-                if self._buried is not None:
-                    await self._buried(node_id)
+                # Once more, and first: one that was not dead may have written since.
+                await self._end_left(node_id)
                 await self._store.remove_node(node_id)
+
+    async def _end_left(self, node_id: str) -> None:
+        if self._died is not None:
+            await self._died(node_id)
 
     async def _release_all(self, node_id: str, silent_s: float) -> bool:
         """Release what a node held, of which nothing was heard for so long. False while some are not released yet."""

@@ -48,8 +48,10 @@ _LATER = ("verdict", "diagnosis", "record")
 """What becomes another while a call goes on. The rest is as it was first written, and its indexes stay as they are."""
 
 _UPSERT = sa.text(
-    f"{_INSERT} ON CONFLICT (request_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _LATER)}"
+    f"{_INSERT} ON CONFLICT (request_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _LATER)} "
+    "WHERE call_history.verdict IS NULL OR call_history.verdict = excluded.verdict"
 )
+"""A verdict never becomes another: a node that was taken for dead may still write what it thinks of a call."""
 
 
 @lru_cache
