@@ -1,5 +1,7 @@
 """Sessions and the messages that wait for their devices, on every engine."""
 
+import asyncio
+
 import pytest
 
 from linkstead.clock import milliseconds
@@ -205,3 +207,13 @@ async def test_a_session_of_an_earlier_version_is_read(store: SqlStore) -> None:
     old, new = await store.list_sessions()
     assert (old.subscriptions, old.subscribed_ms) == ({"/a/b": 1}, {})
     assert (new.subscriptions, new.subscribed_ms) == ({"/a/b": 1, "/c": 0}, {"/c": NOW_MS})
+
+
+async def test_sessions_that_are_asked_for_at_once_are_read_together(store: SqlStore) -> None:
+    await add_lamps(store)
+    keys = [LAMP, OTHER_LAMP, NO_LAMP, DeviceKey("nobody", "lamp")] * 20
+    store.record_session(a_session(subscriptions={"/one": 1}))
+    before = store.statement_count
+    found = await asyncio.gather(*(store.find_session(key) for key in keys))
+    assert found == [a_session(subscriptions={"/one": 1}), None, None, None] * 20
+    assert store.statement_count - before < len(keys)

@@ -11,7 +11,7 @@ from linkstead.clock import milliseconds
 from linkstead.registry import DeviceKey
 from linkstead.sessions import SavedMessage, SavedSession
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
-from linkstead.store.tables import device, device_id_of, is_device, message, session
+from linkstead.store.tables import device, device_id_of, message, session
 
 MESSAGES_LISTED_MAX = 1_000
 """Expired messages in one answer, whatever the limit says."""
@@ -96,10 +96,23 @@ def _read_session(key: DeviceKey, kept_s: float, kept_until_ms: int, subscriptio
     )
 
 
-def list_sessions(connection: sa.Connection, key: DeviceKey | None = None) -> list[SavedSession]:
-    """See `SessionStore.list_sessions`; with a key only that of this device."""
-    statement = _select_sessions().order_by(session.c.device_id)
-    return _read_sessions(connection, statement if key is None else statement.where(is_device(key)))
+def list_sessions(connection: sa.Connection) -> list[SavedSession]:
+    """See `SessionStore.list_sessions`."""
+    return _read_sessions(connection, _select_sessions().order_by(session.c.device_id))
+
+
+def find_sessions(connection: sa.Connection, keys: Sequence[DeviceKey]) -> list[SavedSession]:
+    """Those of some devices that are kept; no more keys than `NAMES_PER_STATEMENT_MAX`."""
+    names_by_product: dict[str, list[str]] = {}
+    for key in dict.fromkeys(keys):
+        names_by_product.setdefault(key.product_key, []).append(key.device_name)
+    return [
+        found
+        for product_key, names in names_by_product.items()
+        for found in _read_sessions(
+            connection, _select_sessions().where(device.c.product_key == product_key, device.c.device_name.in_(names))
+        )
+    ]
 
 
 def list_expired_sessions(connection: sa.Connection, now_ms: int, limit: int) -> list[SavedSession]:

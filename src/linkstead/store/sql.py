@@ -118,6 +118,7 @@ class SqlStore(
         self._batches = Batches(clock, self._write_batch)
         self._commits = Commits(self._write_together, self._drop_messages, clock)
         self._device_reads = DeviceReads(self.find_devices)
+        self._session_reads = DeviceReads(self._find_sessions)
         self._letter_watchers: list[Callable[[Collection[str]], None]] = []
         self._letters_pruned = 0
         self.node = LONE
@@ -448,8 +449,11 @@ class SqlStore(
         return await self._read(sessions.list_sessions)
 
     async def find_session(self, key: DeviceKey) -> SavedSession | None:
+        return await self._session_reads.find(key)
+
+    async def _find_sessions(self, keys: Sequence[DeviceKey]) -> list[SavedSession]:
         await self.flush()
-        return next(iter(await self._read(sessions.list_sessions, key)), None)
+        return await self._read(sessions.find_sessions, keys)
 
     async def expired_sessions(self, now_ms: int, limit: int) -> list[SavedSession]:
         await self.flush()
