@@ -75,6 +75,16 @@ bench-full: $(VENV)/.ready $(COMPILED)/.ready  ## every load of the benchmark, a
 bench-report:  ## write docs/performance.md from the results of the benchmark
 	@.venv-bench/bin/python -m bench.report $(RESULTS)
 
+.PHONY: bench-scale
+bench-scale: $(VENV)/.ready  ## measure what docs/scale.md is made of, on PostgreSQL and NATS servers (BENCH="--rounds 1")
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m bench.scale.measure $(BENCH)
+
+.PHONY: bench-scale-report
+bench-scale-report: $(VENV)/.ready  ## write the tables and plots of docs/scale.md
+	@test -x .venv-bench/bin/python || tools/environment .venv-bench bench/peers/requirements.txt
+	@PYTHONPATH=src $(VENV)/bin/python -m bench.scale.page
+	@.venv-bench/bin/python -m bench.scale.plots
+
 .PHONY: bench-profile
 bench-profile: $(VENV)/.ready  ## write docs/profile.md: where the time of a call goes, line by line
 	@test -x .venv-bench/bin/py-spy || tools/environment .venv-bench bench/peers/requirements.txt

@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib import pyplot
 
 from bench.machine import BUILD, ROOT
-from bench.results import Result, Spread, aim, compare, judge, list_forms, pick, read, spread
+from bench.results import Result, Spread, aim, compare, judge, list_forms, pick, read, spread, write_table
 from bench.scenarios import IDLE_DEVICES, STORM_DEVICES, SUITES, TARGETS
 from bench.servers import CONTENDERS
 
@@ -62,15 +62,6 @@ def list_contenders(results: Sequence[Result]) -> list[str]:
     found = {each["contender"] for each in results if each["load"]}
     order = list(CONTENDERS)
     return sorted(found, key=lambda each: (order.index(each.partition("@")[0]), each))
-
-
-def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table in Markdown."""
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-    yield ""
 
 
 def write_targets(results: Sequence[Result]) -> Iterator[str]:

@@ -41,8 +41,8 @@ def name_device(index: int) -> tuple[str, str]:
     return name, hashlib.sha1(f"secret:{name}".encode(), usedforsecurity=False).hexdigest()[:32]
 
 
-def seed(python: str, source: Path, folder: Path, devices: int) -> Path:
-    """Make a data directory below `folder` with Linkstead's own commands; its path.
+def seed(python: str, source: Path, folder: Path, devices: int, database: str | None = None) -> Path:
+    """Make a data directory below `folder`, or fill a database, with Linkstead's own commands; the directory's path.
 
     Raises:
         CannotMeasure: a command failed.
@@ -62,7 +62,8 @@ def seed(python: str, source: Path, folder: Path, devices: int) -> Path:
         ["product", "import-model", PRODUCT_KEY, str(model)],
         ["device", "create", "--csv", str(rows)],
     ):
-        run_command(python, source, [*arguments, "--data", str(data)])
+        where = ["--data", str(data)] if database is None else ["--database", database]
+        run_command(python, source, [*arguments, *where])
     return data
 
 

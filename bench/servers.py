@@ -237,7 +237,12 @@ def install(ingredient: str) -> bool:
 
 
 class Stack:
-    """The processes of one contender, pinned to the server's core, from the start of the block to its end."""
+    """The processes of one contender, pinned to the server's core, from the start of the block to its end.
+
+    Args:
+        name: of the contender, and in what is said of it.
+        contender: where it is none of `CONTENDERS`.
+    """
 
     def __init__(
         self,
@@ -248,8 +253,10 @@ class Stack:
         source: Path = ROOT,
         tls: tuple[Path, Path] | None = None,
         wrapper: Sequence[str] = (),
+        contender: Contender | None = None,
     ) -> None:
         self._name = name
+        self._contender = contender or CONTENDERS[name]
         self._folder = tempfile.TemporaryDirectory(prefix="linkstead-bench-")
         http, mqtt, amqp, https, mqtts = take_ports(5)
         self.ground = Ground(
@@ -259,7 +266,7 @@ class Stack:
 
     def __enter__(self) -> "Stack":
         try:
-            for process in CONTENDERS[self._name].start(self.ground):
+            for process in self._contender.start(self.ground):
                 self._start(process)
         except BaseException:
             self.__exit__()
@@ -294,7 +301,7 @@ class Stack:
 
     def _start(self, process: Process) -> None:
         log = (self.ground.folder / f"{process.name}.log").open("w+b")
-        command = [*pin(CONTENDERS[self._name].cores), *process.command]
+        command = [*pin(self._contender.cores), *process.command]
         running = subprocess.Popen(command, env={**os.environ, **process.environment}, stdout=log, stderr=log)
         self._started.append((process.name, running, log))
         end = time.monotonic() + START_S_MAX

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -131,9 +131,14 @@ class Way:
 
 
 class PostgresServer:
-    """A server of its own, that can be killed. Its databases go with it."""
+    """A server of its own, that can be killed. Its databases go with it.
 
-    def __init__(self) -> None:
+    Args:
+        settings: in the place of those that spare the tests what they do not need.
+    """
+
+    def __init__(self, settings: Mapping[str, str] = SETTINGS) -> None:
+        self._settings = settings
         self._programs = _find_programs()
         self._user = _find_unprivileged()
         # Not below the directory of pytest, which only its owner may enter.
@@ -172,7 +177,7 @@ class PostgresServer:
                 raise TimeoutError(f"PostgreSQL did not start: {self._log.read_text()}")
             # What a killed one left behind may hold its memory for a moment.
             if self._process is None or self._process.poll() is not None:
-                settings = {**SETTINGS, "port": str(self.port), "unix_socket_directories": str(self._folder)}
+                settings = {**self._settings, "port": str(self.port), "unix_socket_directories": str(self._folder)}
                 command = [
                     "postgres",
                     "-D",
@@ -181,6 +186,17 @@ class PostgresServer:
                 ]
                 self._process = self._start_process(command)
             time.sleep(0.05)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that all others of it are children of."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def version(self) -> str:
+        """What it says that it is."""
+        return subprocess.check_output([str(self._programs / "postgres"), "--version"], text=True).strip()
 
     def kill(self) -> None:
         """End it without warning, as `kill -9` does."""
