@@ -21,8 +21,10 @@ PRODUCT = "/console/products/a1LinkDemo0"
 PAGES = {
     "overview": "/console/",
     "calls": "/console/calls",
+    "products": "/console/products",
     "product": PRODUCT,
     "model": PRODUCT + "/model",
+    "script": PRODUCT + "/script",
     "devices": "/console/devices",
     "device": "/console/devices/a1LinkDemo0/lamp-01",
     "explorer": "/console/explorer/RRpc?ProductKey=a1LinkDemo0&DeviceName=lamp-01",

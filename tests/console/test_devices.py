@@ -2,16 +2,25 @@
 
 import asyncio
 import json
+import os
+import shlex
+from pathlib import Path
 
 import pytest
 
 from linkstead.console.device_code import write_programs
 from linkstead.console.devices import read_payload
+from linkstead.mqtt.packets import Publish
 from linkstead.registry import DeviceKey
+from linkstead.server import SystemClock
 from linkstead.tsl import ThingModel
+from tests.cli.processes import started
 from tests.console.web import visitor
-from tests.rig import DISABLED_LAMP, LAMP, PRODUCT_KEY, Rig, device_secret
+from tests.gateways import GATEWAY, PROBE, SECOND_PROBE, add_gateways, gateway_with
+from tests.rig import DISABLED_LAMP, LAMP, PRODUCT_KEY, Rig, device_secret, running
+from tests.sdk.child import NODE_PROGRAMS, REPOSITORY, Child
 from tests.tsl.documents import read_sample
+from tests.wire import until
 
 PATH = f"/devices/{PRODUCT_KEY}/{LAMP.device_name}"
 
@@ -132,3 +141,61 @@ async def test_a_device_is_simulated_disabled_and_deleted(rig: Rig) -> None:
     response = await guest.post(PATH, do="delete")
     assert response.headers["Location"] == f"/console/devices?product={PRODUCT_KEY}"
     assert (await guest.get(PATH)).status == 404
+
+
+@pytest.mark.asyncio
+async def test_gateways_and_what_is_behind_them_lead_to_each_other(rig: Rig) -> None:
+    await add_gateways(rig)
+    gateway = await gateway_with(rig, (PROBE, SECOND_PROBE))
+    guest = await visitor(rig)
+    page = (await guest.get(f"/devices/{GATEWAY.product_key}/{GATEWAY.device_name}")).body.decode()
+    for key in (PROBE, SECOND_PROBE):
+        assert f'<a href="/console/devices/{key.product_key}/{key.device_name}">' in page
+        behind = (await guest.get(f"/devices/{key.product_key}/{key.device_name}")).body.decode()
+        assert f'<a href="/console/devices/{GATEWAY.product_key}/{GATEWAY.device_name}">' in behind
+    await gateway.disconnect()
+
+
+@pytest.mark.asyncio
+async def test_events_are_told_with_what_they_brought(rig: Rig) -> None:
+    await _publish(rig)
+    device = await rig.connected()
+    posted = b'{"id":"1","version":"1.0","params":{"value":{"FaultCode":3}},"method":"thing.event.LampFault.post"}'
+    device.send(Publish(device.topic("thing/event/LampFault/post"), posted))
+    assert b'"code":200' in (await device.expect(Publish)).payload
+    await rig.server.store.flush()
+    page = (await (await visitor(rig)).get(PATH)).body.decode()
+    assert "Events of the last week" in page
+    assert "{&#34;FaultCode&#34;:3}" in page
+
+
+PROGRAMS = {
+    "Python (aliyun-iot-linkkit)": os.environ.get("LINKSTEAD_DEMO_PYTHON")
+    or str(REPOSITORY / ".venv-demo" / "bin" / "python"),
+    "Node.js (alibabacloud-iot-device-sdk)": "node",
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", PROGRAMS)
+async def test_a_program_connects_its_device(
+    filled_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("LINKSTEAD_DEVICE_SECRET", device_secret(LAMP))
+    # Where its packages are found.
+    monkeypatch.setenv("NODE_PATH", str(NODE_PROGRAMS / "node_modules"))
+    async with running(filled_database, tmp_path, clock=SystemClock()) as rig:
+        program = dict(write_programs(LAMP, rig.mqtt.host, rig.mqtt.port))[name]
+        flag = "-c" if name.startswith("Python") else "-e"
+        with Child([PROGRAMS[name], flag, program], missing="make test") as child:
+            assert (await asyncio.to_thread(child.line)).startswith("connected")
+            await until(lambda: rig.is_online)
+
+
+@pytest.mark.asyncio
+async def test_the_command_connects_its_device(filled_database: Path, tmp_path: Path) -> None:
+    secret = {"LINKSTEAD_DEVICE_SECRET": device_secret(LAMP)}
+    async with running(filled_database, tmp_path, clock=SystemClock()) as rig:
+        command = shlex.split(dict(write_programs(LAMP, rig.mqtt.host, rig.mqtt.port))["linkstead device run"])
+        with started(*command[1:], folder=tmp_path, env=secret):
+            await until(lambda: rig.is_online)
