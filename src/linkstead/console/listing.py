@@ -1,6 +1,6 @@
 """Calls as a page lists them: found in memory and in the store, and followed while they happen."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -187,12 +187,12 @@ class Feed:
         """What is new. Of calls that the page does not have yet first those that ended, then those under way."""
         journal = self._journal
         # Most are passed over: this is all that they cost.
-        ended = [call for call in journal.latest(journal.closed_count - self.since) if self._is_new(call)]
+        ended = self._choose(journal.latest(journal.closed_count - self.since))
         self.since = journal.closed_count
         room = self._ration.room
         fresh = ended[:room]
         if len(fresh) < room:
-            fresh += [call for call in journal.list_open(OPEN_SEARCHED_MAX) if self._is_new(call)][: room - len(fresh)]
+            fresh += self._choose(journal.list_open(OPEN_SEARCHED_MAX))[: room - len(fresh)]
         self._ration.spend(len(fresh))
         changed = [call for call, mark in self._watched.values() if mark_of(call) != mark]
         for call in changed + fresh:
@@ -202,13 +202,18 @@ class Feed:
         fresh.sort(key=lambda call: call.received_ms)
         return Taken(changed, fresh, max(0, len(ended) - room))
 
-    def _is_new(self, call: Call) -> bool:
-        return (
-            self._wish.matches(call)
-            and call.request_id not in self._watched
-            and self._sight.covers(call)
+    def _choose(self, calls: Iterable[Call]) -> list[Call]:
+        """Those that belong on the page and are not there yet."""
+        wish, watched, covers, sees_all = self._wish, self._watched, self._sight.covers, self._sight.sees_all
+        matches = wish.matches if wish.text else wish.calls.matches
+        return [
+            call
+            for call in calls
+            if matches(call)
+            and call.request_id not in watched
+            and (sees_all or covers(call))
             and not isinstance(call, GuestCall)
-        )
+        ]
 
 
 def mark_of(call: Call) -> CallMark:
