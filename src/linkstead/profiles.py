@@ -9,7 +9,7 @@ from typing import Literal
 Profile = Literal["documented", "observed"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Switch:
     """One difference between the profiles.
 

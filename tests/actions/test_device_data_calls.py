@@ -14,8 +14,9 @@ from linkstead.actions.device_data.services import (
     ServiceData,
     query_device_service_data,
 )
-from linkstead.actions.thing_service.invoking import InvokeThingServiceRequest, invoke_thing_service
+from linkstead.actions.thing_service.invoking import invoke_thing_service
 from linkstead.actions.thing_service.setting import SetDevicePropertyRequest, set_device_property
+from linkstead.actions.thing_service.shapes import InvokeThingServiceRequest
 from linkstead.alink.services import parse_reply
 from linkstead.errors import codes
 from linkstead.invocation import Call, Diagnosis, Stage, Verdict

@@ -8,18 +8,14 @@ import msgspec
 import pytest
 
 from linkstead.actions import thing_service
-from linkstead.actions.thing_service.invoking import (
-    InvokeThingServiceRequest,
-    InvokeThingsServiceRequest,
-    invoke_thing_service,
-    invoke_things_service,
-)
+from linkstead.actions.thing_service.invoking import invoke_thing_service, invoke_things_service
 from linkstead.actions.thing_service.setting import (
     SetDevicePropertyRequest,
     SetDevicesPropertyRequest,
     set_device_property,
     set_devices_property,
 )
+from linkstead.actions.thing_service.shapes import InvokeThingServiceRequest, InvokeThingsServiceRequest
 from linkstead.actions.thing_service.target import DEVICES_MAX
 from linkstead.errors import ApiError, ErrorRow, codes
 from linkstead.invocation import Call, Diagnosis, Message, Outcome, RouterOverloaded, Verdict

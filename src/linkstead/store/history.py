@@ -44,8 +44,9 @@ _COLUMNS = [column.name for column in call_history.columns if column.name != "id
 _INSERT = sa.text(
     f"INSERT INTO call_history ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"
 )
-_LATER = ("verdict", "diagnosis", "record")
-"""What becomes another while a call goes on. The rest is as it was first written, and its indexes stay as they are."""
+_LATER = ("verdict", "diagnosis", "record", "service")
+"""What becomes another while a call goes on (`service` where an earlier version wrote it). The rest stays as it was first
+written, and its indexes need not be written again."""
 
 _UPSERT = sa.text(
     f"{_INSERT} ON CONFLICT (request_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _LATER)} "

@@ -36,6 +36,7 @@ class LiteralError(ValueError):
 
 
 _strict = msgspec.json.Decoder(float_hook=msgspec.Raw)
+_encode = msgspec.json.Encoder().encode
 
 
 def read_literal(text: str) -> JsonValue:
@@ -62,6 +63,15 @@ def read_literal_object(text: str) -> dict[str, JsonValue]:
     Raises:
         LiteralError: as `read_literal`, or the value is not an object.
     """
+    if len(text) <= LITERAL_BYTES_MAX and text.isascii():
+        # The usual case, in one go.
+        try:
+            value = _strict.decode(text)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            if type(value) is dict and text.count("[") + text.count("{") <= DEPTH_MAX:
+                return value
     value = read_literal(text)
     if not isinstance(value, dict):
         raise LiteralError(0, "must be an object")
@@ -91,7 +101,7 @@ def read_payload_object(payload: bytes) -> dict[str, JsonValue]:
 
 def write_literal(value: object) -> str:
     """Write a value as strict JSON: members in their order, each number as it was written."""
-    return msgspec.json.encode(value).decode()
+    return _encode(value).decode()
 
 
 def is_deeper(value: object, depth_max: int) -> bool:

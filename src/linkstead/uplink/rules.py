@@ -8,7 +8,7 @@ from linkstead.alink.messages import PRODUCT_NOT_FOUND
 from linkstead.models import ModelShelf
 from linkstead.registry import Product, Registry
 from linkstead.subscription.messages import DEFAULT_DEVICE_TYPE
-from linkstead.tsl.checking import ModelChecker, ValidateType
+from linkstead.tsl.checking import VALIDATE_TYPES, ModelChecker, ValidateType
 from linkstead.tsl.model import ThingModel
 from linkstead.uplink.request import Refused
 
@@ -71,7 +71,7 @@ class RuleBook:
 
 def _make_rules(product: Product, checker: ModelChecker | None) -> Rules:
     return Rules(
-        ValidateType(product.validate_type),
+        VALIDATE_TYPES[product.validate_type],
         checker or _UNPUBLISHED,
         checker is not None,
         product.category_key or DEFAULT_DEVICE_TYPE,

@@ -1,12 +1,17 @@
 """Calling services: InvokeThingService and InvokeThingsService."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
 from linkstead import profiles
-from linkstead.action import Action, ActionContext, Answer, Request, Shape
+from linkstead.action import Action, ActionContext, Answer
+from linkstead.actions.thing_service.shapes import (
+    InvokeThingServiceAnswer,
+    InvokeThingServiceData,
+    InvokeThingServiceRequest,
+    InvokeThingsServiceRequest,
+)
 from linkstead.actions.thing_service.target import (
     DATA_MALFORMED,
     DEVICE_NEVER_ACTIVATED,
@@ -21,13 +26,14 @@ from linkstead.actions.thing_service.target import (
     post_to_each,
     read_object,
     refuse,
+    take_target,
 )
 from linkstead.alink import services, topics
 from linkstead.errors import ApiError, codes
 from linkstead.invocation import Call, Message, Outcome, RouterOverloaded, Stage, Verdict
 from linkstead.models import ScriptError
 from linkstead.sessions import LinkTooSmall
-from linkstead.tsl.checking import ServiceChecker, ValidateType
+from linkstead.tsl.checking import VALIDATE_TYPES, ServiceChecker
 
 NO_REPLY_IN_TIME = 1905
 DEVICE_OFFLINE = 9201
@@ -50,43 +56,6 @@ VERDICT_NUMBERS = {
 """The number that stays with its record. Source: `cloud-api.md` 8."""
 
 
-class InvokeThingServiceRequest(Request):
-    """Source: InvokeThingService reference, request parameters."""
-
-    args: str
-    identifier: str
-    iot_id: str = ""
-    product_key: str = ""
-    device_name: str = ""
-    qos: int = 0
-    iot_instance_id: str = ""
-
-
-class InvokeThingServiceData(Shape):
-    """`result` is JSON text, and there for synchronous calls only."""
-
-    result: str | UnsetType = UNSET
-    message_id: str | UnsetType = UNSET
-
-
-class InvokeThingServiceAnswer(Answer):
-    """Source: InvokeThingService reference, response parameters."""
-
-    data: InvokeThingServiceData | UnsetType = UNSET
-
-
-@dataclass(frozen=True, slots=True)
-class _Service:
-    """A service as a request named it. `checker` is None for a product that checks nothing."""
-
-    identifier: str
-    checker: ServiceChecker | None
-    arguments: Mapping[str, object]
-
-    def make_payload(self, alink_id: int) -> bytes:
-        return services.make_request(alink_id, f"thing.service.{self.identifier}", self.arguments)
-
-
 async def invoke_thing_service(context: ActionContext, request: InvokeThingServiceRequest) -> InvokeThingServiceAnswer:
     """Call a service of the device's published thing model, which says whether it is synchronous.
 
@@ -102,34 +71,35 @@ async def invoke_thing_service(context: ActionContext, request: InvokeThingServi
     call = call_of(context)
     call.target = request.identifier
     check_qos(request.qos)
-    target = await find_target(
-        context,
-        call,
-        codes.INVOKE_THING_SERVICE_FAILED,
-        iot_id=request.iot_id,
-        product_key=request.product_key,
-        device_name=request.device_name,
-    )
+    failed = codes.INVOKE_THING_SERVICE_FAILED
+    iot_id, product_key, device_name = request.iot_id, request.product_key, request.device_name
+    target = None if iot_id else take_target(context, call, failed, product_key, device_name)
+    if target is None:
+        target = await find_target(
+            context, call, failed, iot_id=iot_id, product_key=product_key, device_name=device_name
+        )
     checker = _find_service(call, target, request.identifier)
     is_synchronous = checker is not None and checker.service.call_type == "sync"
     if is_synchronous and not target.device.activated_ms:
         call.result_code = DEVICE_NEVER_ACTIVATED
         raise ApiError(codes.INACTIVE_DEVICE)
-    service = _check_arguments(call, checker, request.identifier, request.args)
-    call.target = service.identifier
+    arguments = _check_arguments(call, checker, request.args)
+    if checker is not None:
+        call.target = checker.identifier
     call.alink_id = context.ids.alink_id()
     call.message_id = context.ids.message_id()
-    payload = service.make_payload(call.alink_id)
+    payload = services.make_request(call.alink_id, f"thing.service.{call.target}", arguments)
     if is_synchronous:
-        result: str | UnsetType = await _call(context, call, target, service, payload)
+        result: str | UnsetType = await _call(context, call, target, checker, payload)
     else:
         result = UNSET
-        topic = topics.service(target.device.key, service.identifier)
-        await post(context, call, target, topic, payload, request.qos, codes.INVOKE_THING_SERVICE_FAILED)
+        topic = topics.service(target.device.key, call.target)
+        await post(context, call, target, topic, payload, request.qos, failed)
     return InvokeThingServiceAnswer(data=InvokeThingServiceData(result=result, message_id=str(call.alink_id)))
 
 
 def _find_service(call: Call | None, target: Target, identifier: str) -> ServiceChecker | None:
+    """The checks of a service; None for a product that checks nothing."""
     if not target.is_checked:
         return None
     checker = target.model.find_service(identifier) if target.model is not None else None
@@ -142,34 +112,39 @@ def _find_service(call: Call | None, target: Target, identifier: str) -> Service
     return checker
 
 
-def _check_arguments(call: Call | None, checker: ServiceChecker | None, identifier: str, text: str) -> _Service:
+def _check_arguments(call: Call | None, checker: ServiceChecker | None, text: str) -> Mapping[str, object]:
     arguments = read_object(call, text)
     fault = checker.check_input(arguments) if checker is not None else None
     if fault is not None:
         if call is not None:
             call.result_code = fault.code
         raise ApiError(codes.INVOKE_THING_SERVICE_FAILED, text=fault.message)
-    return _Service(checker.identifier if checker is not None else identifier, checker, arguments)
+    return arguments
 
 
-async def _call(context: ActionContext, call: Call, target: Target, service: _Service, payload: bytes) -> str:
+async def _call(
+    context: ActionContext, call: Call, target: Target, checker: ServiceChecker | None, payload: bytes
+) -> str:
     """Send the message on the carrier the device's connection asked for, and make the result of its reply.
 
     What a script takes beforehand is of the call's time. Source of the carriers: `device-protocol.md` 4.4.
     """
-    device, path_topic, message_payload = target.device, topics.service(target.device.key, service.identifier), payload
+    device, message_payload = target.device, payload
+    key = device.key
+    path_topic = topics.service(key, call.target)
+    is_raw = target.is_raw
     call.timeout_ms = context.behaviour.service_timeout_ms
-    if target.is_raw:
-        path_topic = topics.down_raw(device.key)
+    if is_raw:
+        path_topic = topics.down_raw(key)
         message_payload = await make_raw(context, call, target, payload, codes.INVOKE_THING_SERVICE_FAILED)
     call.set_request(payload, is_whole=True)
     call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
     message = Message(
-        topics.rrpc_request(device.key, call.message_id),
-        topics.rrpc_response(device.key, call.message_id),
+        topics.rrpc_request(key, call.message_id),
+        topics.rrpc_response(key, call.message_id),
         message_payload,
         ext_topic=topics.ext_rrpc(call.message_id, path_topic),
-        is_acceptable=None if target.is_raw else services.is_reply,
+        is_acceptable=None if is_raw else services.is_reply,
     )
     try:
         outcome = await context.router.call(call, message, activated=bool(device.activated_ms), enabled=device.enabled)
@@ -178,9 +153,9 @@ async def _call(context: ActionContext, call: Call, target: Target, service: _Se
     except LinkTooSmall:
         text = f"the message of {len(message_payload)} B is larger than the device takes"
         raise refuse(call, codes.INVOKE_THING_SERVICE_FAILED, 0, text) from None
-    if target.is_raw and outcome.verdict is Verdict.SUCCESS:
+    if is_raw and outcome.verdict is Verdict.SUCCESS:
         outcome = outcome._replace(payload=await _make_protocol(context, call, target, outcome.payload))
-    return _read_result(context, call, target, service, outcome)
+    return _read_result(context, call, target, checker, outcome)
 
 
 async def _make_protocol(context: ActionContext, call: Call, target: Target, payload: bytes) -> bytes:
@@ -205,7 +180,9 @@ async def _make_protocol(context: ActionContext, call: Call, target: Target, pay
     raise refuse(call, codes.INVOKE_THING_SERVICE_FAILED, number, text)
 
 
-def _read_result(context: ActionContext, call: Call, target: Target, service: _Service, outcome: Outcome) -> str:
+def _read_result(
+    context: ActionContext, call: Call, target: Target, checker: ServiceChecker | None, outcome: Outcome
+) -> str:
     if outcome.verdict is not Verdict.SUCCESS:
         call.result_code = VERDICT_NUMBERS.get(outcome.verdict, 0)
         row = VERDICT_ERRORS[outcome.verdict]
@@ -215,9 +192,10 @@ def _read_result(context: ActionContext, call: Call, target: Target, service: _S
         raise ApiError(row)
     reply = services.parse_reply(outcome.payload)
     call.result_code = reply.code
-    if service.checker is not None and isinstance(reply.data, dict):
-        faults = service.checker.check_output(reply.data, ValidateType(target.product.validate_type))
-        call.output_faults = [fault.message for fault in faults.values()]
+    if checker is not None and isinstance(reply.data, dict):
+        faults = checker.check_output(reply.data, VALIDATE_TYPES[target.product.validate_type])
+        if faults:
+            call.output_faults = [fault.message for fault in faults.values()]
     behaviour = context.behaviour
     if reply.code != services.CODE_SUCCESS and not behaviour.is_as_documented(profiles.DEVICE_CODE_TOLD):
         call.code = codes.INVOKE_THING_SERVICE_FAILED.code
@@ -226,17 +204,6 @@ def _read_result(context: ActionContext, call: Call, target: Target, service: _S
     if behaviour.is_as_documented(profiles.WHOLE_REPLY):
         return services.make_envelope(reply, call.alink_id)
     return services.make_data(reply)
-
-
-class InvokeThingsServiceRequest(Request):
-    """Source: InvokeThingsService reference, request parameters."""
-
-    args: str
-    identifier: str
-    product_key: str
-    device_name: list[str]
-    qos: int = 0
-    iot_instance_id: str = ""
 
 
 async def invoke_things_service(context: ActionContext, request: InvokeThingsServiceRequest) -> Answer:
@@ -250,16 +217,17 @@ async def invoke_things_service(context: ActionContext, request: InvokeThingsSer
     check_qos(request.qos)
     targets = await find_targets(context, request.product_key, request.device_name)
     checker = _find_service(None, targets[0], request.identifier)
-    service = _check_arguments(None, checker, request.identifier, request.args)
+    arguments = _check_arguments(None, checker, request.args)
+    identifier = checker.identifier if checker is not None else request.identifier
 
     async def send(call: Call, target: Target) -> None:
         call.alink_id = context.ids.alink_id()
         call.message_id = context.ids.message_id()
-        topic = topics.service(target.device.key, service.identifier)
-        payload = service.make_payload(call.alink_id)
+        topic = topics.service(target.device.key, identifier)
+        payload = services.make_request(call.alink_id, f"thing.service.{identifier}", arguments)
         await post(context, call, target, topic, payload, request.qos, codes.INVOKE_THING_SERVICE_FAILED)
 
-    await post_to_each(context, "InvokeThingsService", service.identifier, targets, send)
+    await post_to_each(context, "InvokeThingsService", identifier, targets, send)
     return Answer()
 
 

@@ -4,14 +4,14 @@ Source of codes, numbers and order: `cloud-api.md` 6.3 and 8.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from linkstead.action import ActionContext
 from linkstead.alink import topics
 from linkstead.errors import ApiError, ErrorRow, codes, invalid_parameter
 from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict, diagnose
 from linkstead.models import ScriptError
-from linkstead.registry import Device, Product, creation, find_device, find_senior_product
+from linkstead.registry import Device, DeviceKey, Product, creation, find_device, find_senior_product
 from linkstead.tsl.checking import ModelChecker, ValidateType
 from linkstead.tsl.literal import JsonValue, LiteralError, read_literal_object
 
@@ -24,8 +24,7 @@ DEVICE_DISABLED = 6208
 DEVICE_NEVER_ACTIVATED = 9200
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The device of a call, found and enabled, and what its calls are checked against.
 
     `model` is None when nothing was published, and for products that check nothing.
@@ -57,6 +56,31 @@ def refuse(call: Call, row: ErrorRow, number: int, text: str) -> ApiError:
     """The error of a call that is refused; its number stays with the record."""
     call.result_code = number
     return ApiError(row, text=text)
+
+
+def take_target(
+    context: ActionContext, call: Call, failed: ErrorRow, product_key: str, device_name: str
+) -> Target | None:
+    """What `find_target` finds, at once, where all that it looks at is at hand; None says nothing about it.
+
+    Raises:
+        ApiError(failed): the device is disabled.
+    """
+    registry, scope = context.registry, context.scope
+    device = registry.recall_device(DeviceKey(product_key, device_name))
+    product = registry.recall_product(product_key)
+    if device is None or product is None or not (scope.covers(device) and scope.covers(product)):
+        return None
+    if product.aliyun_commodity_code != creation.WITH_THING_MODEL:
+        return None
+    try:
+        model = context.models.recall_checker(product_key)
+    except KeyError:
+        return None
+    call.key, call.iot_id = device.key, device.iot_id
+    if not device.enabled:
+        raise refuse(call, failed, DEVICE_DISABLED, "the device is disabled")
+    return Target(device, product, model)
 
 
 async def find_target(
