@@ -241,6 +241,9 @@ class FakeNoticeSink:
         assert self.wants(key.product_key, kind), "built in vain"
         self.notices.append(ToldNotice(account_id, key, kind, topic, payload, qos))
 
+    def is_prepared(self, product_key: str) -> bool:
+        return bool(product_key)
+
     async def prepare(self, product_key: str) -> None:
         assert product_key
 

@@ -7,7 +7,6 @@ import pytest
 
 from linkstead.registry import AlreadyExists, Device, DeviceKey, ProductGone, ProductStatistics
 from linkstead.store.sql import SqlStore
-from linkstead.store.statements import NAMES_PER_STATEMENT_MAX
 from tests.store.samples import (
     ACCOUNT_ID,
     LAMP,
@@ -242,7 +241,7 @@ async def test_those_that_exist_are_found_of_any_number(store: SqlStore) -> None
     await store.add_account(an_account())
     await store.add_product(a_product())
     await store.add_product(a_product("a1Fan000001"))
-    lamps = some_devices(f"lamp-{number:04}" for number in range(NAMES_PER_STATEMENT_MAX + 1))
+    lamps = some_devices(f"lamp-{number:04}" for number in range(1_001))
     fan = a_device(product_key="a1Fan000001")
     await store.add_devices([*lamps, fan])
     missing = [DeviceKey(PRODUCT_KEY, "none"), DeviceKey("a1None00001", "lamp-0001"), DeviceKey("a1Fan000001", "none")]

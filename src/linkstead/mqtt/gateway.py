@@ -485,7 +485,7 @@ class DeviceConnection(asyncio.Protocol):
     async def _claim(self, connect: Connect) -> None:
         """Have it known everywhere that the device is here, and then told to the device."""
         neighbours, keys = self._gateway.sessions.neighbours, (self.key,)
-        if await neighbours.claim(keys):
+        if self._gateway.sessions.has_neighbours and await neighbours.claim(keys):
             log.info("the device has connected to another node meanwhile", extra=self._fields())
             self._abort()
         elif self._transport is None or self._machine.closing or self._gateway.is_draining:
@@ -525,8 +525,9 @@ class DeviceConnection(asyncio.Protocol):
         if not KEEP_ALIVE_S_MIN <= connect.keep_alive_s <= KEEP_ALIVE_S_MAX:
             rule = f"keep-alive {connect.keep_alive_s} s is outside {KEEP_ALIVE_S_MIN}..{KEEP_ALIVE_S_MAX}"
             return self._refuse(Refusal.KEEP_ALIVE_OUT_OF_RANGE, rule, key)
-        product = await self._gateway.registry.find_product(key.product_key)
-        device = await self._gateway.registry.find_device(key)
+        registry = self._gateway.registry
+        product = registry.recall_product(key.product_key) or await registry.find_product(key.product_key)
+        device = await registry.find_device(key)
         if device is None or product is None:
             if self._admit_stranger(key):
                 return None
@@ -541,8 +542,10 @@ class DeviceConnection(asyncio.Protocol):
         if not device.enabled:
             return self._refuse(Refusal.NOT_AUTHORIZED, "the device is disabled", key)
         # At hand when the device subscribes and publishes, which it does at once.
-        await self._gateway.registry.find_topic_classes(key.product_key)
-        await self._gateway.news.prepare(key.product_key)
+        if registry.recall_topic_classes(key.product_key) is None:
+            await registry.find_topic_classes(key.product_key)
+        if not self._gateway.news.is_prepared(key.product_key):
+            await self._gateway.news.prepare(key.product_key)
         self._origin = Origin(key, device.account_id, device.iot_id)
         self._ext = client_id.ext
         return None

@@ -176,8 +176,7 @@ class DeviceCertificate:
     not_after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PresenceChange:
+class PresenceChange(NamedTuple):
     """A device came online or went offline at `at_ms`; `ip_address` is the peer's when it came online.
 
     The rest is for a node of a cluster to say. `holder` names it, and `holder_epoch` (above 0) rises from one

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from sys import intern
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from linkstead.registry import Device, DeviceKey, DeviceStatus, Origin, PresenceChange
 from linkstead.sessions.link import Ending, Link
@@ -59,8 +59,7 @@ class PresenceSink(Protocol):
         """Take one change; returns at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatusChange:
+class StatusChange(NamedTuple):
     """A device came online or went offline. `active_ms` is when it was last heard of; `ending` says why it went."""
 
     origin: Origin
@@ -257,8 +256,7 @@ class Session:
 _NOBODY: Mapping[DeviceKey, Session] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(NamedTuple):
     """What an attach did: whether an earlier session is carried on, and the connection that has to go."""
 
     session: Session
@@ -276,7 +274,7 @@ class SessionTable:
 
     def __init__(self, presence: PresenceSink, neighbours: Neighbours | None = None) -> None:
         self.neighbours = neighbours or OneNode()
-        self._has_neighbours = neighbours is not None
+        self.has_neighbours = neighbours is not None
         self._sessions: dict[DeviceKey, Session] = {}
         self._presence = presence
         self._observer: SessionObserver | None = None
@@ -375,7 +373,7 @@ class SessionTable:
         """
         if not device.enabled:
             return DeviceStatus.DISABLE
-        if self.link(device.key) is not None or (self._has_neighbours and device.is_online):
+        if self.link(device.key) is not None or (self.has_neighbours and device.is_online):
             return DeviceStatus.ONLINE
         return DeviceStatus.OFFLINE if device.activated_ms else DeviceStatus.UNACTIVE
 

@@ -1,6 +1,6 @@
 """Reads of single devices that are asked for all at once, as when they all connect again after a restart."""
 
-from asyncio import Future, Task, get_running_loop
+from asyncio import Future, Task, get_running_loop, sleep
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -8,6 +8,9 @@ from linkstead.registry import DeviceKey
 
 DEVICES_PER_READ_MAX = 500
 """Devices read in one go; the others come with the next, so that nobody else waits long for the store."""
+
+TURNS_WAITED = 3
+"""Turns of the event loop before a read, in which others may ask; in a storm each brings a few of them."""
 
 
 class OfDevice(Protocol):
@@ -48,6 +51,8 @@ class DeviceReads(Generic[Record]):
         together: list[tuple[DeviceKey, Future[Record | None]]] = []
         try:
             while self._asked:
+                for _ in range(TURNS_WAITED):
+                    await sleep(0)
                 together = self._take()
                 if together:
                     await self._answer(together)

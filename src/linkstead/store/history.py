@@ -45,8 +45,10 @@ _INSERT = sa.text(
     f"INSERT INTO call_history ({', '.join(_COLUMNS)}) VALUES ({', '.join(':' + name for name in _COLUMNS)})"
 )
 _LATER = ("verdict", "diagnosis", "record", "service")
-"""What becomes another while a call goes on (`service` where an earlier version wrote it). The rest stays as it was first
-written, and its indexes need not be written again."""
+"""What becomes another while a call goes on; `service` where an earlier version had written it.
+
+The rest stays as it was first written, and its indexes need not be written again.
+"""
 
 _UPSERT = sa.text(
     f"{_INSERT} ON CONFLICT (request_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _LATER)} "

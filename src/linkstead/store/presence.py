@@ -1,8 +1,9 @@
 """What the changes between online and offline leave in a device's row."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, NamedTuple, Self
 
 import sqlalchemy as sa
 
@@ -10,8 +11,7 @@ from linkstead.registry import DeviceKey, PresenceChange
 from linkstead.store.tables import device
 
 
-@dataclass(frozen=True, slots=True)
-class PresenceNote:
+class PresenceNote(NamedTuple):
     """What one or more changes of a device come to: the state after the last, and when it came online in between.
 
     `first_online_ms`, `online_ms` and `ip_address` are None where it did not come online. For the others see
@@ -73,7 +73,10 @@ _UPDATE = (
     .where(
         device.c.product_key == sa.bindparam("of_product_key"),
         device.c.device_name == sa.bindparam("of_device_name"),
-        sa.or_(device.c.activated_ms > 0, sa.bindparam("first_online_ms", type_=sa.BigInteger).is_not(None)),
+        sa.or_(
+            device.c.activated_ms > sa.literal_column("0"),
+            sa.bindparam("first_online_ms", type_=sa.BigInteger).is_not(None),
+        ),
     )
     .values(
         is_online=sa.bindparam("now_online", type_=sa.Boolean),
@@ -81,7 +84,10 @@ _UPDATE = (
         online_ms=sa.func.coalesce(sa.bindparam("last_online_ms", type_=sa.BigInteger), device.c.online_ms),
         ip_address=sa.func.coalesce(sa.bindparam("last_ip_address", type_=sa.String), device.c.ip_address),
         activated_ms=sa.case(
-            (device.c.activated_ms == 0, sa.func.coalesce(sa.bindparam("first_online_ms", type_=sa.BigInteger), 0)),
+            (
+                device.c.activated_ms == sa.literal_column("0"),
+                sa.func.coalesce(sa.bindparam("first_online_ms", type_=sa.BigInteger), sa.literal_column("0")),
+            ),
             else_=device.c.activated_ms,
         ),
     )
@@ -104,12 +110,28 @@ def write_presence(connection: sa.Connection, notes: Sequence[PresenceNote]) -> 
     """Write notes into the rows of their devices; devices that are gone are passed over."""
     alone = [_values(note) for note in notes if not note.holder_epoch]
     if alone:
-        connection.execute(_UPDATE_ALONE, alone)
+        _execute(connection, _UPDATE_ALONE, alone)
     # In one order everywhere, so that no two nodes wait for each other's rows.
     held = sorted((note for note in notes if note.holder_epoch), key=lambda note: note.key)
     of_node = [_values_of_node(note) for note in held]
     if of_node:
-        connection.execute(_UPDATE_OF_NODE, of_node)
+        _execute(connection, _UPDATE_OF_NODE, of_node)
+
+
+def _execute(connection: sa.Connection, statement: sa.Update, values: Sequence[dict[str, object]]) -> None:
+    text, take = _compile(statement, connection.dialect)
+    connection.exec_driver_sql(text, [take(each) for each in values])
+
+
+@lru_cache
+def _compile(statement: sa.Update, dialect: sa.Dialect) -> tuple[str, Callable[[dict[str, object]], tuple[Any, ...]]]:
+    """The text of a statement as the driver takes it, and what makes a row's values of their names.
+
+    SQLAlchemy's own way goes through each row value by value, at more than the database takes for it.
+    """
+    compiled = statement.compile(dialect=dialect)
+    names: Any = getattr(compiled, "positiontup", None)
+    return str(compiled), itemgetter(*names)
 
 
 def _values(note: PresenceNote) -> dict[str, object]:

@@ -8,6 +8,7 @@ from dataclasses import fields
 from sys import intern
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from linkstead.registry import (
@@ -36,9 +37,6 @@ from linkstead.store.tables import (
     registry_version,
     topology,
 )
-
-NAMES_PER_STATEMENT_MAX = 500
-"""Values in one IN list; a longer list is asked for in parts. SQLite takes 32,766 parameters in a statement."""
 
 _Record = Account | AccessKey | Instance | Product | Device
 
@@ -226,26 +224,53 @@ def find_device_by_iot_id(connection: sa.Connection, iot_id: str) -> Device | No
     return Device(*row) if row else None
 
 
+_COLUMNS_OF_DEVICE = ", ".join(column.name for column in SELECT_DEVICE.selected_columns)
+_FIND_DEVICES = {
+    "sqlite": f"SELECT {_COLUMNS_OF_DEVICE} FROM device"
+    " WHERE product_key = ? AND device_name IN (SELECT value FROM json_each(?))",
+    "postgresql": f"SELECT {_COLUMNS_OF_DEVICE} FROM device"
+    " WHERE product_key = $1 AND device_name IN (SELECT json_array_elements_text($2::json))",
+}
+"""By dialect, for any number of names.
+
+To SQLAlchemy each number is a statement of its own, made at three times what the database takes for it.
+"""
+
+
 def find_devices(connection: sa.Connection, keys: Sequence[DeviceKey]) -> list[Device]:
     """See `Store.find_devices`."""
-    names_by_product: dict[str, list[str]] = {}
-    for key in dict.fromkeys(keys):
-        names_by_product.setdefault(key.product_key, []).append(key.device_name)
+    names_by_product: dict[str, dict[str, str]] = {}
+    for product_key, device_name in keys:
+        # No device has it, and no JSON of PostgreSQL's.
+        if "\0" not in device_name:
+            names_by_product.setdefault(product_key, {})[device_name] = device_name
+    statement = _FIND_DEVICES[connection.dialect.name]
     found: list[Device] = []
-    for product_key, names in names_by_product.items():
-        for start in range(0, len(names), NAMES_PER_STATEMENT_MAX):
-            part = names[start : start + NAMES_PER_STATEMENT_MAX]
-            statement = SELECT_DEVICE.where(device.c.product_key == product_key, device.c.device_name.in_(part))
-            asked = {name: name for name in part}
-            found.extend(_make_device(row, asked[row[2]]) for row in connection.execute(statement))
+    for product_key, asked in names_by_product.items():
+        rows = connection.exec_driver_sql(statement, (product_key, msgspec.json.encode(list(asked)).decode()))
+        found.extend(_make_device(row, asked[row[2]]) for row in rows)
     return found
 
 
 def _make_device(row: Sequence[Any], device_name: str) -> Device:
     """A device as it is kept in memory for as long as it is in use: what is there already, or many have, once."""
-    iot_id, product_key, _, account_id, instance_id, secret, nickname, enabled, created_ms, modified_ms, *others = row
-    if modified_ms == created_ms:
-        modified_ms = created_ms
+    (
+        iot_id,
+        product_key,
+        _,
+        account_id,
+        instance_id,
+        secret,
+        nickname,
+        enabled,
+        created_ms,
+        modified_ms,
+        activated_ms,
+        online_ms,
+        status_ms,
+        is_online,
+        *others,
+    ) = row
     return Device(
         iot_id,
         intern(product_key),
@@ -254,9 +279,13 @@ def _make_device(row: Sequence[Any], device_name: str) -> Device:
         intern(instance_id),
         secret,
         nickname,
-        enabled,
+        bool(enabled),
         created_ms,
-        modified_ms,
+        created_ms if modified_ms == created_ms else modified_ms,
+        activated_ms,
+        online_ms,
+        status_ms,
+        bool(is_online),
         *others,
     )
 

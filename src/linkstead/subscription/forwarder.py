@@ -126,9 +126,13 @@ class Forwarder:
             self._waiting_bytes += len(payload)
             self._reads[key.product_key].append(notice)
 
+    def is_prepared(self, product_key: str) -> bool:
+        """See `NoticeSink.is_prepared`."""
+        return self._is_draining or self._look_up(product_key) is not None
+
     async def prepare(self, product_key: str) -> None:
         """See `NoticeSink.prepare`."""
-        while not self._is_draining and self._look_up(product_key) is None:
+        while not self.is_prepared(product_key):
             await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
 
     async def settle(self) -> None:

@@ -103,6 +103,9 @@ class NoticeSink(Protocol):
     ) -> None:
         """Have everybody told who subscribed to this kind of message of the device's product. Returns at once."""
 
+    def is_prepared(self, product_key: str) -> bool:
+        """True when `prepare` has nothing to wait for."""
+
     async def prepare(self, product_key: str) -> None:
         """Have at hand who subscribed to a product: what is forwarded then goes with what else is written at once."""
 

@@ -82,6 +82,14 @@ class News:
             return
         await self._sink.prepare(product_key)
 
+    def is_prepared(self, product_key: str) -> bool:
+        """True when `prepare` has nothing to wait for, and need not be called."""
+        rules = self._rules.recall(product_key)
+        if rules is None:
+            return False
+        self._keep(product_key, rules)
+        return self._sink.is_prepared(product_key)
+
     async def settle(self) -> None:
         """Return when what was to be told before is on the disk."""
         if self._tasks:

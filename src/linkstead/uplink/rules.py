@@ -1,7 +1,7 @@
 """What a product holds its devices to: the level of checking, and the published thing model."""
 
 from asyncio import Lock
-from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from linkstead.alink.messages import PRODUCT_NOT_FOUND
@@ -13,8 +13,7 @@ from linkstead.tsl.model import ThingModel
 from linkstead.uplink.request import Refused
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """`checker` is that of an empty model where nothing was ever published, and `is_published` False.
 
     `device_type` is what messages call the product's category.
