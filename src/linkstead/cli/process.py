@@ -5,6 +5,7 @@ import contextlib
 import gc
 import resource
 import signal
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,9 @@ else:
 GARBAGE_THRESHOLDS = (10_000, 20, 100)
 """Objects made since the last collection, and how many of the younger make one of the older."""
 
+SWITCH_INTERVAL_S = 0.001
+"""How long a thread that writes to the database may keep the interpreter from the event loop; Python's own is 5 ms."""
+
 
 def make_witness(settings: Settings) -> Capture | None:
     """Who looks on while devices come in, where that is asked for."""
@@ -38,6 +42,11 @@ def collect_garbage_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+
+def favour_event_loop() -> None:
+    """Have other threads give way soon: until then no call goes on."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def raise_file_limit() -> None:

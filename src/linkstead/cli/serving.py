@@ -13,6 +13,7 @@ from linkstead.cli.logs import set_up_logs
 from linkstead.cli.options import with_settings
 from linkstead.cli.process import (
     collect_garbage_rarely,
+    favour_event_loop,
     make_loop,
     make_witness,
     name_ports,
@@ -63,6 +64,7 @@ async def _serve(settings: Settings) -> None:
     server = Server(without_ready_file(settings), is_production=True, witness=make_witness(settings))
     endpoints = await server.start()
     collect_garbage_rarely()
+    favour_event_loop()
     try:
         with ready_file(settings, endpoints, server.access_key_id):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload_certificate)

@@ -15,7 +15,13 @@ import click
 import msgspec
 
 from linkstead.cli.logs import set_up_logs
-from linkstead.cli.process import collect_garbage_rarely, make_loop, make_witness, raise_file_limit
+from linkstead.cli.process import (
+    collect_garbage_rarely,
+    favour_event_loop,
+    make_loop,
+    make_witness,
+    raise_file_limit,
+)
 from linkstead.cli.supervisor import BEAT_S, Order, Ready
 from linkstead.server import Server, StartError
 
@@ -62,6 +68,7 @@ async def _work(order: Order) -> None:
     )
     await server.start()
     collect_garbage_rarely()
+    favour_event_loop()
     try:
         loop.add_signal_handler(signal.SIGHUP, server.reload_certificate)
         click.echo(msgspec.json.encode(Ready(server.access_key_id)))
