@@ -33,6 +33,9 @@ BUSY_TIMEOUT_S = 5.0
 
 WAL_TRIES_MAX = 5
 
+READ_CACHE_KIB = 512
+"""What the reading connection keeps of the file, a quarter of what SQLite would: the system has the rest at hand."""
+
 FILE_MODE = 0o600
 """The file holds secrets. SQLite gives its companions `-wal` and `-shm` the same mode."""
 
@@ -264,7 +267,7 @@ class SqliteStore(SqlStore):
     async def _connect(self) -> None:
         try:
             await self._writer.run(self._open_for_writing)
-            await self._reader.run(lambda: self._reader.connect("query_only=ON"))
+            await self._reader.run(lambda: self._reader.connect("query_only=ON", f"cache_size=-{READ_CACHE_KIB}"))
         except (OSError, sqlite3.Error, SQLAlchemyError, UnknownRevision) as error:
             await self._disconnect()
             raise StoreUnusable(f"the database {self._path} cannot be used: {reason_of(error)}") from None
