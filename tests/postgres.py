@@ -44,6 +44,7 @@ _RESTORE = ";".join(
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",
+    "wal_level": "replica",
     "shared_buffers": "32MB",
     # The machine is not to lose its power in a test.
     "fsync": "off",
@@ -135,9 +136,10 @@ class PostgresServer:
 
     Args:
         settings: in the place of those that spare the tests what they do not need.
+        primary: it is a standby of that one, which runs; None: it is none.
     """
 
-    def __init__(self, settings: Mapping[str, str] = SETTINGS) -> None:
+    def __init__(self, settings: Mapping[str, str] = SETTINGS, primary: "PostgresServer | None" = None) -> None:
         self._settings = settings
         self._programs = _find_programs()
         self._user = _find_unprivileged()
@@ -162,6 +164,15 @@ class PostgresServer:
                 os.chown(path, self._user.pw_uid, self._user.pw_gid)
         how = ("--no-sync", "--encoding=UTF8", "--no-locale", "--auth=password")
         command = ["initdb", f"--pgdata={self._data}", f"--username={USER}", f"--pwfile={password_file}", *how]
+        if primary is not None:
+            command = [
+                "pg_basebackup",
+                f"--pgdata={self._data}",
+                f"--dbname={primary.url()}",
+                "--write-recovery-conf",
+                "--checkpoint=fast",
+                "--no-sync",
+            ]
         if self._start_process(command).wait():
             raise RuntimeError(f"PostgreSQL makes no data directory: {self._log.read_text()}")
 
@@ -211,6 +222,12 @@ class PostgresServer:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
         shutil.rmtree(self._folder)
+
+    def promote(self) -> None:
+        """Make a standby the primary; it takes writes when this returns."""
+        command = ["pg_ctl", "promote", f"--pgdata={self._data}", "--wait", f"--timeout={START_S_MAX:.0f}"]
+        if self._start_process(command).wait():
+            raise RuntimeError(f"PostgreSQL was not promoted: {self._log.read_text()}")
 
     async def run(self, *statements: str, database: str = "postgres") -> None:
         """Run statements, one by one."""

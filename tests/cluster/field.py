@@ -175,7 +175,7 @@ class Caller(App):
         record: dict[str, Any] = response.json()
         return record
 
-    async def close(self) -> None:
+    def close(self) -> None:
         for line in self._lines:
             line.close()
 
@@ -188,7 +188,7 @@ async def calling_from(nodes: Sequence[ServerProcess]) -> AsyncIterator[list[Cal
         yield callers
     finally:
         for caller in callers:
-            await caller.close()
+            caller.close()
 
 
 class LampLine(asyncio.Protocol):

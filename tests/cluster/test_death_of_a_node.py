@@ -5,7 +5,6 @@ So many calls a second as TEST_CALLS_PER_SECOND in the environment says, 500 whe
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import time
@@ -17,12 +16,12 @@ import pytest
 from linkstead.config import Address
 from linkstead.invocation import Verdict
 from tests.cli.processes import ServerProcess
+from tests.cluster.accepted import Accepted, check_accepted
 from tests.cluster.field import (
     CALL_TIMEOUT_MS,
     LATE_MS_MAX,
     NODE_COUNT,
     SLACK_MS,
-    Caller,
     Lamp,
     Load,
     Made,
@@ -39,51 +38,9 @@ BEFORE_S, AFTER_S = 3.0, 6.0
 CALLABLE_S = 2.0
 """A device that has connected can be called from every node within this time."""
 
-RECORDED_S = 20.0
 ASYNCHRONOUS_SHARE = 0.1
 UNTOUCHED_MS_MAX = 1_000
 TRUE_OF_THE_DEAD = {Verdict.SUCCESS, Verdict.TIMEOUT, Verdict.UNKNOWN, Verdict.HALFCONN, Verdict.OFFLINE}
-
-
-class Accepted:
-    """Asynchronous calls: those that were accepted, by request id, with the device and what it has to have seen."""
-
-    def __init__(self) -> None:
-        self.calls: dict[str, tuple[Lamp, str]] = {}
-
-    async def run(self, rate: float, callers: Sequence[Caller], lamps: Sequence[Lamp], chance: random.Random) -> None:
-        """Make so many a second until it is cancelled."""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                group.create_task(self._call(chance.choice(callers), chance.choice(lamps)))
-                await asyncio.sleep(1 / rate)
-
-    async def _call(self, caller: Caller, lamp: Lamp) -> None:
-        # Where no answer comes, nothing was promised.
-        with contextlib.suppress(OSError, EOFError):
-            answer = await caller.post(
-                "InvokeThingService",
-                Identifier="RunScene",
-                Args=json.dumps({"SceneId": "evening", "Steps": []}),
-                Qos="1",
-                **lamp.names,
-            )
-            if answer["Success"]:
-                self.calls[answer["RequestId"]] = lamp, answer["Data"]["MessageId"]
-
-
-async def check_accepted(accepted: Accepted, caller: Caller) -> None:
-    """Every call that was accepted has reached its device, and ends with the result on record."""
-    deadline_s = time.monotonic() + RECORDED_S
-    lost = []
-    for request_id, (lamp, number) in accepted.calls.items():
-        record = await caller.call_record(request_id)
-        while record["verdict"] is None and time.monotonic() < deadline_s:
-            await asyncio.sleep(0.05)
-            record = await caller.call_record(request_id)
-        if record["verdict"] != Verdict.SUCCESS or not lamp.seen[number]:
-            lost.append((lamp.seen[number], record))
-    assert not lost, f"{len(lost)} of {len(accepted.calls)}, the first: {lost[0]}"
 
 
 def places_from(nodes: Sequence[ServerProcess], number: int) -> list[Address]:

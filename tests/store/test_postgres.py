@@ -12,11 +12,12 @@ from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from linkstead.registry import AlreadyExists, StoreAway
 from linkstead.store import StoreUnusable, postgres
+from linkstead.store import postgres as postgres_module
 from linkstead.store.batches import HISTORY_QUEUE_MAX, RETRY_S_MAX
 from linkstead.store.migration import REVISIONS
 from linkstead.store.postgres import CLAIM_SETTINGS, READ_CONNECTIONS_MAX, TRIES_MAX, PostgresStore
 from linkstead.testing.clock import ManualClock
-from tests.postgres import PASSWORD, USER, PostgresServer
+from tests.postgres import PASSWORD, USER, PostgresServer, Way
 from tests.store.samples import (
     ACCOUNT_ID,
     DESTINATION,
@@ -268,6 +269,37 @@ async def test_a_statement_that_takes_too_long_fails_and_the_next_does_not(
         await store._write(lambda connection: connection.exec_driver_sql("SELECT pg_sleep(10)"))
     await store.add_account(an_account())
     await store.close()
+
+
+async def test_a_silent_host_does_not_keep_from_the_next(
+    postgres: PostgresServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_module, "CONNECT_TIMEOUT_S", 2.0)
+    way = Way(postgres.port)
+    name = await postgres.make_database()
+    async with way.opened():
+        way.fall_silent()
+        hosts = f"127.0.0.1:{way.port},127.0.0.1:{postgres.port}"
+        url = f"postgresql://{USER}:{PASSWORD}@{hosts}/{name}?target_session_attrs=read-write"
+        store = PostgresStore(url, clock)
+        await store.open()
+        await store.add_account(an_account())
+        assert await store.list_accounts() == [an_account()]
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "urls"),
+    [
+        ("postgresql://u:p@a:1,b:2/d?x=y", ["postgresql://u:p@a:1/d?x=y", "postgresql://u:p@b:2/d?x=y"]),
+        ("postgres://a,b,[::1]:5", ["postgres://a", "postgres://b", "postgres://[::1]:5"]),
+        ("postgresql://u@a,b?application_name=c@d,e", [f"postgresql://u@{c}?application_name=c@d,e" for c in "ab"]),
+        ("postgresql:///d?host=a,b", ["postgresql:///d?host=a,b"]),
+        ("postgresql://u:p@a/d", ["postgresql://u:p@a/d"]),
+    ],
+)
+async def test_each_host_of_a_url_is_named_by_a_url_of_its_own(url: str, urls: list[str]) -> None:
+    assert postgres_module.name_places(url) == urls
 
 
 # --- who serves ---

@@ -5,6 +5,7 @@ locks. Reads are single statements that see what was committed before.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -70,11 +71,43 @@ _AWAY = (
 """Errors of a server that is going, gone or starting, of one that is a standby now, and of a connection that broke."""
 
 
+class _Places:
+    """The hosts that a database may be on: `target_session_attrs` in the URL says which of them will do.
+
+    The driver tries several hosts itself, but a silent one takes all the time there is for the others too.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._urls = name_places(url)
+        self._latest = 0
+
+    async def connect(self, **options: Any) -> Any:
+        """Connect to one that will do, first to where that was so last time. Raises what the driver raises."""
+        fault: Exception | None = None
+        for number in range(self._latest, self._latest + len(self._urls)):
+            place = number % len(self._urls)
+            try:
+                connection = await asyncpg.connect(self._urls[place], timeout=CONNECT_TIMEOUT_S, **options)
+            except (OSError, *_AWAY) as error:
+                fault = error
+            else:
+                self._latest = place
+                return connection
+        assert fault is not None
+        raise fault
+
+
+def name_places(url: str) -> list[str]:
+    """A URL for each of the hosts that stand in one."""
+    found = re.fullmatch(r"(.*?://(?:[^/?]*@)?)([^/?@]*)(.*)", url)
+    return [found[1] + host + found[3] for host in found[2].split(",")] if found else [url]
+
+
 class _Lane:
     """Connections for statements of a kind.
 
     Args:
-        url: of the database, as libpq takes it.
+        places: where the database is.
         connections_max: statements beyond these wait for their turn.
         is_transaction: a statement is a transaction; else each of its questions is.
         statement_timeout_s: None: it may take as long as it takes.
@@ -82,7 +115,7 @@ class _Lane:
 
     def __init__(
         self,
-        url: str,
+        places: _Places,
         connections_max: int,
         *,
         is_transaction: bool = True,
@@ -93,12 +126,8 @@ class _Lane:
         self._under_way: set[asyncio.Task[Any]] = set()
 
         async def connect(*_: object, **__: object) -> Any:
-            # The driver reads the URL: several hosts, TLS and the rest are told there as everywhere with PostgreSQL.
-            return await asyncpg.connect(
-                url,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=statement_timeout_s,
-                server_settings={"application_name": "linkstead"},
+            return await places.connect(
+                command_timeout=statement_timeout_s, server_settings={"application_name": "linkstead"}
             )
 
         # Parameters hold secrets: no error and no log may show them.
@@ -154,7 +183,7 @@ class _Lane:
                     # Not one word more to a server that says nothing, not even that this is undone.
                     await connection.invalidate()
                     raise
-        except (OSError, TurnTimeoutError) as error:
+        except (OSError, TurnTimeoutError, *_AWAY) as error:
             raise DatabaseAway(None, None, error) from None
 
     def _prepare(
@@ -210,9 +239,12 @@ class PostgresStore(SqlStore):
     def __init__(self, url: str, clock: Clock, vault: Vault | None = None) -> None:
         super().__init__(clock, vault)
         self._url = url
-        self._writer = _Lane(url, WRITE_CONNECTIONS_MAX, statement_timeout_s=STATEMENT_TIMEOUT_S)
-        self._reader = _Lane(url, READ_CONNECTIONS_MAX, is_transaction=False, statement_timeout_s=STATEMENT_TIMEOUT_S)
-        self._background = _Lane(url, BACKGROUND_CONNECTIONS_MAX, statement_timeout_s=STATEMENT_TIMEOUT_S)
+        # The driver reads the URL: TLS and the rest are told there as everywhere with PostgreSQL.
+        places = self._places = _Places(url)
+        timeout_s = STATEMENT_TIMEOUT_S
+        self._writer = _Lane(places, WRITE_CONNECTIONS_MAX, statement_timeout_s=timeout_s)
+        self._reader = _Lane(places, READ_CONNECTIONS_MAX, is_transaction=False, statement_timeout_s=timeout_s)
+        self._background = _Lane(places, BACKGROUND_CONNECTIONS_MAX, statement_timeout_s=timeout_s)
         self._lanes = (self._writer, self._reader, self._background)
         self._claim: Any = None
 
@@ -237,12 +269,7 @@ class PostgresStore(SqlStore):
         function = "pg_advisory_lock" if is_alone else "pg_advisory_lock_shared"
         connection = None
         try:
-            connection = await asyncpg.connect(
-                self._url,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=STATEMENT_TIMEOUT_S,
-                server_settings=CLAIM_SETTINGS,
-            )
+            connection = await self._places.connect(command_timeout=STATEMENT_TIMEOUT_S, server_settings=CLAIM_SETTINGS)
             await connection.execute(f"SELECT {function}({CLAIM})")
         except asyncpg.LockNotAvailableError:
             return False
@@ -260,7 +287,7 @@ class PostgresStore(SqlStore):
         return self._claim is not None and not self._claim.is_closed()
 
     async def _migrate(self) -> None:
-        alone = _Lane(self._url, 1, statement_timeout_s=None)
+        alone = _Lane(self._places, 1, statement_timeout_s=None)
         try:
             await alone.run(migrate)
         finally:
@@ -272,7 +299,7 @@ class PostgresStore(SqlStore):
     async def _scrub(self) -> None:
         # Rows that were changed stand where they stood until their table is written anew.
         tables = ", ".join(where.table.name for where in SEALED.values())
-        alone = _Lane(self._url, 1, is_transaction=False, statement_timeout_s=None)
+        alone = _Lane(self._places, 1, is_transaction=False, statement_timeout_s=None)
         try:
             await alone.run(lambda connection: connection.exec_driver_sql(f"VACUUM FULL {tables}"))
         finally:
