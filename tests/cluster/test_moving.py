@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from linkstead.cluster.router import WOKEN_AGAIN_S
+from linkstead.cluster.router import GRACE_MS, WOKEN_AGAIN_S
 from linkstead.config import Address
 from linkstead.mqtt.packets import Disconnect, Publish, SubAck, Subscribe, Subscription
-from linkstead.registry import DeviceKey, NodeState
+from linkstead.registry import DeviceKey, NodeState, StoreAway
 from linkstead.server import Server, SystemClock
 from tests.cli.processes import ServerProcess, serving
 from tests.nats_server import NatsServer, running_nats
@@ -260,3 +260,34 @@ async def test_without_nats_devices_of_this_node_go_on_and_others_come_back_with
         await device.close()
         for node in nodes:
             await stop_server(node, clock)
+
+
+@two_nodes
+@pytest.mark.parametrize("is_silent", [False, True])
+async def test_a_call_to_a_device_whose_row_cannot_be_read_says_so_in_time(
+    rig: PairRig, monkeypatch: pytest.MonkeyPatch, is_silent: bool
+) -> None:
+    device = await rig.connected()
+    assert await answered(rig.app(), device)
+    await device.disconnect()
+    await until(lambda: not rig.is_online)
+    asked = asyncio.Event()
+
+    async def find_presence(_key: DeviceKey) -> None:
+        asked.set()
+        if is_silent:
+            await asyncio.Event().wait()
+        raise StoreAway
+
+    monkeypatch.setattr(rig.server.store, "find_presence", find_presence)
+    app = App(rig.http, rig.clock, KEY.access_key_id, KEY.secret)
+    calling = asyncio.ensure_future(app.rrpc(LAMP, Timeout="2000"))
+    await asked.wait()
+    if is_silent:
+        rig.clock.advance(2.0 + GRACE_MS / 1000)
+    answer = await calling
+    record = await app.call_record(answer["MessageId"])
+    assert answer["RrpcCode"] == record["verdict"] == "UNKNOWN"
+    assert record["diagnosis"] == "database-away"
+    assert record["timeline"][-1]["offset_ms"] <= 2_000 + GRACE_MS
+    assert bool(rig.watch.take()) != is_silent

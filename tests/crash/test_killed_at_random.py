@@ -18,8 +18,8 @@ import pytest
 from linkstead.invocation import Verdict
 from linkstead.server import DATABASE_FILE, SystemClock
 from linkstead.store.postgres import PostgresStore
+from tests.cluster.accepted import Accepted
 from tests.cluster.field import Caller, Lamp, Load, Made, find_lie, name_lamps, running_tasks, until_holds
-from tests.cluster.test_death_of_a_node import Accepted
 from tests.crash.installation import Installation, OneServer, Supervised, WithDatabase, Workers, add_lamps
 from tests.postgres import PostgresServer
 from tests.rig import fill

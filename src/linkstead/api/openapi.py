@@ -212,16 +212,16 @@ class OpenApi:
         except ApiError as error:
             self._record(exchange, error.code)
             return self._refuse(exchange, error)
-        except StoreAway as error:
-            extra = {"request_id": exchange.request_id, "action": exchange.action_name, "fault": str(error)}
+        except StoreAway as away:
+            extra = {"request_id": exchange.request_id, "action": exchange.action_name, "fault": str(away)}
             log.error("request failed: the database could not be read or written in time", extra=extra)
             self._record(exchange, codes.SYSTEM_EXCEPTION.code)
-            return self._fail(exchange, error)
-        except Exception as error:
+            return self._fail(exchange, away)
+        except Exception as fault:
             # The edge of the core: a bug or a broken disk must not reach the caller as a traceback.
             log.exception("request failed", extra={"request_id": exchange.request_id, "action": exchange.action_name})
             self._record(exchange, codes.SYSTEM_EXCEPTION.code)
-            return self._fail(exchange, error)
+            return self._fail(exchange, fault)
 
     def bound_s(self, request: HttpRequest) -> float:
         """How many seconds after it came a request has to be answered, whoever sent it; infinity where none says."""
