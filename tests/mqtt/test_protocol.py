@@ -472,6 +472,16 @@ def test_nothing_is_due_while_the_gateway_decides() -> None:
     assert connection.check_time(1_000.0) == []
 
 
+def test_a_deadline_that_is_held_is_put_off_by_as_much() -> None:
+    connection = connected(MQTT_3_1_1, keep_alive_s=60)
+    deadline_s = connection.deadline()
+    assert deadline_s is not None
+    connection.hold(1_000.0)
+    assert connection.deadline() == deadline_s + 1_000.0
+    assert connection.check_time(deadline_s + 999.0) == []
+    assert connection.check_time(deadline_s + 1_000.0) != []
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_keep_alive_runs_from_connack_and_from_every_packet(level: int) -> None:
     connection = ServerConnection(0.0)
