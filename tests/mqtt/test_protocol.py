@@ -472,8 +472,9 @@ def test_nothing_is_due_while_the_gateway_decides() -> None:
     assert connection.check_time(1_000.0) == []
 
 
-def test_a_deadline_that_is_held_is_put_off_by_as_much() -> None:
-    connection = connected(MQTT_3_1_1, keep_alive_s=60)
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_deadline_that_is_held_is_put_off_by_as_much(level: int) -> None:
+    connection = connected(level, keep_alive_s=60)
     deadline_s = connection.deadline()
     assert deadline_s is not None
     connection.hold(1_000.0)

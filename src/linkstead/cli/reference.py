@@ -25,8 +25,8 @@ A failure is told in one line on stderr. Exit status: 0 done; 1 it could not be 
 command was not used rightly; 130 interrupted.
 
 `product`, `device`, `import`, `webhook`, `account` and `cluster` open the database themselves, whether a server runs
-or not; `call`, `calls`, `fault`, `record`, `compare` and `consumer-group` talk to a running server over HTTP; `doctor` does both, as far as it is
-told where; `certificate` only reads and writes files.
+or not; `call`, `calls`, `fault`, `record`, `compare` and `consumer-group` talk to a running server over HTTP; `doctor`
+does both, as far as it is told where; `certificate` only reads and writes files.
 """
 
 CONFIGURATION_HEAD = """\
