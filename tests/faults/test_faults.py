@@ -416,3 +416,14 @@ async def test_a_message_of_pub_meets_faults_of_requests(dev: Rig, kind: str, co
     record = await dev.app().last_record()
     assert (record["verdict"], record["diagnosis"]) == ("SUCCESS", "delivered")
     assert f"planted-{kind}" in stages(record)
+
+
+async def test_only_calls_that_wait_are_lost_by_the_server(dev: Rig) -> None:
+    device = await dev.connected()
+    await plant(dev, "unknown")
+    scene = json.dumps({"SceneId": "evening", "Steps": [{"Level": 20, "HoldMs": 500}]})
+    answer = (await dev.app().call("InvokeThingService", **names(Identifier="RunScene", Args=scene))).json()
+    assert answer["Success"], answer
+    await device.expect(Publish)
+    record = await dev.app().call_record(answer["RequestId"])
+    assert "planted-unknown" not in stages(record)

@@ -122,6 +122,14 @@ def test_a_device_leaves_and_comes_back(linkstead_server: LinksteadServer) -> No
     assert rrpc(linkstead_server, lamp).rrpc_code == "SUCCESS"
 
 
+def test_a_device_whose_connection_broke_comes_back_when_it_is_told_to(linkstead_server: LinksteadServer) -> None:
+    lamp = linkstead_server.device("lamp")
+    lamp.fault("cut", at_once=True)
+    assert rrpc(linkstead_server, lamp).rrpc_code == "HALFCONN"
+    lamp.connect()
+    assert rrpc(linkstead_server, lamp).rrpc_code == "SUCCESS"
+
+
 def test_a_device_that_is_only_registered_is_for_the_test_to_connect(linkstead_server: LinksteadServer) -> None:
     lamp = linkstead_server.device("lamp", connect=False)
     assert len(lamp.secret) == 32

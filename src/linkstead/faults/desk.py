@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -59,10 +60,10 @@ class FaultDesk:
         key = await self._find_called(request)
         target = str(getattr(request, "identifier", "") or getattr(request, "topic", ""))
         for rule in self._book.find(Occasion.CALL, call.account_id, key, call.action, target):
-            self._planting.note(rule, call)
             if rule.fault.kind is Kind.THROTTLE:
+                self._planting.note(rule, call)
                 raise ApiError(codes.THROTTLING_USER)
-            context.router = _LosingRouter(context.clock)
+            context.router = _LosingRouter(context.clock, partial(self._planting.note, rule))
 
     async def _find_called(self, request: Request) -> DeviceKey:
         iot_id = getattr(request, "iot_id", "")
@@ -148,12 +149,14 @@ class FaultDesk:
 class _LosingRouter:
     """Takes a call and does not know what became of it, as when the node that holds the device is lost."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, note: Callable[[Call], None]) -> None:
         self._clock = clock
+        self._note = note
 
     async def call(self, call: Call, message: Message, *, activated: bool, enabled: bool) -> Outcome:
         """See `Router.call`."""
         call.mark(Stage.ROUTED, self._clock.time_s(), self._clock.monotonic_s())
+        self._note(call)
         call.end(Verdict.UNKNOWN, Diagnosis.NODE_LOST)
         return Outcome(Verdict.UNKNOWN, Diagnosis.NODE_LOST)
 

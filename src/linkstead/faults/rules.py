@@ -179,6 +179,8 @@ class Rule:
     def meet(self, account_id: str, key: DeviceKey, action: str, target: str) -> bool:
         """Count an occasion where it is within the scope; True where the fault is to act on it."""
         fault = self.fault
+        if fault.kind is Kind.UNKNOWN and action not in SYNCHRONOUS_ACTIONS:
+            return False
         if fault.at_once or account_id != self.account_id or not fault.covers(key):
             return False
         if fault.action not in ("", action) or fault.target not in ("", target):

@@ -14,7 +14,7 @@ from linkstead.simulator.line import Line
 from linkstead.tsl import ThingModel
 
 CONNECT_WAIT_S: Final = 10.0
-BARRIER_WAIT_S: Final = 5.0
+BARRIER_WAIT_S: Final = 2.0
 
 
 class DeviceRefused(Exception):
@@ -22,7 +22,7 @@ class DeviceRefused(Exception):
 
 
 class RehearsedDevice:
-    """One device on its connection.
+    """One device on its connection. One that is lost is not taken up again before the test says so.
 
     Args:
         host, port: the server's MQTT port.
@@ -58,15 +58,17 @@ class RehearsedDevice:
             model=model,
             post_every_s=0.0,
             take_first=self._take,
+            comes_back=False,
         )
         self._task: asyncio.Task[None] | None = None
         self._line: Line | None = None
         self._echo: asyncio.Event | None = None
 
     async def connect(self) -> None:
-        """Connect; returns when the server has accepted it. Raises DeviceRefused."""
-        if self._task is not None:
+        """Connect, unless it is; returns when the server has accepted it. Raises DeviceRefused."""
+        if self._task is not None and self._simulated.connected.is_set():
             return
+        await self.disconnect()
         self._task = asyncio.ensure_future(self._simulated.run())
         connected = asyncio.ensure_future(self._simulated.connected.wait())
         done, _ = await asyncio.wait(

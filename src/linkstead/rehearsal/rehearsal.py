@@ -23,7 +23,7 @@ DEVICES_MAX: Final = 1_000
 UNMET_WAIT_S: Final = 2.0
 """Real time in which a call that has to come may still be on its way when it is asked what is wrong."""
 
-CALLS_TOLD_MAX: Final = 100
+CALLS_TOLD_MAX: Final = 500
 LOOK_EVERY_S: Final = 0.005
 
 NAME_CHARS: Final = 8

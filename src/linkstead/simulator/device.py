@@ -53,6 +53,7 @@ class SimulatedDevice:
             the behaviour says, or POST_EVERY_S.
         carrier: where it asks for synchronous services; it answers them on both.
         take_first: shown every packet; where it returns True the packet has been dealt with.
+        comes_back: takes a lost connection up again.
 
     Attributes:
         connected: set while the server has accepted it.
@@ -72,6 +73,7 @@ class SimulatedDevice:
         post_every_s: float | None = None,
         carrier: Carrier = "ext",
         take_first: Callable[[Packet, Line], bool] | None = None,
+        comes_back: bool = True,
     ) -> None:
         behaviour = behaviour or Behaviour()
         self._host = host
@@ -81,6 +83,7 @@ class SimulatedDevice:
         self._clock = clock
         self._carrier = carrier
         self._take_first = take_first
+        self._comes_back = comes_back
         self._events = behaviour.events
         wishes = (post_every_s, behaviour.post_every_s, POST_EVERY_S)
         self._post_every_s = next(wish for wish in wishes if wish is not None)
@@ -88,7 +91,7 @@ class SimulatedDevice:
         self.connected = asyncio.Event()
 
     async def run(self) -> None:
-        """Connect and serve until cancelled; a lost connection is taken up again.
+        """Connect and serve until cancelled; a lost connection is taken up again, unless it does not come back.
 
         Raises:
             RefusedError: the credentials are wrong or the device is unknown or disabled; trying again would not help.
@@ -102,6 +105,8 @@ class SimulatedDevice:
             if self.connected.is_set():
                 self.connected.clear()
                 wait_s = RECONNECT_WAIT_S_MIN
+            if not self._comes_back:
+                return
             await self._clock.sleep(wait_s)
             wait_s = min(wait_s * 2, RECONNECT_WAIT_S_MAX)
 
