@@ -200,6 +200,26 @@ async def test_a_feed_does_not_grow(rig: Rig) -> None:
     assert len(feed._watched) == WATCHED_MAX
 
 
+@pytest.mark.asyncio
+async def test_a_call_under_way_is_watched_until_it_ends(rig: Rig) -> None:
+    journal = rig.server.journal
+    feed = Feed(journal, read_wish(ACCOUNT_ID, {}), EVERYTHING, 0)
+    slow = make_call(0, ended=False)
+    journal.open(slow)
+    assert feed.take().fresh == [slow]
+    for number in range(1, 3 * WATCHED_MAX):
+        journal.close(make_call(number))
+        feed.take()
+    slow.end(Verdict.TIMEOUT, Diagnosis.WRITTEN_NO_ANSWER)
+    journal.close(slow)
+    assert feed.take() == ([slow], [], 0)
+    waiting = [make_call(number, ended=False) for number in range(1_000, 1_001 + WATCHED_MAX)]
+    for call in waiting:
+        journal.open(call)
+        feed.take()
+    assert len(feed._watched) == WATCHED_MAX
+
+
 def test_an_event_is_written_line_by_line() -> None:
     assert write_event("rows", "a\nb", 7) == b"id: 7\nevent: rows\ndata: a\ndata: b\n\n"
     assert write_event("x", "") == b"event: x\ndata: \n\n"

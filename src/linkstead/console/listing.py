@@ -197,10 +197,19 @@ class Feed:
         changed = [call for call, mark in self._watched.values() if mark_of(call) != mark]
         for call in changed + fresh:
             self._watched[call.request_id] = call, mark_of(call)
-        for request_id in list(islice(self._watched, max(0, len(self._watched) - WATCHED_MAX))):
-            del self._watched[request_id]
+        self._forget()
         fresh.sort(key=lambda call: call.received_ms)
         return Taken(changed, fresh, max(0, len(ended) - room))
+
+    def _forget(self) -> None:
+        """Keep to `WATCHED_MAX`: ended calls go first, as a row must not say for ever that its call is under way."""
+        watched = self._watched
+        over = max(0, len(watched) - WATCHED_MAX)
+        ended = (request_id for request_id, (call, _) in watched.items() if call.is_ended)
+        for request_id in list(islice(ended, over)):
+            del watched[request_id]
+        for request_id in list(islice(watched, max(0, len(watched) - WATCHED_MAX))):
+            del watched[request_id]
 
     def _choose(self, calls: Iterable[Call]) -> list[Call]:
         """Those that belong on the page and are not there yet."""
