@@ -1,14 +1,16 @@
 """The pages of calls over the wire."""
 
 import asyncio
+import html
 import json
+import re
 
 import pytest
 
 from linkstead.console.calls import _repeat
 from linkstead.console.desk import VIEWERS_MAX
-from linkstead.console.listing import HEARTBEAT_TICKS
-from linkstead.invocation import Call, Verdict
+from linkstead.console.listing import HEARTBEAT_TICKS, PAGE_ROWS
+from linkstead.invocation import Call, Evidence, Stray, Verdict
 from tests.console.records import make_call
 from tests.console.web import Listener, tick, visitor
 from tests.rig import KEY, LAMP, SECOND_LAMP, Rig
@@ -44,6 +46,33 @@ async def test_what_a_device_says_is_text_and_no_page(rig: Rig) -> None:
     page = (await guest.get(f"/calls/{call.request_id}")).body.decode()
     assert "<script>alert" not in page
     assert "<img" not in page
+
+
+async def test_what_was_not_taken_as_the_answer_is_shown_with_why(rig: Rig) -> None:
+    call = make_call(1, at_s=rig.clock.time_s())
+    call.add_evidence(Evidence(Stray.LATE, call.received_ms + 9_000, str(LAMP), "/sys/late", b"<too late>", 10))
+    call.add_evidence(Evidence(Stray.OTHER_DEVICE, call.received_ms, "", "", b"", 0))
+    call.evidence_dropped = 7
+    call.caller_gone = True
+    call.unknown_parameters.append("Colour")
+    rig.server.journal.close(call)
+    guest = await visitor(rig)
+    page = (await guest.get(f"/calls/{call.request_id}")).body.decode()
+    for shown in ("/sys/late", "&lt;too late&gt;", "a device of another account", "7 more", "<code>Colour</code>"):
+        assert shown in page, shown
+    assert "<too late>" not in page
+
+
+async def test_a_further_page_of_rows_is_a_part_of_the_list(rig: Rig) -> None:
+    for number in range(PAGE_ROWS + 1):
+        rig.server.journal.close(make_call(number, at_s=rig.clock.time_s() + number / 1000))
+    guest = await visitor(rig)
+    page = (await guest.get("/calls?device=lamp-01")).body.decode()
+    found = re.search(r'data-rest="/console(/calls/rows\?[^"]+)"', page)
+    assert found is not None
+    rows = (await guest.get(html.unescape(found[1]))).body.decode()
+    assert re.findall(r'<tr id="call-([^"]+)"', rows) == ["REQUEST-000000"]
+    assert "data-rest" not in rows
 
 
 async def test_a_call_is_made_again_by_who_is_logged_in(rig: Rig) -> None:

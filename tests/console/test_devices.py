@@ -1,15 +1,17 @@
 """Pages of devices over the wire."""
 
 import asyncio
+import html
 import json
 import os
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 
 from linkstead.console.device_code import write_programs
-from linkstead.console.devices import read_payload
+from linkstead.console.devices import PAGE_SIZE, read_payload
 from linkstead.mqtt.packets import Publish
 from linkstead.registry import DeviceKey
 from linkstead.server import SystemClock
@@ -17,7 +19,7 @@ from linkstead.tsl import ThingModel
 from tests.cli.processes import started
 from tests.console.web import visitor
 from tests.gateways import GATEWAY, PROBE, SECOND_PROBE, add_gateways, gateway_with
-from tests.rig import DISABLED_LAMP, LAMP, PRODUCT_KEY, Rig, device_secret, running
+from tests.rig import DISABLED_LAMP, LAMP, PRODUCT_KEY, Rig, a_device, device_secret, running
 from tests.sdk.child import NODE_PROGRAMS, REPOSITORY, Child
 from tests.tsl.documents import read_sample
 from tests.wire import until
@@ -68,6 +70,21 @@ async def test_devices_are_found_by_a_part_of_the_name_and_by_status(rig: Rig) -
     assert LAMP.device_name not in page
     assert (await guest.get("/devices?product=unknown")).status == 404
     assert (await guest.get("/devices?page=x&status=none")).status == 200
+
+
+@pytest.mark.asyncio
+async def test_many_devices_come_page_by_page(rig: Rig) -> None:
+    guest = await visitor(rig)
+    names = [f"many-{number:02}" for number in range(2 * PAGE_SIZE)]
+    await rig.server.store.add_devices([a_device(DeviceKey(PRODUCT_KEY, name)) for name in names])
+    seen: list[str] = []
+    address = f"/devices?product={PRODUCT_KEY}"
+    while address:
+        page = (await guest.get(address)).body.decode()
+        seen += re.findall(rf'href="/console/devices/{PRODUCT_KEY}/(many-[0-9]+)"', page)
+        older = re.search(r'href="/console(/devices\?[^"]+)">Older<', page)
+        address = html.unescape(older[1]) if older is not None else ""
+    assert sorted(seen) == names
 
 
 @pytest.mark.asyncio

@@ -71,6 +71,10 @@ async def test_messages_both_ways_come_to_an_open_page(rig: Rig) -> None:
         assert "ping &lt;b&gt;" in event
         assert "hush" not in event
         assert "not to be seen" not in event
+        device.send(Publish(device.custom_topic("user/update"), b""))
+        await device.expect_silence()
+        await tick(rig, 2)
+        assert ">nothing<" in (await browser.read()).decode()
     await until(lambda: rig.server.sessions.taps is None)
 
 
