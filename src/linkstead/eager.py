@@ -1,8 +1,9 @@
 """Running a coroutine at once, without a task of the event loop's for as long as it needs none.
 
 A task, a future and two turns of the loop cost a call about as much as its signature does. Here a coroutine runs right
-away up to where it waits; one that waits for a `Waiter` goes on from there when that is answered. Only what waits for
-something else, the store for example, becomes a task, and is one from then on.
+away up to where it waits; one that waits for a `Waiter` goes on from there when that is answered, in one turn of the
+loop with all others that were answered meanwhile. Only what waits for something else, the store for example, becomes a
+task, and is one from then on.
 """
 
 import asyncio
@@ -19,13 +20,13 @@ class Waiter(Generic[Result]):
     It is as much of a future as a task asks for. Source: the asyncio manual, "Extending", Future lifetime.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_is_cancelled", "_loop", "_result")
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_context", "_is_cancelled", "_result", "_run")
 
     def __init__(self) -> None:
         self._asyncio_future_blocking = False
         self._callback: Callable[[Waiter[Result]], object] | None = None
         self._context: Context | None = None
-        self._loop = asyncio.get_running_loop()
+        self._run: _Run[Any] | None = None
         self._is_cancelled = False
         self._result: Result | None = None
 
@@ -61,18 +62,20 @@ class Waiter(Generic[Result]):
         """Take what a task wants to be called with; there is one at most."""
         self._callback, self._context = callback, context
 
-    def watch(self, callback: Callable[["Waiter[Result]"], object]) -> None:
-        """The same, for who needs no context."""
-        self._callback = callback
+    def hold(self, run: "_Run[Any]") -> None:
+        """The same for a coroutine that `EagerRunner` runs."""
+        self._run = run
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that ran when this was made."""
-        return self._loop
+        """The loop that runs."""
+        return asyncio.get_running_loop()
 
     def _wake(self) -> None:
-        if self._callback is not None:
-            # Never called from here: who sets a result is in the middle of something.
-            self._loop.call_soon(self._callback, self, context=self._context)
+        # Nothing goes on from here: who sets a result is in the middle of something.
+        if self._run is not None:
+            self._run.runner.wake(self._run)
+        elif self._callback is not None:
+            asyncio.get_running_loop().call_soon(self._callback, self, context=self._context)
 
 
 class Patience(Protocol):
@@ -91,6 +94,7 @@ class EagerRunner:
     def __init__(self) -> None:
         self.under_way_count = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._woken: list[_Run[Any]] = []
         self._all_ended = asyncio.Event()
 
     def start(
@@ -108,7 +112,25 @@ class EagerRunner:
             bound: called when it has to wait for something that may never come.
         """
         self.under_way_count += 1
-        _Run(self, coroutine, end, fail, bound).step(None)
+        _Run(self, coroutine, end, fail, bound).step()
+
+    def wake(self, run: "_Run[Any]") -> None:
+        """Have a coroutine go on in the loop's next turn, in the order in which they are woken."""
+        self._woken.append(run)
+        if len(self._woken) == 1:
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        woken = self._woken
+        self._woken = []
+        woken.reverse()
+        try:
+            while woken:
+                woken.pop().step()
+        finally:
+            # Only what no coroutine should raise gets here, and it is not the fault of those that still wait.
+            while woken:
+                self.wake(woken.pop())
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Hold a task until it ends, as the loop itself does not."""
@@ -131,7 +153,7 @@ class EagerRunner:
 class _Run(Generic[Result]):
     """One coroutine."""
 
-    __slots__ = ("_bound", "_coroutine", "_end", "_fail", "_runner")
+    __slots__ = ("_bound", "_coroutine", "_end", "_fail", "runner")
 
     def __init__(
         self,
@@ -141,29 +163,29 @@ class _Run(Generic[Result]):
         fail: Callable[[Exception], None],
         bound: Callable[[Patience], None] | None,
     ) -> None:
-        self._runner = runner
+        self.runner = runner
         self._coroutine = coroutine
         self._end = end
         self._fail = fail
         self._bound = bound
 
-    def step(self, _: object) -> None:
+    def step(self) -> None:
         try:
             awaited = self._coroutine.send(None)
         except StopIteration as stop:
-            self._runner.count_down()
+            self.runner.count_down()
             self._end(stop.value)
         except Exception as error:  # noqa: BLE001
-            self._runner.count_down()
+            self.runner.count_down()
             self._fail(error)
         else:
             if isinstance(awaited, Waiter):
-                awaited.watch(self.step)
+                awaited.hold(self)
             else:
                 rest = _Rest(self._coroutine, awaited)
                 task = asyncio.get_running_loop().create_task(self._finish(rest))
                 rest.task = task
-                self._runner.keep(task)
+                self.runner.keep(task)
                 if self._bound is not None:
                     self._bound(rest)
 
@@ -175,7 +197,7 @@ class _Run(Generic[Result]):
         else:
             self._end(result)
         finally:
-            self._runner.count_down()
+            self.runner.count_down()
 
 
 class _Rest(Generic[Result]):

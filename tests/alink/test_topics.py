@@ -19,7 +19,6 @@ from linkstead.alink.topics import (
     may_publish,
     may_subscribe,
     parse_rrpc_answer,
-    read_own_answer,
     rrpc_request,
     rrpc_response,
     split_query,
@@ -435,21 +434,3 @@ def test_the_owner_of_a_topic_is_the_device_that_it_names(topic: str) -> None:
 )
 def test_a_topic_that_names_no_single_device_has_no_owner(topic: str) -> None:
     assert find_owner(topic) is None
-
-
-@given(
-    st.sampled_from((SYS, f"/sys/{PK}/other", "/sys", "")),
-    st.sampled_from(("/rrpc/response/", "/rrpc/request/", "/rrpc/response", "/thing/service/")),
-    st.text(alphabet="0123456789", max_size=21) | st.text(max_size=4),
-)
-@example(SYS, "/rrpc/response/", str(MESSAGE_ID))
-@example(SYS, "/rrpc/response/", "\u00b2")
-@example(SYS, "/rrpc/response/", "\u0661")
-@example(SYS, "/rrpc/response/", "1" * 19)
-@example(SYS, "/rrpc/response/", "1" * 20)
-@example(SYS, "/rrpc/response/", "1?_rn=x")
-def test_own_answer_is_read_from_a_well_formed_topic_of_the_device_only(root: str, path: str, digits: str) -> None:
-    topic = f"{root}{path}{digits}"
-    answer = parse_rrpc_answer(topic)
-    is_own = answer is not None and topic.startswith(f"{SYS}/rrpc/response/")
-    assert read_own_answer(KEY, topic) == (answer.message_id if answer is not None and is_own else 0)

@@ -8,7 +8,6 @@ import pytest
 
 from linkstead.api.exchange import HttpRequest
 from linkstead.http.front import CALLS_LISTED_DEFAULT, CALLS_LISTED_MAX
-from linkstead.invocation import journal
 from linkstead.server import Server
 from tests.rig import (
     DISABLED_KEY,
@@ -182,12 +181,10 @@ async def test_a_call_is_found_by_its_message_id_and_by_its_request_id(rig: Rig)
         assert (record["message_id"], record["request_id"]) == (str(answer["MessageId"]), answer["RequestId"])
 
 
-async def test_a_call_is_found_in_the_store_once_it_has_left_the_memory(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_call_is_found_in_the_store_once_it_has_left_the_memory(rig: Rig) -> None:
     answer = await rig.app().rrpc(LAMP)
     before = await rig.app().call_record(answer["MessageId"])
-    monkeypatch.setattr(journal, "CALLS_KEPT_MAX", 1)
+    rig.server.journal.calls_max = 1
     await rig.app().rrpc(SECOND_LAMP)
     assert rig.server.journal.find(KEY.account_id, answer["RequestId"]) is None
     assert await rig.app().call_record(answer["MessageId"]) == before
@@ -220,10 +217,8 @@ async def test_calls_are_listed_newest_first(rig: Rig) -> None:
     assert "evidence" not in listed[0]
 
 
-async def test_calls_are_listed_once_whether_in_memory_or_in_the_store(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal, "CALLS_KEPT_MAX", 2)
+async def test_calls_are_listed_once_whether_in_memory_or_in_the_store(rig: Rig) -> None:
+    rig.server.journal.calls_max = 2
     for _ in range(4):
         await rig.app().rrpc(LAMP)
         rig.clock.advance(1.0)

@@ -15,7 +15,6 @@ import pytest_asyncio
 from linkstead.alink.services import make_request, parse_reply
 from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict
 from linkstead.invocation import delivery as delivery_module
-from linkstead.invocation.call import EVIDENCE_PAYLOAD_BYTES_MAX, EVIDENCE_TOPIC_CHARS_MAX, Stray
 from linkstead.invocation.delivery import (
     ACKNOWLEDGED_KEPT_S,
     ANSWER_MALFORMED,
@@ -24,6 +23,7 @@ from linkstead.invocation.delivery import (
     OFFLINE,
     SEND_FAILED,
 )
+from linkstead.invocation.record import EVIDENCE_PAYLOAD_BYTES_MAX, EVIDENCE_TOPIC_CHARS_MAX, Stray
 from linkstead.registry import Account, DeviceKey, Origin
 from linkstead.server import DATABASE_FILE
 from linkstead.sessions import (

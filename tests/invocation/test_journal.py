@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from linkstead.invocation import Call, CallFilter, CallJournal, Diagnosis, Evidence, Stage, Stray, Verdict, journal
+from linkstead.invocation import Call, CallFilter, CallJournal, Diagnosis, Evidence, Stage, Stray, Verdict
 from linkstead.registry import DeviceKey
 from tests.fakes import ACCOUNT_ID, KEY, OTHER_ACCOUNT_ID, OTHER_KEY, RecordingSink
 
@@ -21,12 +21,18 @@ def make_evidence(payload: bytes = b"") -> Evidence:
     return Evidence(Stray.LATE, 0, str(KEY), "/topic", payload, len(payload))
 
 
-class Journal(CallJournal):
-    """A journal whose sink is at hand, with short ways to fill it."""
+class Journal:
+    """A journal and its sink, with short ways to fill it."""
 
-    def __init__(self) -> None:
+    def __init__(self, **bounds: int) -> None:
         self.sink = RecordingSink()
-        super().__init__(self.sink)
+        self.journal = CallJournal(self.sink, **bounds)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.journal, name)
+
+    def __len__(self) -> int:
+        return len(self.journal)
 
     def begin(self, call: Call) -> Call:
         self.open(call)
@@ -213,9 +219,8 @@ def test_evidence_of_an_ended_call_goes_to_the_store_again() -> None:
     assert calls.sink.calls == [call, call]
 
 
-def test_as_many_calls_are_kept_as_the_bound_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "CALLS_KEPT_MAX", 3)
-    calls = Journal()
+def test_as_many_calls_are_kept_as_the_bound_says() -> None:
+    calls = Journal(calls_max=3)
     for number in (1, 2, 3):
         calls.add(number, key=OTHER_KEY if number == 1 else KEY)
     assert (len(calls), calls.listed()) == (3, [3, 2, 1])
@@ -227,9 +232,8 @@ def test_as_many_calls_are_kept_as_the_bound_says(monkeypatch: pytest.MonkeyPatc
     assert calls.last_call_of(OTHER_KEY) is None
 
 
-def test_open_calls_are_never_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "CALLS_KEPT_MAX", 1)
-    calls = Journal()
+def test_open_calls_are_never_dropped() -> None:
+    calls = Journal(calls_max=1)
     for number in (1, 2, 3):
         calls.begin(make_call(number))
     calls.add(4)
@@ -237,9 +241,8 @@ def test_open_calls_are_never_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls.listed() == [5, 3, 2, 1]
 
 
-def test_the_last_call_of_a_device_stays_while_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "CALLS_KEPT_MAX", 2)
-    calls = Journal()
+def test_the_last_call_of_a_device_stays_while_it_is_kept() -> None:
+    calls = Journal(calls_max=2)
     calls.add(1)
     last = calls.add(2)
     calls.add(3, key=OTHER_KEY)
@@ -248,9 +251,8 @@ def test_the_last_call_of_a_device_stays_while_it_is_kept(monkeypatch: pytest.Mo
     assert calls.last_call_of(KEY) is None
 
 
-def test_as_many_bytes_are_kept_as_the_bound_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "CALLS_KEPT_BYTES_MAX", 100)
-    calls = Journal()
+def test_as_many_bytes_are_kept_as_the_bound_says() -> None:
+    calls = Journal(bytes_max=100)
     calls.add(1, request_payload=b"x" * 40, answer_payload=b"y" * 20)
     calls.add(2, request_payload=b"x" * 40)
     assert calls.listed() == [2, 1]
@@ -260,9 +262,8 @@ def test_as_many_bytes_are_kept_as_the_bound_says(monkeypatch: pytest.MonkeyPatc
     assert calls.listed() == [4, 3, 2]
 
 
-def test_a_call_over_the_bound_alone_is_not_kept_and_spoils_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "CALLS_KEPT_BYTES_MAX", 100)
-    calls = Journal()
+def test_a_call_over_the_bound_alone_is_not_kept_and_spoils_nothing() -> None:
+    calls = Journal(bytes_max=100)
     calls.add(1)
     large = calls.add(2, request_payload=b"x" * 101)
     assert (len(calls), calls.sink.calls[-1]) == (0, large)
@@ -270,9 +271,8 @@ def test_a_call_over_the_bound_alone_is_not_kept_and_spoils_nothing(monkeypatch:
     assert calls.listed() == [3]
 
 
-def test_the_bytes_of_late_evidence_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "CALLS_KEPT_BYTES_MAX", 100)
-    calls = Journal()
+def test_the_bytes_of_late_evidence_count_too() -> None:
+    calls = Journal(bytes_max=100)
     calls.add(1, request_payload=b"x" * 30)
     second = calls.add(2, request_payload=b"x" * 30)
     calls.add_evidence(second, make_evidence(b"e" * 40))
@@ -288,10 +288,8 @@ def test_the_bytes_of_late_evidence_count_too(monkeypatch: pytest.MonkeyPatch) -
     assert calls.listed() == [5, 4]
 
 
-def test_evidence_of_a_call_no_longer_kept_still_goes_to_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "CALLS_KEPT_MAX", 1)
-    monkeypatch.setattr(journal, "CALLS_KEPT_BYTES_MAX", 100)
-    calls = Journal()
+def test_evidence_of_a_call_no_longer_kept_still_goes_to_the_store() -> None:
+    calls = Journal(calls_max=1, bytes_max=100)
     evicted = calls.add(1)
     kept = calls.add(2, request_payload=b"x" * 100)
     calls.add_evidence(evicted, make_evidence(b"e" * 1_000))

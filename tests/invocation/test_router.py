@@ -22,7 +22,7 @@ from linkstead.invocation import (
     Verdict,
     router,
 )
-from linkstead.invocation.call import EVIDENCE_PAYLOAD_BYTES_MAX, EVIDENCE_TOPIC_CHARS_MAX
+from linkstead.invocation.record import EVIDENCE_PAYLOAD_BYTES_MAX, EVIDENCE_TOPIC_CHARS_MAX
 from linkstead.registry import DeviceKey, Origin
 from linkstead.sessions import Ending, LinkBlocked, LinkBroken, LinkTooSmall, SessionTable
 from linkstead.testing.clock import ManualClock, ManualTimer

@@ -17,6 +17,12 @@ PUBLISHABLE_RULE = f"<= {CUSTOM_TOPIC_BYTES_MAX} B, <= {CUSTOM_TOPIC_SLASHES_MAX
 _MESSAGE_ID = re.compile(rf"[0-9]{{1,{MESSAGE_ID_DIGITS_MAX}}}")
 
 
+def rrpc_pair(key: DeviceKey, message_id: int) -> tuple[str, str]:
+    """The topics of an RRPC without a custom topic, of its request and of its answer."""
+    head = f"/sys/{key[0]}/{key[1]}/rrpc/"
+    return f"{head}request/{message_id}", f"{head}response/{message_id}"
+
+
 def rrpc_request(key: DeviceKey, message_id: int) -> str:
     """The topic of an RRPC request without a custom topic. Source: `device-protocol.md` 4.1."""
     return f"/sys/{key.product_key}/{key.device_name}/rrpc/request/{message_id}"
@@ -91,17 +97,6 @@ def parse_rrpc_answer(topic: str) -> RrpcAnswer | None:
         if len(levels) > 4 and levels[4] == "rrpc":
             return RrpcAnswer(_read_message_id(levels[6] if len(levels) == 7 else ""), DeviceKey(levels[2], levels[3]))
     return None
-
-
-def read_own_answer(key: DeviceKey, topic: str) -> int:
-    """The message id in a device's well-formed topic for the answer to an RRPC of its own; 0 for any other topic.
-
-    For the path of every call: what `parse_rrpc_answer` reads from such a topic, without taking it apart.
-    """
-    head, _, digits = topic.rpartition("/")
-    if len(digits) > MESSAGE_ID_DIGITS_MAX or not (digits.isdecimal() and digits.isascii()):
-        return 0
-    return int(digits) if head == f"/sys/{key[0]}/{key[1]}/rrpc/response" else 0
 
 
 def _read_message_id(text: str) -> int:

@@ -8,10 +8,10 @@ import hmac
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from copy import copy
+from functools import lru_cache
 from math import inf
-from typing import NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
 from linkstead.action import ActionContext, Answer, AnyAction, Behaviour
 from linkstead.api import parameters as api_parameters
@@ -57,6 +57,7 @@ TIMESTAMP_TOLERANCE_S = 900
 VERDICT_WAIT_MS = 30
 """After the end of a call's time, for whoever routed it to say how it ended."""
 
+ACCOUNT_SCOPES_CACHED_MAX = 1_024
 UNKNOWN_PARAMETERS_KEPT_MAX = 16
 """Names kept with a call; what else was sent is forgotten."""
 
@@ -72,8 +73,6 @@ COMMON_PARAMETERS_V1 = (
 )
 """Required with signature version 1, in the order in which a missing one is named. Source: `cloud-api.md` 1.3."""
 
-_COMMON_PARAMETERS_V1 = frozenset(COMMON_PARAMETERS_V1)
-
 COMMON_HEADERS_V3 = {
     "x-acs-action": "Action",
     "x-acs-version": "Version",
@@ -81,14 +80,6 @@ COMMON_HEADERS_V3 = {
     "x-acs-signature-nonce": "SignatureNonce",
 }
 """Required with ACS3, and the name a missing one goes by in the error. Source: `cloud-api.md` 1.4."""
-
-
-class _Signed(NamedTuple):
-    """What both signature schemes say about a request."""
-
-    action: str
-    version: str
-    caller: AccessKey
 
 
 class OpenApi:
@@ -146,6 +137,7 @@ class OpenApi:
         self._behaviour = behaviour
         self._node = node
         self._strict = strict
+        self._strict_instances = behaviour.strict_instances
         # What is the same for all requests, which get a copy each.
         self._context = ActionContext(
             caller=NOBODY,
@@ -198,10 +190,10 @@ class OpenApi:
         """
         exchange = _Exchange(request, self._ids.request_id())
         exchange.is_v3, exchange.as_xml = True, as_xml
-        exchange.parameters = parameters
+        exchange.parameters = dict(parameters)
         exchange.caller = caller
         exchange.action_name = action if action in self._actions else ""
-        return self._answer(exchange, self._serve_signed(exchange, _Signed(action, VERSION, caller)))
+        return self._answer(exchange, self._serve_signed(exchange, action, VERSION, caller))
 
     async def _answer(self, exchange: "_Exchange", serving: Coroutine[None, None, Answer]) -> HttpReply:
         try:
@@ -268,11 +260,11 @@ class OpenApi:
         """
         claimed = _Claimed()
         try:
-            signed = await self._check_v3(request, request.header("authorization") or "", claimed)
+            caller, _ = await self._check_v3(request, request.header("authorization") or "", claimed)
         except ApiError as error:
             self._record_inspection(request, error.code, None, claimed)
             raise
-        return signed.caller
+        return caller
 
     def record(self, request: HttpRequest, code: str, caller: AccessKey | None, access_key_id: str = "") -> None:
         """Keep in the audit log that a request for a path other than `/` changed something, or was refused.
@@ -310,6 +302,7 @@ class OpenApi:
     async def _serve(self, exchange: "_Exchange") -> Answer:
         request = exchange.request
         exchange.read_parameters()
+        parameters = exchange.parameters
         claimed = self._read_action(exchange)
         if claimed is not None and claimed in self._actions:
             exchange.action_name = claimed
@@ -318,73 +311,74 @@ class OpenApi:
         if request.path not in ("/", ""):
             raise ApiError(codes.INVALID_ACTION_NOT_FOUND)
         if exchange.is_v3:
-            signed = await self._check_v3(request, request.header("authorization") or "", exchange.claimed)
+            caller, fields = await self._check_v3(request, request.header("authorization") or "", exchange.claimed)
         else:
-            key = await self._find_key(_read_v1_key(exchange.parameters), exchange.claimed)
-            signed = self._check_v1(request, exchange.parameters, key)
-        exchange.caller = signed.caller
-        return await self._serve_signed(exchange, signed)
+            access_key_id = exchange.claimed.access_key_id = _read_v1_key(parameters)
+            key = self._registry.recall_access_key(access_key_id) or await self._registry.find_access_key(access_key_id)
+            caller, fields = self._admit(key, exchange.claimed), parameters
+            self._check_v1(request, parameters, caller)
+        exchange.caller = caller
+        return await self._serve_signed(exchange, fields["Action"], fields["Version"], caller)
 
-    async def _serve_signed(self, exchange: "_Exchange", signed: _Signed) -> Answer:
-        if signed.version != VERSION:
+    async def _serve_signed(self, exchange: "_Exchange", name: str, version: str, caller: AccessKey) -> Answer:
+        if version != VERSION:
             raise ApiError(codes.INVALID_VERSION)
-        action = self._actions.get(signed.action)
+        action = self._actions.get(name)
         if action is None:
             raise ApiError(codes.INVALID_ACTION_NOT_FOUND)
         exchange.action = action
-        if action.is_call:
-            exchange.call = self._open_call(exchange, signed)
-        await authorize(self._registry, signed.caller, action.name, exchange.parameters)
-        account_id, now_s = signed.caller.account_id, self._clock.time_s()
+        account_id, parameters = caller.account_id, exchange.parameters
+        now_s = self._clock.time_s()
+        call = self._open_call(exchange, name, caller, now_s) if action.is_call else None
+        if caller.user_name:
+            await authorize(self._registry, caller, name, parameters)
         quotas = self._quotas
-        if not quotas.take(account_id, action.name, now_s) and not await quotas.ask(account_id, action.name, now_s):
+        if not quotas.take(account_id, name, now_s) and not await quotas.ask(account_id, name, now_s):
             raise ApiError(codes.THROTTLING_USER)
-        unknown = api_parameters.unknown_parameters(action.request, exchange.parameters, action.aliases)
+        unknown = api_parameters.unknown_parameters(action.request, parameters, action.aliases)
         if unknown:
-            shown = [name[: api_parameters.NAME_SHOWN_CHARS_MAX] for name in unknown[:UNKNOWN_PARAMETERS_KEPT_MAX]]
+            shown = [each[: api_parameters.NAME_SHOWN_CHARS_MAX] for each in unknown[:UNKNOWN_PARAMETERS_KEPT_MAX]]
             if self._strict:
                 raise invalid_parameter(shown[0])
-            if exchange.call is not None:
-                exchange.call.unknown_parameters = shown
-        bound = api_parameters.bind(action.request, exchange.parameters, action.aliases)
-        scope, instance_id = await self._find_scope(signed.caller, exchange.parameters.get("IotInstanceId", ""))
-        if exchange.call is not None:
-            exchange.call.instance_id = instance_id
-        context = exchange.context = copy(self._context)
-        context.caller = signed.caller
-        context.scope = scope
-        context.request_id = exchange.request_id
-        context.instance_id = instance_id
-        context.call = exchange.call
+            if call is not None:
+                call.unknown_parameters = shown
+        bound = api_parameters.bind(action.request, parameters, action.aliases)
+        scope, instance_id = _account_scope(account_id), parameters.get("IotInstanceId", PUBLIC_INSTANCE)
+        if instance_id or self._strict_instances:
+            scope, instance_id = await self._find_scope(caller, instance_id)
+        if call is not None:
+            call.instance_id = instance_id
+        context = exchange.context = replace(
+            self._context,
+            caller=caller,
+            scope=scope,
+            request_id=exchange.request_id,
+            instance_id=instance_id,
+            call=call,
+        )
         answer: Answer = await action.function(context, bound)
         return answer
 
     async def _find_scope(self, caller: AccessKey, instance_id: str) -> tuple[Scope, str]:
-        if not instance_id and not self._behaviour.strict_instances:
-            return Scope(caller.account_id, None), PUBLIC_INSTANCE
         known = not instance_id or instance_id in await self._registry.find_instances(caller.account_id)
-        if not self._behaviour.strict_instances:
+        if not self._strict_instances:
             # A migrated application goes on sending the id of its old instance.
-            return Scope(caller.account_id, None), instance_id if known else PUBLIC_INSTANCE
+            return _account_scope(caller.account_id), instance_id if known else PUBLIC_INSTANCE
         if not known:
             raise ApiError(codes.IOT_INSTANCE_NOT_FOUND, IotInstanceId=instance_id)
         return Scope(caller.account_id, instance_id), instance_id
 
-    def _open_call(self, exchange: "_Exchange", signed: _Signed) -> Call:
-        call = Call(
-            request_id=exchange.request_id,
-            node=self._node,
-            action=signed.action,
-            account_id=signed.caller.account_id,
-            access_key_id=signed.caller.access_key_id,
-        )
-        call.mark(Stage.RECEIVED, exchange.request.received_s, exchange.request.received_monotonic_s)
-        call.mark(Stage.AUTHENTICATED, self._clock.time_s(), self._clock.monotonic_s())
+    def _open_call(self, exchange: "_Exchange", action: str, caller: AccessKey, now_s: float) -> Call:
+        call = exchange.call = Call(exchange.request_id, self._node, action, caller.account_id, caller.access_key_id)
+        request = exchange.request
+        call.mark(Stage.RECEIVED, request.received_s, request.received_monotonic_s)
+        call.mark(Stage.AUTHENTICATED, now_s, self._clock.monotonic_s())
         self._journal.open(call)
         return call
 
-    def _check_v1(self, request: HttpRequest, parameters: Mapping[str, str], key: AccessKey) -> _Signed:
-        if parameters["SignatureMethod"].upper() != signatures.V1_METHOD:
+    def _check_v1(self, request: HttpRequest, parameters: dict[str, str], key: AccessKey) -> None:
+        method = parameters["SignatureMethod"]
+        if method != signatures.V1_METHOD and method.upper() != signatures.V1_METHOD:
             raise ApiError(codes.INVALID_SIGNATURE_METHOD)
         if parameters["SignatureVersion"] != signatures.V1_VERSION:
             raise ApiError(codes.INVALID_SIGNATURE_VERSION)
@@ -395,9 +389,11 @@ class OpenApi:
             raise ApiError(codes.SIGNATURE_DOES_NOT_MATCH, fills={"StringToSign": wanted})
         self._check_token(key, parameters.get("SecurityToken"))
         self._use_nonce(key, parameters["SignatureNonce"])
-        return _Signed(parameters["Action"], parameters["Version"], key)
 
-    async def _check_v3(self, request: HttpRequest, value: str, claimed: "_Claimed") -> _Signed:
+    async def _check_v3(
+        self, request: HttpRequest, value: str, claimed: "_Claimed"
+    ) -> tuple[AccessKey, dict[str, str]]:
+        """The key that signed a request, and what its headers say in place of common parameters."""
         if not value.startswith(signatures.V3_ALGORITHM + " "):
             raise ApiError(codes.INVALID_SIGNATURE_METHOD)
         try:
@@ -410,7 +406,9 @@ class OpenApi:
             if text is None:
                 raise missing_parameter(name)
             fields[name] = text
-        key = await self._find_key(authorization.access_key_id, claimed)
+        access_key_id = claimed.access_key_id = authorization.access_key_id
+        known = self._registry.recall_access_key(access_key_id) or await self._registry.find_access_key(access_key_id)
+        key = self._admit(known, claimed)
         self._check_time(fields["Timestamp"])
         wanted = signatures.check_v3(
             request.method,
@@ -425,12 +423,10 @@ class OpenApi:
             raise ApiError(codes.SIGNATURE_DOES_NOT_MATCH, fills={"StringToSign": wanted})
         self._check_token(key, request.header("x-acs-security-token"))
         self._use_nonce(key, fields["SignatureNonce"])
-        return _Signed(fields["Action"], fields["Version"], key)
+        return key, fields
 
-    async def _find_key(self, access_key_id: str, claimed: "_Claimed") -> AccessKey:
-        claimed.access_key_id = access_key_id
-        key = self._registry.recall_access_key(access_key_id) or await self._registry.find_access_key(access_key_id)
-        if key is None or access_key_id.startswith(CONSOLE_USER):
+    def _admit(self, key: AccessKey | None, claimed: "_Claimed") -> AccessKey:
+        if key is None or claimed.access_key_id.startswith(CONSOLE_USER):
             raise ApiError(codes.INVALID_ACCESS_KEY_ID_NOT_FOUND)
         claimed.key = key
         if not key.enabled:
@@ -483,18 +479,28 @@ def _find_form(request: HttpRequest) -> bytes:
     return body if body and api_parameters.is_form(request.header("content-type") or "") else b""
 
 
-def _read_v1_key(parameters: Mapping[str, str]) -> str:
+def _read_v1_key(parameters: dict[str, str]) -> str:
     """The AccessKeyId of a request that has all a V1 signature needs."""
-    if not parameters.keys() >= _COMMON_PARAMETERS_V1:
-        raise missing_parameter(next(name for name in COMMON_PARAMETERS_V1 if name not in parameters))
+    for name in COMMON_PARAMETERS_V1:
+        if name not in parameters:
+            raise missing_parameter(name)
     return parameters["AccessKeyId"]
 
 
-class _Claimed(msgspec.Struct, eq=False):
+@lru_cache(maxsize=ACCOUNT_SCOPES_CACHED_MAX)
+def _account_scope(account_id: str) -> Scope:
+    """What a request sees that is of no instance: all of its account."""
+    return Scope(account_id, None)
+
+
+class _Claimed:
     """The key that a request names, before it is known whether its signature is right."""
 
-    access_key_id: str = ""
-    key: AccessKey | None = None
+    __slots__ = ("access_key_id", "key")
+
+    def __init__(self, access_key_id: str = "") -> None:
+        self.access_key_id = access_key_id
+        self.key: AccessKey | None = None
 
 
 class _Exchange:
@@ -517,10 +523,11 @@ class _Exchange:
     def __init__(self, request: HttpRequest, request_id: str) -> None:
         self.request = request
         self.request_id = request_id
-        self.is_v3 = (request.header("authorization") or "").startswith(V3_PREFIX)
+        authorization = request.headers.get("authorization")
+        self.is_v3 = authorization is not None and authorization[0].startswith(V3_PREFIX)
         # Where nothing else tells: the format that clients of the scheme read. `cloud-api.md` 3.1
         self.as_xml = not self.is_v3
-        self.parameters: Mapping[str, str] = {}
+        self.parameters: dict[str, str] = {}
         self.action_name = ""
         self.action: AnyAction | None = None
         self.call: Call | None = None

@@ -132,10 +132,15 @@ def _unescape(text: str) -> str:
         return unquote_to_bytes(text).decode()
 
 
+USUAL_DIGITS_MAX = 18
+"""Of a number that is in range whatever the digits are."""
+
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 
 
 def _read_integer(name: str, text: str) -> int:
+    if len(text) <= USUAL_DIGITS_MAX and text.isascii() and text.isdecimal():
+        return int(text)
     if not _INTEGER.fullmatch(text) or not -(2**63) <= (number := int(text)) < 2**63:
         raise invalid_parameter(name)
     return number
@@ -289,7 +294,7 @@ def unknown_parameters(
     Source: `cloud-api.md` 0, item 10: they are recorded with the call and refused only when asked for.
     """
     plan = _plan(request_type)
-    if parameters.keys() <= plan.known_names:
+    if plan.known_names.issuperset(parameters):
         return []
     return [
         name

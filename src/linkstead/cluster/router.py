@@ -38,8 +38,8 @@ from linkstead.invocation import (
     Verdict,
     diagnose,
 )
-from linkstead.invocation.call import EVIDENCE_PAYLOAD_BYTES_MAX
 from linkstead.invocation.deadlines import Deadlines
+from linkstead.invocation.record import EVIDENCE_PAYLOAD_BYTES_MAX
 from linkstead.registry import DeviceKey, NodeStore, Presence
 from linkstead.sessions import LinkTooSmall, SessionTable
 

@@ -1,9 +1,11 @@
 """A call from acceptance to verdict: its record, its routing to the device, and the matching of answers."""
 
 from linkstead.invocation.broadcast import Letter, Reached
-from linkstead.invocation.call import Call, Diagnosis, Evidence, GuestCall, Moment, Stage, Stray, Verdict, diagnose
+from linkstead.invocation.call import Call, GuestCall
 from linkstead.invocation.delivery import Delivery, DeliveryStore, Postman, PostmanAway, ResultObserver
-from linkstead.invocation.journal import CallFilter, CallHistory, CallJournal, CallSink, CallStore, ServiceCallStore
+from linkstead.invocation.history import CallFilter, CallHistory, CallSink, CallStore, ServiceCallStore
+from linkstead.invocation.journal import CallJournal
+from linkstead.invocation.record import Diagnosis, Evidence, Moment, Stage, Stray, Verdict, diagnose
 from linkstead.invocation.router import LocalRouter, Message, Outcome, Router, RouterOverloaded
 
 __all__ = [

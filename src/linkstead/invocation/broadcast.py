@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from linkstead.alink import topics
-from linkstead.invocation.call import Diagnosis, Verdict
+from linkstead.invocation.record import Diagnosis, Verdict
 from linkstead.sessions import LinkBlocked, LinkBroken, LinkTooSmall, Session
 
 DEVICES_OF_ONE_SLICE = 100

@@ -16,17 +16,18 @@ from linkstead.alink import topics
 from linkstead.alink.services import Reply
 from linkstead.clock import Clock, milliseconds
 from linkstead.invocation.broadcast import Broadcast, Letter, Reached
-from linkstead.invocation.call import (
+from linkstead.invocation.call import Call
+from linkstead.invocation.history import CallStore
+from linkstead.invocation.journal import CallJournal
+from linkstead.invocation.record import (
     EVIDENCE_PAYLOAD_BYTES_MAX,
     EVIDENCE_TOPIC_CHARS_MAX,
-    Call,
     Diagnosis,
     Evidence,
     Stage,
     Stray,
     Verdict,
 )
-from linkstead.invocation.journal import CallJournal, CallStore
 from linkstead.invocation.router import RouterOverloaded
 from linkstead.registry import DeviceKey, Origin
 from linkstead.sessions import (

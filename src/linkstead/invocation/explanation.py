@@ -2,7 +2,8 @@
 
 from typing import Literal, NamedTuple
 
-from linkstead.invocation.call import Call, Diagnosis
+from linkstead.invocation.call import Call
+from linkstead.invocation.record import Diagnosis
 
 
 class Explanation(NamedTuple):

@@ -14,18 +14,18 @@ import msgspec
 from linkstead.alink.services import read_alink_id
 from linkstead.clock import Clock, milliseconds
 from linkstead.eager import Waiter
-from linkstead.invocation.call import (
+from linkstead.invocation.call import Call
+from linkstead.invocation.deadlines import Deadlines
+from linkstead.invocation.journal import CallJournal
+from linkstead.invocation.record import (
     EVIDENCE_PAYLOAD_BYTES_MAX,
     EVIDENCE_TOPIC_CHARS_MAX,
-    Call,
     Diagnosis,
     Evidence,
     Stage,
     Stray,
     Verdict,
 )
-from linkstead.invocation.deadlines import Deadlines
-from linkstead.invocation.journal import CallJournal
 from linkstead.registry import DeviceKey, Origin
 from linkstead.sessions import LinkBlocked, LinkBroken, Reach, Session, SessionTable
 
@@ -102,6 +102,7 @@ class _Pending(Waiter[Outcome]):
         "connections",
         "deadline_s",
         "ext_not_set",
+        "is_written",
         "key",
         "message",
         "router",
@@ -127,8 +128,10 @@ class _Pending(Waiter[Outcome]):
         self.session = session
         self.connections = session.connections
         self.ext_not_set = ext_not_set
+        self.is_written = False
 
     def written(self) -> None:
+        self.is_written = True
         self.router.note_written(self.call)
 
     def write_failed(self) -> None:
@@ -158,6 +161,7 @@ class LocalRouter:
         self._journal = journal
         self._clock = clock
         self._pending: dict[int, _Pending] = {}
+        self._by_topic: dict[str, _Pending] = {}
         self._by_device: dict[DeviceKey, dict[int, _Pending]] = {}
         self._deadlines = Deadlines(clock, self._expire_due, self._pending.__contains__)
 
@@ -195,7 +199,7 @@ class LocalRouter:
         self._attach(pending)
         try:
             session.link.send(message.topic, message.payload, pending)
-            if not call.is_ended:
+            if call.verdict is None:
                 self._deadlines.add(call.message_id, span_ms, pending.deadline_s)
             return await pending
         except LinkBlocked:
@@ -219,13 +223,20 @@ class LocalRouter:
         return self._end(call, Outcome(Verdict.OFFLINE, diagnosis))
 
     def _attach(self, pending: _Pending) -> None:
-        self._pending[pending.call.message_id] = pending
-        self._by_device.setdefault(pending.key, {})[pending.call.message_id] = pending
+        message_id = pending.call.message_id
+        self._pending[message_id] = pending
+        self._by_topic[pending.message.answer_topic] = pending
+        of_device = self._by_device.get(pending.key)
+        if of_device is None:
+            self._by_device[pending.key] = {message_id: pending}
+        else:
+            of_device[message_id] = pending
 
     def _detach(self, pending: _Pending) -> None:
         message_id = pending.call.message_id
         if self._pending.pop(message_id, None) is None:
             return
+        self._by_topic.pop(pending.message.answer_topic, None)
         of_device = self._by_device[pending.key]
         del of_device[message_id]
         if not of_device:
@@ -246,7 +257,7 @@ class LocalRouter:
 
     def note_written(self, call: Call) -> None:
         """The message of a call was handed to the network in full."""
-        if not call.is_ended:
+        if call.verdict is None:
             call.mark(Stage.WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
 
     def fail_write(self, pending: _Pending) -> None:
@@ -285,6 +296,17 @@ class LocalRouter:
         call = self._journal.find_by_message_id(message_id)
         return call.key if call is not None else None
 
+    def answer_on(self, origin: Origin, topic: str, payload: bytes) -> bool:
+        """Take what a device published if a call to this very device waits for it on this topic; else False.
+
+        What `answer` does with nearly all answers, without taking the topic apart.
+        """
+        pending = self._by_topic.get(topic)
+        if pending is None or pending.key != origin.key:
+            return False
+        self._take(pending, origin, topic, payload)
+        return True
+
     def answer(self, origin: Origin, message_id: int, topic: str, payload: bytes) -> bool:
         """Take what a device published on an answer topic. True when it completed a call.
 
@@ -294,21 +316,29 @@ class LocalRouter:
         pending = self._pending.get(message_id)
         if pending is None or pending.key != origin.key:
             publish = _Publish(origin, topic, payload, len(payload))
-            pending = self._find_named_on_ended(message_id, publish)
-            if pending is None:
+            named = self._find_named_on_ended(message_id, publish)
+            if named is None:
                 self._keep_stray(message_id, publish)
                 return False
-        elif topic != pending.message.answer_topic:
+            return self._accept(named, origin, topic, payload)
+        if topic != pending.message.answer_topic:
             self._add_evidence(pending.call, Stray.WRONG_TOPIC, _Publish(origin, topic, payload, len(payload)))
             return False
-        else:
+        return self._take(pending, origin, topic, payload)
+
+    def _take(self, pending: _Pending, origin: Origin, topic: str, payload: bytes) -> bool:
+        """Take what came on the topic of a waiting call, for that call or for another of the same service."""
+        if pending.call.alink_id:
             named = self._find_named(pending, payload)
             if isinstance(named, Call):
                 self._keep_with_ended(named, _Publish(origin, topic, payload, len(payload)))
                 return False
             pending = named
+        return self._accept(pending, origin, topic, payload)
+
+    def _accept(self, pending: _Pending, origin: Origin, topic: str, payload: bytes) -> bool:
         call = pending.call
-        if call.moment(Stage.WRITTEN) is None:
+        if not pending.is_written:
             # The device has it, so its bytes have left, whatever the receipt will say.
             pending.written()
         now_s = self._clock.monotonic_s()
@@ -334,8 +364,6 @@ class LocalRouter:
         programs set it as they like. Source: `device-protocol.md` 0.3 and 5.9.
         """
         call = pending.call
-        if not call.alink_id:
-            return pending
         last = self._journal.last_call_of(pending.key)
         given_up = last if last is not None and last.verdict is Verdict.TIMEOUT else None
         if given_up is None and len(self._by_device[pending.key]) == 1:

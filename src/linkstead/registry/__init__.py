@@ -1,6 +1,6 @@
 """Who may call and what may be called: accounts, keys, instances, products and devices."""
 
-from linkstead.registry.addressing import Scope, find_device, find_product, find_senior_product
+from linkstead.registry.addressing import Scope, find_device, find_product, find_senior_product, recall_device
 from linkstead.registry.applications import Application, ApplicationDevice, ApplicationStatus
 from linkstead.registry.nodes import Node, NodeState, NodeStore, Presence, Taken
 from linkstead.registry.records import (
@@ -66,4 +66,5 @@ __all__ = [
     "find_device",
     "find_product",
     "find_senior_product",
+    "recall_device",
 ]

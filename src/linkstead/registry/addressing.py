@@ -56,6 +56,14 @@ async def find_senior_product(registry: Registry, scope: Scope, product_key: str
     return product
 
 
+def recall_device(registry: Registry, scope: Scope, key: DeviceKey) -> Device | None:
+    """The device of this name as far as it is at hand: None says nothing about the store."""
+    known = registry.recall_device(key)
+    if known is None or known.account_id != scope.account_id:
+        return None
+    return known if scope.instance_id is None or scope.instance_id == known.instance_id else None
+
+
 async def find_device(
     registry: Registry, scope: Scope, *, iot_id: str = "", product_key: str = "", device_name: str = ""
 ) -> Device:
@@ -67,8 +75,8 @@ async def find_device(
     """
     if not iot_id:
         # A device at hand has a product, and a good name: nothing needs to be asked.
-        known = registry.recall_device(DeviceKey(product_key, device_name))
-        if known is not None and scope.covers(known):
+        known = recall_device(registry, scope, DeviceKey(product_key, device_name))
+        if known is not None:
             return known
     if iot_id:
         if not names.is_iot_id(iot_id):

@@ -31,6 +31,8 @@ CallRow = tuple[
 ]
 """The columns of `call_history` but its `id`, in the order of the table."""
 
+_NO_KEY: Final = (None, None)
+
 RECORD: Final = 9
 """Where in a row the whole call is."""
 
@@ -69,22 +71,25 @@ def encode_call(call: Call) -> CallRow:
     Raises:
         ValueError, OverflowError: a text that is not UTF-8, a number past 64 bits; it cannot be kept.
     """
-    key = call.key
-    if call.message_id > INTEGER_MAX or call.alink_id > INTEGER_MAX or call.received_ms > INTEGER_MAX:
+    product_key, device_name = call.key or _NO_KEY
+    message_id, alink_id, received_ms = call.message_id, call.alink_id, call.received_ms
+    if message_id > INTEGER_MAX or alink_id > INTEGER_MAX or received_ms > INTEGER_MAX:
         raise OverflowError("a number is too large for its column")
+    action, verdict, diagnosis = call.action, call.verdict, call.diagnosis
     return (
         call.request_id,
-        call.message_id or None,
+        message_id or None,
         call.account_id,
-        key.product_key if key is not None else None,
-        key.device_name if key is not None else None,
-        call.action,
-        call.verdict and call.verdict.value,
-        call.diagnosis and call.diagnosis.value,
-        call.received_ms,
+        product_key,
+        device_name,
+        action,
+        # The text that each is; `value`, which is looked up in its class, takes as long as all the rest.
+        None if verdict is None else verdict._value_,
+        None if diagnosis is None else diagnosis._value_,
+        received_ms,
         _encode(call),
-        call.alink_id or None,
-        call.target if call.action in SERVICE_ACTIONS and call.verdict is not Verdict.REJECTED else None,
+        alink_id or None,
+        call.target if action in SERVICE_ACTIONS and verdict is not Verdict.REJECTED else None,
     )
 
 

@@ -1,6 +1,6 @@
 """A message to one device that waits for its answer: RRpc."""
 
-import base64
+from binascii import b2a_base64
 from collections.abc import Mapping
 
 from msgspec import UNSET, UnsetType
@@ -10,7 +10,7 @@ from linkstead.actions.messaging.payload import PAYLOAD_BYTES_MAX, decode_payloa
 from linkstead.alink import topics
 from linkstead.errors import ApiError, codes
 from linkstead.invocation import Call, Message, RouterOverloaded, Stage, Verdict
-from linkstead.registry import find_device
+from linkstead.registry import DeviceKey, find_device, recall_device
 from linkstead.sessions import LinkTooSmall
 
 TIMEOUT_MS_MIN, TIMEOUT_MS_MAX = 1_000, 8_000
@@ -74,10 +74,11 @@ async def rrpc(context: ActionContext, request: RRpcRequest) -> RRpcAnswer:
     if call is None:
         raise TypeError("RRpc needs a call record")
     call.timeout_ms = request.timeout
-    device = await find_device(
-        context.registry, context.scope, product_key=request.product_key, device_name=request.device_name
-    )
-    key = call.key = device.key
+    registry, scope, key = context.registry, context.scope, DeviceKey(request.product_key, request.device_name)
+    device = recall_device(registry, scope, key)
+    if device is None:
+        device = await find_device(registry, scope, product_key=key.product_key, device_name=key.device_name)
+    call.key = key
     payload = decode_payload(request.request_base64_byte)
     if not TIMEOUT_MS_MIN <= request.timeout <= TIMEOUT_MS_MAX:
         rule = f"{TIMEOUT_MS_MIN}..{TIMEOUT_MS_MAX} ms"
@@ -85,19 +86,16 @@ async def rrpc(context: ActionContext, request: RRpcRequest) -> RRpcAnswer:
     custom_topic = check_topic(request.topic)
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise ApiError(codes.RRPC_FAILED, RequestBase64Byte=f"{len(payload)} B", rule=f"<= {PAYLOAD_BYTES_MAX} B")
-    call.message_id = context.ids.message_id()
+    message_id = call.message_id = context.ids.message_id()
     call.target = custom_topic
     call.set_request(payload)
     call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
     if custom_topic:
-        topic = topics.ext_rrpc(call.message_id, custom_topic)
-        message = Message(topic, topic, payload, needs_ext=True)
+        topic = topics.ext_rrpc(message_id, custom_topic)
+        message = Message(topic, topic, payload, True)
     else:
-        message = Message(
-            topics.rrpc_request(key, call.message_id),
-            topics.rrpc_response(key, call.message_id),
-            payload,
-        )
+        topic, answer_topic = topics.rrpc_pair(key, message_id)
+        message = Message(topic, answer_topic, payload)
     try:
         outcome = await context.router.call(call, message, activated=bool(device.activated_ms), enabled=device.enabled)
     except RouterOverloaded:
@@ -108,8 +106,8 @@ async def rrpc(context: ActionContext, request: RRpcRequest) -> RRpcAnswer:
     if outcome.verdict is Verdict.SUCCESS:
         return RRpcAnswer(
             rrpc_code=Verdict.SUCCESS,
-            payload_base64_byte=base64.b64encode(outcome.payload).decode(),
-            message_id=call.message_id,
+            payload_base64_byte=b2a_base64(outcome.payload, newline=False).decode(),
+            message_id=message_id,
         )
     return _failed(context, call, outcome.verdict)
 
