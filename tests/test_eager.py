@@ -218,3 +218,47 @@ async def test_a_waiter_is_not_given_up_nor_asked_for_patience() -> None:
     second.set_result(2)
     await ends.runner.drain()
     assert ends.results == [3]
+
+
+async def test_all_that_were_answered_go_on_in_one_turn_in_their_order() -> None:
+    ends = Ends()
+    waiters: list[Waiter[int]] = [Waiter() for _ in range(5)]
+
+    def wait_for(waiter: Waiter[int]) -> Callable[[], object]:
+        async def wait() -> int:
+            return await waiter
+
+        return wait
+
+    for waiter in waiters:
+        ends.start(wait_for(waiter))
+    for number in (3, 1, 4):
+        waiters[number].set_result(number)
+    await asyncio.sleep(0)
+    assert ends.results == [3, 1, 4]
+    for number in (0, 2):
+        waiters[number].set_result(number)
+    await ends.runner.drain()
+    assert ends.results == [3, 1, 4, 0, 2]
+
+
+async def test_one_that_is_cancelled_keeps_no_other_from_going_on() -> None:
+    ends = Ends()
+    waiters: list[Waiter[int]] = [Waiter() for _ in range(3)]
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    def wait_for(waiter: Waiter[int]) -> Callable[[], object]:
+        async def wait() -> int:
+            return await waiter
+
+        return wait
+
+    for waiter in waiters:
+        ends.start(wait_for(waiter))
+    waiters[0].cancel()
+    waiters[1].set_result(1)
+    waiters[2].set_result(2)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert (ends.results, len(told)) == ([1, 2], 1)

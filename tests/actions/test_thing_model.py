@@ -1,6 +1,5 @@
 import asyncio
 import json
-from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
@@ -76,7 +75,7 @@ async def make_product(
     return product_key
 
 
-async def call(world: World, action_name: str, parameters: Mapping[str, str]) -> Answer:
+async def call(world: World, action_name: str, parameters: dict[str, str]) -> Answer:
     """What an action answers to these parameters."""
     action = ACTIONS[action_name]
     answer: Answer = await action.function(world.context(), bind(action.request, parameters, action.aliases))

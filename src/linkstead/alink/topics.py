@@ -19,8 +19,8 @@ _MESSAGE_ID = re.compile(rf"[0-9]{{1,{MESSAGE_ID_DIGITS_MAX}}}")
 
 def rrpc_pair(key: DeviceKey, message_id: int) -> tuple[str, str]:
     """The topics of an RRPC without a custom topic, of its request and of its answer."""
-    head = f"/sys/{key[0]}/{key[1]}/rrpc/"
-    return f"{head}request/{message_id}", f"{head}response/{message_id}"
+    head, number = f"/sys/{key[0]}/{key[1]}/rrpc/", str(message_id)
+    return f"{head}request/{number}", f"{head}response/{number}"
 
 
 def rrpc_request(key: DeviceKey, message_id: int) -> str:

@@ -7,7 +7,6 @@ authorisation, throttling, parameters, the action itself. Source: `cloud-api.md`
 import hmac
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from copy import copy
 from functools import lru_cache
 from math import inf
 
@@ -316,7 +315,7 @@ class OpenApi:
             access_key_id = exchange.claimed.access_key_id = _read_v1_key(parameters)
             key = self._registry.recall_access_key(access_key_id) or await self._registry.find_access_key(access_key_id)
             caller, fields = self._admit(key, exchange.claimed), parameters
-            self._check_v1(request, parameters, caller)
+            self._check_v1(request, exchange.pairs, parameters, caller)
         exchange.caller = caller
         return await self._serve_signed(exchange, fields["Action"], fields["Version"], caller)
 
@@ -376,7 +375,7 @@ class OpenApi:
         self._journal.open(call)
         return call
 
-    def _check_v1(self, request: HttpRequest, parameters: dict[str, str], key: AccessKey) -> None:
+    def _check_v1(self, request: HttpRequest, pairs: list[str], parameters: dict[str, str], key: AccessKey) -> None:
         method = parameters["SignatureMethod"]
         if method != signatures.V1_METHOD and method.upper() != signatures.V1_METHOD:
             raise ApiError(codes.INVALID_SIGNATURE_METHOD)
@@ -384,7 +383,7 @@ class OpenApi:
             raise ApiError(codes.INVALID_SIGNATURE_VERSION)
         self._check_time(parameters["Timestamp"])
         signing_key = signatures.signing_key(key.secret)
-        wanted = signatures.check_v1(request.method, request.query, _find_form(request), parameters, signing_key)
+        wanted = signatures.check_v1(request.method, pairs, parameters, signing_key)
         if wanted is not None:
             raise ApiError(codes.SIGNATURE_DOES_NOT_MATCH, fills={"StringToSign": wanted})
         self._check_token(key, parameters.get("SecurityToken"))
@@ -515,6 +514,7 @@ class _Exchange:
         "claimed",
         "context",
         "is_v3",
+        "pairs",
         "parameters",
         "request",
         "request_id",
@@ -528,6 +528,7 @@ class _Exchange:
         # Where nothing else tells: the format that clients of the scheme read. `cloud-api.md` 3.1
         self.as_xml = not self.is_v3
         self.parameters: dict[str, str] = {}
+        self.pairs: list[str] = []
         self.action_name = ""
         self.action: AnyAction | None = None
         self.call: Call | None = None
@@ -537,7 +538,7 @@ class _Exchange:
 
     def read_parameters(self) -> None:
         try:
-            self.parameters = api_parameters.parse_parameters(self.request.query, _find_form(self.request))
+            self.parameters, self.pairs = api_parameters.read_pairs(self.request.query, _find_form(self.request))
         except api_parameters.UnreadableParameters as error:
             raise ApiError(codes.INVALID_PARAMETER_FORMAT, rule=str(error)) from None
         text = self.parameters.get("Format")

@@ -5,7 +5,7 @@ import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Union, get_args, get_origin
+from typing import Any, Final, NamedTuple, Union, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -88,43 +88,63 @@ def parse_parameters(query: bytes, body: bytes) -> dict[str, str]:
 
     Source: `cloud-api.md` 1.2: body wins; an empty value is present; `+` is a space.
     """
+    return read_pairs(query, body)[0]
+
+
+def read_pairs(query: bytes, body: bytes) -> tuple[dict[str, str], list[str]]:
+    """The same, and each pair but `Signature` as it stands in what a V1 signature signs: as sent, escaped once more.
+
+    Both are made in one go, as a request with such a signature needs both.
+    """
     sent = query + b"&" + body if query and body else query or body
-    if sent.count(b"&") >= PARAMETERS_MAX:
-        raise TooManyParameters
     try:
-        text = (sent.replace(b"+", b" ") if b"+" in sent else sent).decode()
+        text = sent.decode()
     except UnicodeDecodeError as error:
         start = sent.rfind(b"&", 0, error.start) + 1
         raise BadEncoding(_shown_name(sent[start:].partition(b"&")[0])) from None
-    parameters = {}
-    for pair in text.split("&"):
+    if "+" in text:
+        text = text.replace("+", " ")
+    pairs = text.split("&", PARAMETERS_MAX)
+    if len(pairs) > PARAMETERS_MAX:
+        raise TooManyParameters
+    parameters: dict[str, str] = {}
+    escaped: list[str] = []
+    for pair in pairs:
         name, _, value = pair.partition("=")
-        if "%" in pair:
+        if "%" not in pair:
+            if not pair:
+                continue
+            if name != "Signature":
+                escaped.append(f"{name}%3D{value}")
+        else:
+            if name != "Signature":
+                escaped.append(f"{name.replace('%', '%25')}%3D{value.replace('%', '%25')}")
             try:
                 name, value = _unescape(name), _unescape(value)
             except UnicodeDecodeError:
-                raise BadEncoding(_shown_name(pair.encode())) from None
-        elif not pair:
-            continue
+                raise BadEncoding(_shown_name(pair)) from None
         parameters[name] = value
-    return parameters
+    return parameters, escaped
 
 
-def _shown_name(pair: bytes) -> str:
-    return unquote_to_bytes(pair.partition(b"=")[0]).decode(errors="replace")
+def _shown_name(pair: bytes | str) -> str:
+    text = pair if isinstance(pair, str) else pair.decode(errors="replace")
+    return unquote_to_bytes(text.partition("=")[0]).decode(errors="replace")
 
 
 _HEX_DIGITS = "0123456789abcdefABCDEF"
 _ASCII_ESCAPES = {high + low: chr(int(high + low, 16)) for high in "01234567" for low in _HEX_DIGITS}
+_USUAL_ESCAPES: Final = (("%3A", ":"), ("%3D", "="), ("%2B", "+"), ("%2F", "/"))
 
 
 def _unescape(text: str) -> str:
     if "%" not in text:
         return text
-    # What times and Base64 have escaped, which is nearly all there is.
-    text = text.replace("%3D", "=").replace("%3A", ":").replace("%2B", "+").replace("%2F", "/")
-    if "%" not in text:
-        return text
+    # First what times and Base64 have escaped, which is nearly all there is.
+    for escape, char in _USUAL_ESCAPES:
+        text = text.replace(escape, char)
+        if "%" not in text:
+            return text
     first, *rest = text.split("%")
     try:
         return first + "".join([_ASCII_ESCAPES[part[:2]] + part[2:] for part in rest])
@@ -214,7 +234,7 @@ def _without_none(field_type: Any) -> Any:
     return field_type
 
 
-def bind(request_type: type[RequestShape], parameters: Mapping[str, str], aliases: Mapping[str, str]) -> RequestShape:
+def bind(request_type: type[RequestShape], parameters: dict[str, str], aliases: Mapping[str, str]) -> RequestShape:
     """Make an action's request of the parameters.
 
     An empty value is absent where the parameter is optional, and the empty text where a text is required. A list takes
@@ -241,7 +261,7 @@ def bind(request_type: type[RequestShape], parameters: Mapping[str, str], aliase
     return request_type(**values)
 
 
-def _read_scalars(scalars: tuple[_Scalar, ...], parameters: Mapping[str, str], prefix: str) -> dict[str, Any]:
+def _read_scalars(scalars: tuple[_Scalar, ...], parameters: dict[str, str], prefix: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for attribute, name, read, is_required in scalars:
         text = parameters.get(name)
@@ -287,17 +307,21 @@ def _read_lists(lists: Mapping[str, _List], parameters: Mapping[str, str]) -> di
 
 
 def unknown_parameters(
-    request_type: type[Request], parameters: Mapping[str, str], aliases: Mapping[str, str]
+    request_type: type[Request], parameters: dict[str, str], aliases: Mapping[str, str]
 ) -> list[str]:
     """Names that are neither common parameters nor the action's own, in the order sent.
 
     Source: `cloud-api.md` 0, item 10: they are recorded with the call and refused only when asked for.
     """
     plan = _plan(request_type)
-    if plan.known_names.issuperset(parameters):
+    known_names = plan.known_names
+    for name in parameters:
+        if name not in known_names:
+            break
+    else:
         return []
     return [
         name
         for name in parameters
-        if name not in plan.known_names and name not in aliases and not _split_element(plan.lists, name)
+        if name not in known_names and name not in aliases and not _split_element(plan.lists, name)
     ]

@@ -21,7 +21,10 @@ _encoder = msgspec.json.Encoder()
 def render_json(answer: Answer) -> bytes:
     """One JSON object; fields that are UNSET or None are left out. Source: `cloud-api.md` 4.2."""
     encoded = _encoder.encode(answer)
-    return _encoder.encode(_without_none(msgspec.to_builtins(answer))) if b"null" in encoded else encoded
+    # `in` would first try whether the text is a number.
+    if encoded.find(b"null") < 0:
+        return encoded
+    return _encoder.encode(_without_none(msgspec.to_builtins(answer)))
 
 
 def _without_none(value: object) -> object:

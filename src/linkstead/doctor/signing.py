@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from urllib.parse import urlsplit
 
-from linkstead.api.parameters import FORM_TYPE, UnreadableParameters, is_form, parse_parameters
+from linkstead.api.parameters import FORM_TYPE, UnreadableParameters, is_form, parse_parameters, read_pairs
 from linkstead.api.signatures import (
     V1_METHOD,
     V3_ALGORITHM,
@@ -181,7 +181,7 @@ def compare(request: WrittenRequest, said: str = "", secret: str = "") -> Compar
 def _compare_v1(request: WrittenRequest, said: str, key: SigningKey | None) -> Comparison:
     content_type = (request.headers.get("content-type") or [""])[0]
     form = request.body.strip().encode() if is_form(content_type) else b""
-    parameters = parse_parameters(request.query.encode(), form)
+    parameters, pairs = read_pairs(request.query.encode(), form)
     if "SignatureNonce" not in parameters:
         raise UnreadableRequest(
             f"it is not signed: neither {V3_ALGORITHM} in Authorization, nor {V1_METHOD} parameters"
@@ -189,7 +189,7 @@ def _compare_v1(request: WrittenRequest, said: str, key: SigningKey | None) -> C
     ours = string_to_sign_v1(request.method, parameters)
     is_right = None
     if key is not None and "Signature" in parameters:
-        is_right = check_v1(request.method, request.query.encode(), form, parameters, key) is None
+        is_right = check_v1(request.method, pairs, parameters, key) is None
     return Comparison(1, ours, "", said, find_parting(ours, said) if said else None, is_right)
 
 

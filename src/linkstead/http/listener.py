@@ -62,8 +62,8 @@ REPEATED_TAIL_BYTES_MAX = 2_048
 _REPEATED_STARTS = (b"GET /?", b"POST /?")
 _VERSION = b" HTTP/1.1\r\n"
 _UNREPEATED_HEADERS = frozenset({"authorization", "expect", "transfer-encoding", "upgrade"})
-_TARGET_BYTES = bytes(range(0x21, 0x7F))
-"""All that a target is made of; the parser takes nothing else."""
+_TARGET_BYTES = bytes(byte if 0x21 <= byte <= 0x7E else byte ^ 0x80 for byte in range(256))
+"""Leaves a target as it is when there is nothing in it but what the parser takes."""
 
 Answerer = Callable[[HttpRequest], Coroutine[None, None, HttpReply]]
 Bounder = Callable[[HttpRequest], float]
@@ -273,7 +273,7 @@ class HttpConnection(asyncio.Protocol):
         if self._in_request or self._is_refused or len(data) > HEAD_BYTES_MAX or not data.startswith(start):
             return False
         query = data[len(start) : len(data) - len(tail)]
-        if query.translate(None, _TARGET_BYTES) or len(self._queue) >= PIPELINED_REQUESTS_MAX:
+        if query.translate(_TARGET_BYTES) != query or len(self._queue) >= PIPELINED_REQUESTS_MAX:
             return False
         method = "GET" if start == _REPEATED_STARTS[0] else "POST"
         self._take(method, "/", query, self._repeated_headers, b"", keep_alive=True)
