@@ -98,6 +98,18 @@ bench-guard: $(VENV)/.ready  ## fail where a call became 10 % dearer than in the
 soak: $(VENV)/.ready  ## 15,000 devices for an hour and a quarter: is memory flat? (SOAK="--minutes 10")
 	@$(VENV)/bin/python -m bench.soak $(SOAK)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.ready  ## a million mutated inputs for each parser, with progress, an hour (FUZZ="mqtt --inputs 10000")
+	@$(VENV)/bin/python -m tests.fuzz $(FUZZ)
+
+.PHONY: audit
+audit: .venv-audit/.ready  ## ask which locked packages have known weaknesses; 2 where nobody can be asked
+	@tools/audit .venv-audit/bin/pip-audit
+
+.venv-audit/.ready: requirements/audit.txt tools/environment
+	@tools/environment .venv-audit requirements/audit.txt
+	@touch $@
+
 .PHONY: screenshots
 screenshots: system $(TESTS_READY)  ## take the pictures of the console in docs/images/console
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m tests.console.screenshots
@@ -120,8 +132,9 @@ lock: $(LOCK)/.ready  ## compile the locks anew (UPGRADE=--upgrade: with the new
 	@$(COMPILE) requirements/lock.in -o requirements/lock.txt
 	@$(COMPILE) requirements/build.in -o requirements/build.txt
 	@$(COMPILE) requirements/node.in -o requirements/node.txt
+	@$(COMPILE) requirements/audit.in -o requirements/audit.txt
 	@$(COMPILE) pyproject.toml -o requirements/run.txt
-	@$(COMPILE) pyproject.toml --extra cluster requirements/dev.in -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml --extra cluster --extra otel requirements/dev.in -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml --extra demo -c requirements/run.txt -c requirements/build.txt -o requirements/demo.txt
 	@$(COMPILE) bench/peers/requirements.in -o bench/peers/requirements.txt
 	@cd tests/node && npm install --package-lock-only
@@ -130,7 +143,7 @@ lock: $(LOCK)/.ready  ## compile the locks anew (UPGRADE=--upgrade: with the new
 
 .PHONY: clean
 clean:  ## remove all that these commands made
-	@rm -rf $(VENV) $(DEMO) $(LOCK) .venv-bench $(NODE) bench/peers/node_modules $(WEB) \
+	@rm -rf $(VENV) $(DEMO) $(LOCK) .venv-bench .venv-audit $(NODE) bench/peers/node_modules $(WEB) \
 		src/linkstead/console/static/vendor build dist htmlcov .coverage* .hypothesis .import_linter_cache .mypy_cache \
 		.pytest_cache .ruff_cache
 	@find src tests bench tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -161,6 +161,7 @@ def run_rig(each: Load, contender: str, stack: Stack, secs: float, warm_up_s: fl
         command += ["--pid", f"{name}={pid}"]
     consumer = start_beside(ground, "bench.consumer", ground.http, ground.amqp) if each.consumer else None
     viewer = start_beside(ground, "bench.viewer", ground.http) if each.viewer else None
+    scraper = start_beside(ground, "bench.scraper", ground.http) if each.scraper else None
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RIG_S_MAX)
     lines = done.stdout.splitlines()
     if not lines:
@@ -184,6 +185,9 @@ def run_rig(each: Load, contender: str, stack: Stack, secs: float, warm_up_s: fl
         said, _ = viewer.communicate("\n")
         result["viewed"] = json.loads(said.splitlines()[-1])
         result["errors"] += not result["viewed"]["shown"]
+    if scraper is not None:
+        said, _ = scraper.communicate("\n")
+        result["scraped"] = json.loads(said.splitlines()[-1])
     return result
 
 

@@ -23,6 +23,8 @@ class Load(NamedTuple):
     """A consumer of the server-side subscription runs beside the rig."""
     viewer: bool = False
     """Somebody has the console's list of calls open."""
+    scraper: bool = False
+    """Somebody reads the metrics, once a second."""
 
     @property
     def tls(self) -> bool:
@@ -52,10 +54,11 @@ def load(
     spin: bool = True,
     consumer: bool = False,
     viewer: bool = False,
+    scraper: bool = False,
 ) -> Load:
     """A load from texts with blanks in between; 256 devices unless the text says otherwise."""
     devices = "" if "--devices" in rig else f"--devices {ACTIVE_DEVICES} "
-    return Load(name, tuple((devices + rig).split()), tuple(contenders.split()), short, spin, consumer, viewer)
+    return Load(name, tuple((devices + rig).split()), tuple(contenders.split()), short, spin, consumer, viewer, scraper)
 
 
 ALL = "floor linkstead node aedes gmqtt diy"
@@ -152,6 +155,14 @@ SUITES: tuple[Suite, ...] = (
         ),
     ),
     Suite(
+        "metrics",
+        f"{VIEWED_RATE:,} RRpc a second, and the same while the metrics are read once a second",
+        (
+            load("metrics-calls", f"--conns 64 --rate {VIEWED_RATE}", "linkstead", spin=False),
+            load("metrics-read", f"--conns 64 --rate {VIEWED_RATE}", "linkstead", spin=False, scraper=True),
+        ),
+    ),
+    Suite(
         "quotas",
         f"1,000 RRpc and 500 services a second, {QUOTA_DEVICES:,} devices; the floor has 1,500 RRpc",
         (
@@ -233,6 +244,15 @@ TARGETS: tuple[Target, ...] = (
         "cpu_us_op",
         must=1.05,
         stretch=1.03,
+        at_most=True,
+    ),
+    target(
+        "CPU per RRpc, metrics read once a second ÷ not",
+        "metrics-read",
+        "metrics-calls",
+        "cpu_us_op",
+        must=1.05,
+        stretch=1.02,
         at_most=True,
     ),
     target("p99 at the quotas ÷ floor", "quotas", "quotas-rrpc floor", "p99_us", must=2, stretch=1.3, at_most=True),

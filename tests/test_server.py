@@ -101,6 +101,7 @@ async def test_the_ready_file_says_where_everything_is(start_rig: RigStarter, tm
         "mqtts": None,
         "amqp": None,
         "amqps": None,
+        "metrics": None,
         "access_key_id": KEY.access_key_id,
         "version": __version__,
     }

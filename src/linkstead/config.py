@@ -55,6 +55,8 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     https: Address | None = None
     amqp: Address | None = None
     amqps: Address | None = None
+    metrics: Address | None = None
+    otlp: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
     tls_min_version: TlsVersion = "1.2"

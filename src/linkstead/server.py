@@ -1,6 +1,7 @@
 """The composition root: the one module that names concrete classes, the system's clock and randomness among them."""
 
 import asyncio
+import hmac
 import logging
 import os
 import platform
@@ -10,7 +11,7 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -38,8 +39,10 @@ from linkstead.console import Console, Desk, Place, open_view
 from linkstead.faults import FaultDesk
 from linkstead.http.front import HttpFront
 from linkstead.http.listener import HttpListener
+from linkstead.http.metrics import collect
 from linkstead.ids import LOWER_AND_DIGITS, Ids
 from linkstead.invocation import CallJournal, Delivery, LocalRouter
+from linkstead.measures import Sample, Sampler
 from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf
 from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
@@ -56,6 +59,7 @@ from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, Not
 from linkstead.subscription.messages import CREATE
 from linkstead.tls.contexts import FindPsk, has_psk
 from linkstead.tls.pair import CertificatePair, CertificateUnusable
+from linkstead.traces.exporter import TraceExporter
 from linkstead.uplink import News, Uplink
 from linkstead.webhook.sender import Post, WebhookSender
 
@@ -181,6 +185,7 @@ class Endpoints:
     mqtts: Address | None = None
     amqp: Address | None = None
     amqps: Address | None = None
+    metrics: Address | None = None
 
 
 class Server:
@@ -228,6 +233,7 @@ class Server:
         holder = self.cluster.holder if self.cluster else None
         self.sessions = SessionTable(holder or self.registry, holder)
         self.journal = self.cluster.make_journal(self.store) if self.cluster else CallJournal(self.store)
+        self.traces = self._make_traces(settings.otlp) if settings.otlp is not None else None
         self.local_router = local = LocalRouter(self.sessions, self.journal, self.clock)
         self.router: LocalRouter | NatsRouter = (
             self.cluster.make_router(self.registry, self.sessions, self.journal, local) if self.cluster else local
@@ -355,11 +361,29 @@ class Server:
             subscriptions=subscriptions,
             show_console=Console(self.desk).answer,
             find_obstacles=self._find_obstacles,
+            show_metrics=self._show_metrics,
             has_neighbours=self.cluster is not None,
         )
         if self.faults is not None:
             self.front.tools["faults"] = self.faults.answer
         self.http = HttpListener(self.front.answer, self.front.finish, patient, self.front.bound_s)
+        self.operator_http = HttpListener(self.front.answer_operator, self.front.finish, patient, self.front.bound_s)
+        self._samplers: list[Sampler] = [
+            self._sample,
+            self.journal.sample,
+            self.openapi.sample,
+            self.http.sample,
+            self.gateway.sample,
+            self.consumers.sample,
+            self.webhooks.sample,
+            self.forwarder.sample,
+            self.script_host.sample,
+            self.store.sample,
+        ]
+        if self.cluster is not None:
+            self._samplers.append(self.cluster.sample)
+        if self.traces is not None:
+            self._samplers.append(self.traces.sample)
         self.access_key: AccessKey | None = None
         self.endpoints: Endpoints | None = None
         self._is_ready = False
@@ -389,6 +413,7 @@ class Server:
         try:
             await self._seal_secrets()
             self.access_key = await self._prepare_key()
+            self.front.operator_account_id = (await self.store.list_accounts())[0].account_id
             if self.cluster is None:
                 await self._take_all()
             self._registry_version = await self.store.registry_version()
@@ -401,13 +426,16 @@ class Server:
                 await self._join(self.cluster)
             self.endpoints = Endpoints(
                 http=await self._listen(settings.http, self.http.make_protocol, None),
-                mqtt=await self._listen_sniffing(settings.mqtt, tls_for_devices),
+                mqtt=await self._listen(settings.mqtt, self._make_device_protocol, tls_for_devices, takes_plain=True),
                 https=await self._listen(settings.https, self.http.make_protocol, tls) if settings.https else None,
                 mqtts=await self._listen(settings.mqtts, self._make_device_protocol, tls_for_devices)
                 if settings.mqtts
                 else None,
                 amqp=await self._listen(settings.amqp, self.consumers.make_protocol, None) if settings.amqp else None,
                 amqps=await self._listen(settings.amqps, self.consumers.make_protocol, tls) if settings.amqps else None,
+                metrics=await self._listen(settings.metrics, self.operator_http.make_protocol, None)
+                if settings.metrics
+                else None,
             )
             if settings.ready_file is not None:
                 write_ready_file(Path(settings.ready_file), self.endpoints, self.access_key_id)
@@ -434,6 +462,7 @@ class Server:
             task.cancel()
         self.gateway.drain()
         await self.http.drain()
+        await self.operator_http.drain()
         if self.cluster is not None:
             # The heart goes on beating: a node that finishes its calls is not dead.
             await self.cluster.holder.give_up_all()
@@ -452,6 +481,8 @@ class Server:
             await asyncio.wait(self._tasks)
         if self.cluster is not None:
             await self._leave(self.cluster)
+        if self.traces is not None:
+            await self.traces.close()
         await self.store.close()
 
     @property
@@ -482,6 +513,16 @@ class Server:
             log.warning("pre-shared key refused: no such device", extra={"device": str(parsed.key)})
             return b""
         return psk.derive_key(parsed, device.device_secret)
+
+    def _make_traces(self, url: str) -> TraceExporter:
+        # The libraries are in an extra of their own, and take half a second to import.
+        try:
+            from linkstead.traces.otlp import OtlpSender  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise StartError(f"--otlp needs the extra [otel]: pip install 'linkstead[otel]' ({error})") from None
+        traces = TraceExporter(OtlpSender(url, self.node, __version__), self.clock)
+        self.journal.tracer = traces.take
+        return traces
 
     def _make_cluster(self, settings: Settings) -> Cluster:
         # The client of NATS is in an extra of its own, and takes a while to import.
@@ -656,7 +697,7 @@ class Server:
             )
         key = await self.store.find_access_key(settings.access_key_id)
         if key is not None:
-            if key.secret != settings.access_key_secret:
+            if not hmac.compare_digest(key.secret.encode(), settings.access_key_secret.encode()):
                 raise StartError(
                     f"--access-key-id {key.access_key_id} exists with another secret; give that one, or another id"
                 )
@@ -673,16 +714,21 @@ class Server:
         return key
 
     async def _listen(
-        self, address: Address, make_protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None
+        self,
+        address: Address,
+        make_protocol: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+        *,
+        takes_plain: bool = False,
     ) -> Address:
-        loop = asyncio.get_running_loop()
+        """Listen on a port: without TLS, or with it, on the MQTT port for both."""
+        if tls is not None:
+            return self._listen_for_tls(address, make_protocol, tls, takes_plain=takes_plain)
         try:
-            listener = await loop.create_server(
+            listener = await asyncio.get_running_loop().create_server(
                 make_protocol,
                 address.host,
                 address.port,
-                ssl=tls,
-                ssl_shutdown_timeout=TLS_SHUTDOWN_WAIT_S if tls else None,
                 backlog=BACKLOG,
                 reuse_address=True,
                 reuse_port=self._shares_ports,
@@ -693,22 +739,28 @@ class Server:
         host, port = listener.sockets[0].getsockname()[:2]
         return Address(host, port)
 
-    async def _listen_sniffing(self, address: Address, tls: ssl.SSLContext | None) -> Address:
-        """The MQTT port: with a certificate it takes TLS as well."""
-        if tls is None:
-            return await self._listen(address, self._make_device_protocol, None)
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
+    def _listen_for_tls(
+        self, address: Address, make_protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext, *, takes_plain: bool
+    ) -> Address:
+        try:
+            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            # Where a name has several addresses: that of IPv4, which all devices speak.
+            family, kind, protocol, _name, place = min(found, key=lambda each: each[0] != socket.AF_INET)
+            listening = socket.socket(family, kind, protocol)
+        except OSError as error:
+            raise StartError(f"cannot listen on {address}: {_reason(error)}") from None
         listening.setblocking(False)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self._shares_ports:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
-            listening.bind((address.host, address.port))
+            listening.bind(place)
         except OSError as error:
             listening.close()
             raise StartError(f"cannot listen on {address}: {_reason(error)}") from None
-        acceptor = SniffingAcceptor(listening, self._make_device_protocol, tls, TLS_SHUTDOWN_WAIT_S, self.clock)
+        acceptor = SniffingAcceptor(
+            listening, make_protocol, tls, TLS_SHUTDOWN_WAIT_S, self.clock, takes_plain=takes_plain
+        )
         acceptor.start()
         self._listeners.append(acceptor)
         host, port = listening.getsockname()[:2]
@@ -734,6 +786,20 @@ class Server:
         if self.cluster is not None and not self.cluster.bus.is_connected:
             obstacles.append("nats-away")
         return obstacles
+
+    def _sample(self) -> Iterator[Sample]:
+        obstacles = self._find_obstacles()
+        yield "linkstead_info", (self.node, __version__, self.settings.profile), 1.0
+        yield "linkstead_ready", (), float(not obstacles)
+        for obstacle in obstacles:
+            yield "linkstead_obstacle", (obstacle,), 1.0
+        yield "linkstead_database_away", (), float(self._is_store_away)
+
+    def _show_metrics(self) -> bytes:
+        # The library takes a tenth of a second to import, and many a server is never asked.
+        from linkstead.http.exposition import encode_metrics  # noqa: PLC0415
+
+        return encode_metrics(collect(self._samplers))
 
     def find_mqtt(self) -> Address:
         """Where a device on this machine connects, once the server has started."""
@@ -929,6 +995,7 @@ def write_ready_file(path: Path, endpoints: Endpoints, access_key_id: str | None
         "mqtts": str(endpoints.mqtts) if endpoints.mqtts else None,
         "amqp": str(endpoints.amqp) if endpoints.amqp else None,
         "amqps": str(endpoints.amqps) if endpoints.amqps else None,
+        "metrics": str(endpoints.metrics) if endpoints.metrics else None,
         "access_key_id": access_key_id,
         "version": __version__,
     }

@@ -27,6 +27,8 @@ OPTIONS: list[tuple[str, str | None, Any, Any]] = [
     ("https", "h:3", "h:3", Address("h", 3)),
     ("amqp", "h:4", "h:4", Address("h", 4)),
     ("amqps", "h:5", "h:5", Address("h", 5)),
+    ("metrics", "h:6", "h:6", Address("h", 6)),
+    ("otlp", "http://h:4318/v1/traces", "http://h:4318/v1/traces", "http://h:4318/v1/traces"),
     ("tls-cert", "cert.pem", "cert.pem", "cert.pem"),
     ("tls-key", "key.pem", "key.pem", "key.pem"),
     ("tls-psk", None, True, True),

@@ -67,6 +67,7 @@ def test_serve_says_where_it_is_and_takes_it_back(server: ServerProcess) -> None
         "mqtts": None,
         "amqp": None,
         "amqps": None,
+        "metrics": None,
         "access_key_id": None,
         "version": __version__,
     }

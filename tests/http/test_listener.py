@@ -10,7 +10,6 @@ import pytest_asyncio
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.config import Address
 from linkstead.eager import Waiter
-from linkstead.http import listener as listener_module
 from linkstead.http.listener import (
     ANSWER_WAIT_S,
     BODY_BYTES_MAX,
@@ -25,6 +24,7 @@ from linkstead.http.listener import (
     HttpListener,
     encode_reply,
 )
+from linkstead.newcomers import Newcomers
 from linkstead.registry import StoreAway
 from linkstead.testing.clock import ManualClock
 from tests.wire import HttpClient, encode_request, reset, until
@@ -376,10 +376,9 @@ def _transport(connection: Any) -> asyncio.Transport:
     return transport
 
 
-async def test_so_many_connections_are_served_and_the_next_is_told(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(listener_module, "CONNECTIONS_MAX", 2)
+@pytest.mark.parametrize(("in_all", "of_address"), [(2, 9), (9, 2)])
+async def test_so_many_connections_are_served_and_the_next_is_told(bench: Bench, in_all: int, of_address: int) -> None:
+    bench.listener.places = Newcomers(in_all, of_address, 999)
     async with bench.open() as first, bench.open() as second:
         assert (await first.request("GET", "/")).status == (await second.request("GET", "/")).status == 200
         async with bench.open() as third:
@@ -389,6 +388,22 @@ async def test_so_many_connections_are_served_and_the_next_is_told(
     await until(lambda: not bench.listener.connections)
     async with bench.open() as fourth:
         assert (await fourth.request("GET", "/")).status == 200
+
+
+async def test_requests_in_pieces_are_kept_up_to_a_bound_on_all_connections_together(bench: Bench) -> None:
+    bench.listener.places = Newcomers(9, 9, 99)
+    head = b"POST / HTTP/1.1\r\nContent-Length: 200\r\n\r\n"
+    async with bench.open() as first, bench.open() as second:
+        first.send(head + bytes(60 - len(head)))
+        await until(lambda: bench.listener.places.kept_bytes == 60)
+        second.send(head)
+        assert (await second.receive()).status == 503
+        await second.expect_closed()
+        first.send(bytes(200 + len(head) - 60))
+        # What was let in is served, and nothing of it is counted any more.
+        assert (await first.receive()).status in (200, 503)
+    await until(lambda: not bench.listener.connections)
+    assert (bench.listener.places.kept_bytes, bench.listener.places.count) == (0, 0)
 
 
 # --- time ---

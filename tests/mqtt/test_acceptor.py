@@ -146,6 +146,59 @@ async def test_so_many_connections_wait_and_the_next_is_closed(stand: Stand, mon
             assert await reader.readexactly(1) == b"y"
 
 
+async def test_one_address_has_so_many_and_the_next_is_closed(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor_module, "OF_ADDRESS_MAX", 2)
+    async with stand.connect(), stand.connect() as (_, second):
+        await until(lambda: stand.waiting == 2)
+        async with stand.connect() as (reader, _):
+            assert await reader.read() == b""
+        second.transport.abort()
+        await until(lambda: stand.waiting == 1)
+        async with stand.connect() as (reader, writer):
+            writer.write(b"y")
+            assert await reader.readexactly(1) == b"y"
+    await until(lambda: stand.waiting == 0)
+    assert not stand.acceptor._of_address
+
+
+async def test_so_many_are_in_the_handshake_and_the_next_is_closed(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor_module, "HANDSHAKES_MAX", 1)
+    async with stand.connect() as (_, first), stand.connect() as (reader, second):
+        first.write(b"\x16")
+        await until(lambda: len(stand.acceptor._tasks) == 1)
+        second.write(b"\x16")
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        async with stand.connect() as (others_reader, other):
+            other.write(b"y")
+            assert await others_reader.readexactly(1) == b"y"
+    await until(lambda: not stand.acceptor._tasks and not stand.acceptor._of_address)
+
+
+async def test_a_handshake_that_does_not_end_is_closed(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor_module, "HANDSHAKE_WAIT_S", 0.05)
+    async with stand.connect() as (reader, writer):
+        writer.write(b"\x16\x03\x01")
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    await until(lambda: not stand.acceptor._tasks)
+    assert stand.is_secured == []
+
+
+async def test_where_plain_is_not_taken_only_tls_comes_in(stand: Stand) -> None:
+    stand.acceptor._takes_plain = False
+    async with stand.connect() as (reader, writer):
+        writer.write(b"x")
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    async with stand.connect(stand.trust) as (reader, writer):
+        writer.write(b"y")
+        assert await reader.readexactly(1) == b"y"
+    assert stand.is_secured == [True]
+
+
 @pytest.mark.parametrize("hello", [b"\x16", b"\x16\x03\x01\x00\x05hello", b"\x16" * 600])
 async def test_a_tls_handshake_that_is_none_is_closed(stand: Stand, hello: bytes) -> None:
     async with stand.connect() as (reader, writer):

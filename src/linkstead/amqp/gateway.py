@@ -8,7 +8,7 @@ import asyncio
 import base64
 import logging
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from linkstead.amqp import credentials, protocol
@@ -19,6 +19,8 @@ from linkstead.api.authorization import CONSUME, authorize_products
 from linkstead.api.tokens import check_token
 from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.errors import ApiError
+from linkstead.measures import Sample
+from linkstead.newcomers import Newcomers
 from linkstead.registry import AccessKey, Registry
 from linkstead.subscription import (
     DEFAULT_GROUP_ID,
@@ -31,6 +33,12 @@ from linkstead.subscription import (
 )
 
 log = logging.getLogger(__name__)
+
+NEWCOMERS_MAX, NEWCOMERS_OF_ADDRESS_MAX = 1_000, 250
+"""Connections whose login was not accepted yet: in all, and of one address."""
+
+NEWCOMERS_BYTES_MAX = 16 * 1024 * 1024
+"""What all of them together have sent."""
 
 CONNECTIONS_OF_ACCOUNT_MAX = 128
 CONNECTS_PER_MINUTE_MAX = 100
@@ -85,6 +93,7 @@ class ConsumerGateway:
         self.dispatcher = dispatcher
         self.audit = audit
         self.clock = clock
+        self.newcomers = Newcomers(NEWCOMERS_MAX, NEWCOMERS_OF_ADDRESS_MAX, NEWCOMERS_BYTES_MAX)
         self.connections: set[ConsumerConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.is_draining = False
@@ -95,6 +104,12 @@ class ConsumerGateway:
     def make_protocol(self) -> "ConsumerConnection":
         """A protocol for one accepted connection."""
         return ConsumerConnection(self)
+
+    def sample(self) -> Iterator[Sample]:
+        """Connections of consumers."""
+        yield "linkstead_amqp_connections", (), float(len(self.connections))
+        yield "linkstead_newcomers", ("amqp",), float(self.newcomers.count)
+        yield "linkstead_newcomers_refused_total", ("amqp",), float(self.newcomers.refused_count)
 
     def enter(self, account_id: str) -> Refusal | None:
         """Count a connection of an account; `leave` undoes it. None when the account may have one more."""
@@ -179,6 +194,8 @@ class ConsumerConnection(asyncio.Protocol):
         "_is_paused",
         "_letters",
         "_machine",
+        "_newcomer",
+        "_newcomer_bytes",
         "_timer",
         "_timer_due_s",
         "_transport",
@@ -209,6 +226,8 @@ class ConsumerConnection(asyncio.Protocol):
         self._is_offering = False
         self._is_paused = False
         self._closing = False
+        self._newcomer: str | None = None  # the address that it is counted for
+        self._newcomer_bytes = 0
         self._timer: Timer | None = None
         self._timer_due_s = 0.0
         self._drain_timer: Timer | None = None
@@ -221,6 +240,12 @@ class ConsumerConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES_MAX)
         peer = transport.get_extra_info("peername")
         self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
+        address = str(peer[0]) if isinstance(peer, tuple) else ""
+        if not self._gateway.newcomers.enter(address):
+            # Not a word, and nothing in the log: that is what a flood would fill.
+            self._transport.abort()
+            return
+        self._newcomer = address
         self._gateway.connections.add(self)
         if self._gateway.is_draining:
             self._close_transport()
@@ -230,6 +255,7 @@ class ConsumerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End, for whatever reason."""
         self._transport = None
+        self._settle_in()
         self._handle(self._machine.receive_eof())
         self._detach()
         if self._timer is not None:
@@ -238,6 +264,12 @@ class ConsumerConnection(asyncio.Protocol):
             self._gateway.leave(self._account_id)
             self._account_id = ""
         self._gateway.remove(self)
+
+    def _settle_in(self) -> None:
+        """It is known whose the connection is, or it is over."""
+        if self._newcomer is not None:
+            self._gateway.newcomers.leave(self._newcomer, self._newcomer_bytes)
+            self._newcomer = None
 
     def pause_writing(self) -> None:
         """The consumer does not read fast enough."""
@@ -253,6 +285,11 @@ class ConsumerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the consumer."""
+        if self._newcomer is not None:
+            self._newcomer_bytes += len(data)
+            if not self._gateway.newcomers.keep(len(data)):
+                self._abort()
+                return
         self._handle(self._machine.receive_data(data, self._gateway.clock.monotonic_s()))
         self._flush()
 
@@ -329,6 +366,7 @@ class ConsumerConnection(asyncio.Protocol):
         if isinstance(verdict, LoginFailure):
             self._machine.refuse_login(verdict)
         else:
+            self._settle_in()
             if verdict is not None:
                 log.warning("consumer refused: %s", verdict.text, extra=self._fields())
             self._handle(self._machine.accept_login(self._gateway.clock.monotonic_s(), verdict))

@@ -20,7 +20,7 @@ CONSUME = "iot:sub"
 """What a consumer of server-side subscription needs. Source: AMQP client access reference, RAM users."""
 
 INSPECT_CALLS, INSPECT_DEVICE = "linkstead:QueryCalls", "linkstead:QueryDevice"
-INSPECT_GROUPS = "linkstead:QueryConsumerGroups"
+INSPECT_GROUPS, INSPECT_METRICS = "linkstead:QueryConsumerGroups", "linkstead:QueryMetrics"
 """What the inspection API needs."""
 
 PLANT_FAULTS = "linkstead:PlantFaults"

@@ -6,7 +6,7 @@ authorisation, throttling, parameters, the action itself. Source: `cloud-api.md`
 
 import hmac
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import lru_cache
 from math import inf
 
@@ -36,6 +36,7 @@ from linkstead.invocation import (
     Verdict,
     diagnose,
 )
+from linkstead.measures import Sample
 from linkstead.models import ModelShelf, ScriptRunner
 from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Registry, Scope, StoreAway
 from linkstead.sessions import SessionTable
@@ -137,6 +138,8 @@ class OpenApi:
         self._node = node
         self._strict = strict
         self._strict_instances = behaviour.strict_instances
+        self._answered: dict[str, int] = {}
+        self._refused: dict[tuple[str, str], int] = {}
         # What is the same for all requests, which get a copy each.
         self._context = ActionContext(
             caller=NOBODY,
@@ -199,6 +202,7 @@ class OpenApi:
             answer = await serving
             if exchange.action_name in self._managing:
                 self._record(exchange, answer.code or "", getattr(answer, "product_key", None))
+            self._answered[exchange.action_name] = self._answered.get(exchange.action_name, 0) + 1
             return exchange.reply(answer)
         except ApiError as error:
             self._record(exchange, error.code)
@@ -250,6 +254,13 @@ class OpenApi:
         else:
             call.caller_gone = True
         self._journal.close(call)
+
+    def sample(self) -> Iterator[Sample]:
+        """Requests that an action answered, and those that were refused with a code of the catalogue."""
+        for action, count in self._answered.items():
+            yield "linkstead_api_answers_total", (action,), float(count)
+        for labels, count in self._refused.items():
+            yield "linkstead_api_errors_total", labels, float(count)
 
     async def authenticate(self, request: HttpRequest) -> AccessKey:
         """The key that signed a request with ACS3 for a path other than `/`: the inspection API.
@@ -454,6 +465,8 @@ class OpenApi:
         if call is not None and not call.is_ended:
             throttled = error.row in (codes.THROTTLING_USER, codes.MESSAGE_RATE_LIMIT)
             call.end(Verdict.REJECTED, Diagnosis.THROTTLED if throttled else Diagnosis.REJECTED, error.code)
+        refused = (exchange.action_name, error.code)
+        self._refused[refused] = self._refused.get(refused, 0) + 1
         message = error.message(self._behaviour.language)
         if error.row.is_business:
             return exchange.reply(Answer(success=False, code=error.code, error_message=message))

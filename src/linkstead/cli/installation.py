@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from linkstead.clock import Clock, milliseconds
 from linkstead.config import DEMO_ACCESS_KEY_ID, Settings
 from linkstead.ids import LETTERS_AND_DIGITS, Ids
+from linkstead.invocation import CallHistory
 from linkstead.models import ModelShelf, ScriptShelf
 from linkstead.registry import AccessKey, Account, AlreadyExists, Device, DeviceKey, Instance, Product, Registry, Store
 from linkstead.registry.audit import AuditLog
@@ -44,6 +45,7 @@ class Installation:
     webhooks: WebhookStore
     audit: AuditLog
     nodes: NodeStore
+    history: CallHistory
     seal_secrets: Callable[[Callable[[str, int], None]], Awaitable[bool]]
     clock: Clock
     ids: Ids
@@ -172,6 +174,7 @@ async def open_installation(settings: Settings, *, is_new_allowed: bool = False)
             webhooks=store,
             audit=store,
             nodes=store,
+            history=store,
             seal_secrets=store.seal_secrets,
             clock=clock,
             ids=SystemIds(clock),

@@ -23,6 +23,7 @@ from linkstead.cli.options import CONFIG_META
 from linkstead.cli.product import product
 from linkstead.cli.record import record
 from linkstead.cli.serving import dev, serve
+from linkstead.cli.support_bundle import support_bundle
 from linkstead.cli.webhook import webhook
 from linkstead.errors import ApiError
 from linkstead.server import StartError
@@ -79,7 +80,7 @@ def main() -> None:
 
 _COMMANDS = (
     *(dev, serve, demo, call, calls, fault, record, compare, device, product, import_all, webhook, consumer_group),
-    *(cluster, certificate, account, doctor, env),
+    *(cluster, certificate, account, doctor, env, support_bundle),
 )
 for _command in _COMMANDS:
     main.add_command(_command)

@@ -86,6 +86,7 @@ ACCESS_KEY_ID = _PatternType("ID", _ACCESS_KEY_ID, "1-64 of A-Z a-z 0-9 . _ @ -"
 CONSOLE_USER_NAME = _PatternType("NAME", _ACCESS_KEY_ID, "1-64 of A-Z a-z 0-9 . _ @ -")
 ACCESS_KEY_SECRET = _PatternType("SECRET", _ACCESS_KEY_SECRET, "1-128 printable ASCII characters without blanks")
 CLUSTER_NAME = _PatternType("NAME", re.compile(r"[A-Za-z0-9_\-]{1,32}"), "1-32 of A-Z a-z 0-9 _ -")
+OTLP_URL = _PatternType("URL", re.compile(r"https?://[^/@\s]+(/\S*)?"), "http://HOST:PORT/PATH, without a password")
 FILE = click.Path(dir_okay=False)
 
 
@@ -146,6 +147,20 @@ def server_options(*, is_production: bool) -> list[Decorator]:
         option("--https", type=ADDRESS, show_default="off", help="The OpenAPI over TLS."),
         option("--amqp", type=ADDRESS, show_default="off", help="Where consumers connect with AMQP 1.0, without TLS."),
         option("--amqps", type=ADDRESS, show_default="off", help="AMQP 1.0 over TLS; the vendor's port is 5671."),
+        option(
+            "--metrics",
+            type=ADDRESS,
+            show_default="off",
+            help="A port for /metrics, /healthz and /readyz alone, without a key; of workers, the first one's, and the "
+            "next ports the others'.",
+        ),
+        option(
+            "--otlp",
+            type=OTLP_URL,
+            show_default="off",
+            help="Send the trace of each call to this OpenTelemetry collector over HTTP, as "
+            "http://HOST:4318/v1/traces; needs the extra [otel].",
+        ),
         option("--tls-cert", type=FILE, help="Certificate chain, PEM; given together with --tls-key."),
         option("--tls-key", type=FILE, help="Its private key, PEM."),
         option(

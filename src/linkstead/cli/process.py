@@ -102,5 +102,6 @@ def name_ports(endpoints: Endpoints) -> dict[str, str]:
         "mqtts": endpoints.mqtts,
         "amqp": endpoints.amqp,
         "amqps": endpoints.amqps,
+        "metrics": endpoints.metrics,
     }
     return {name: str(address) for name, address in ports.items() if address is not None}

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from linkstead.cli import differences, operations
+from linkstead.cli import differences, metrics_page, operations
 from linkstead.cli.main import main
 from linkstead.cli.serving import dev, serve
+from linkstead.cli.support_bundle import support_bundle
 
 CLI_HEAD = """\
 # Command line
@@ -73,7 +74,7 @@ CONFIGURATION_TAIL = """\
 When everything listens, the ready file is written, at once and whole, as JSON:
 
     {"pid":4711,"http":"127.0.0.1:41001","https":null,"mqtt":"127.0.0.1:41002","mqtts":null,"amqp":null,"amqps":null,
-     "access_key_id":"…","version":"…"}
+     "metrics":null,"access_key_id":"…","version":"…"}
 
 Port 0 asks for a free port; the ready file says which it became. `linkstead env --ready-file PATH` turns it into
 exports for a shell. The file is removed when the server stops.
@@ -98,6 +99,7 @@ def make_pages() -> dict[str, str]:
         "cli.md": CLI_HEAD + "".join(_describe_group(main, "linkstead")),
         "actions.md": operations.make_page(),
         "differences.md": differences.make_page(),
+        "metrics.md": metrics_page.make_page(),
         "configuration.md": CONFIGURATION_HEAD + "".join(_list_settings()) + CONFIGURATION_TAIL,
     }
 
@@ -117,7 +119,7 @@ def _describe_command(command: click.Command, path: str) -> Iterator[str]:
     ctx = click.Context(command, info_name=path)
     yield f"\n## {path}\n\n    {path} {' '.join(command.collect_usage_pieces(ctx))}\n\n{_unwrap(command.help or '')}\n"
     options = _options(command)
-    if command in (dev, serve):
+    if command in (dev, serve, support_bundle):
         yield "\nIts options: [configuration](configuration.md).\n"
     elif options:
         rows = [[_spell(ctx, param), _explain(param), _code(param.envvar), _default(param)] for param in options]

@@ -35,6 +35,7 @@ BEATS_MISSED_MAX = 10
 
 READ_BYTES_MAX = 1_024
 
+PORT_MAX = 65_535
 PORTS = ("http", "mqtt", "mqtts", "https", "amqp", "amqps")
 
 
@@ -96,6 +97,8 @@ def reserve_ports(settings: Settings) -> tuple[Settings, list[socket.socket]]:
     Raises:
         StartError: one is taken.
     """
+    if settings.metrics is not None and not 0 < settings.metrics.port <= PORT_MAX - settings.workers + 1:
+        raise StartError(f"--metrics {settings.metrics}: each worker takes a port of its own, from a known one on")
     reserved: list[socket.socket] = []
     chosen: dict[str, Address] = {}
     try:
@@ -163,7 +166,7 @@ class Supervisor:
             # The first makes what is not there yet: the database, the key.
             ready = await self._start_worker(names[0])
             await asyncio.gather(*map(self._start_worker, names[1:]))
-            endpoints = Endpoints(**{name: getattr(settings, name) for name in PORTS})
+            endpoints = Endpoints(metrics=settings.metrics, **{name: getattr(settings, name) for name in PORTS})
             with ready_file(settings, endpoints, ready.access_key_id):
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._signal_all, signal.SIGHUP)
                 keepers += [asyncio.create_task(self._keep_worker(name)) for name in names]
@@ -204,7 +207,13 @@ class Supervisor:
     async def _start_worker(self, name: str) -> Ready:
         """Start a worker, and return when it listens. Raises StartError; why, the worker has said."""
         nats_url = self._nats.url if self._nats is not None else self._settings.nats
-        order = Order(name, msgspec.structs.replace(self._settings, nats=nats_url, ready_file=None))
+        settings = msgspec.structs.replace(self._settings, nats=nats_url, ready_file=None)
+        if settings.metrics is not None:
+            # Whoever asks has to know whom he asks: these are not shared.
+            number = int(name.rpartition("-")[2])
+            own = Address(settings.metrics.host, settings.metrics.port + number - 1)
+            settings = msgspec.structs.replace(settings, metrics=own)
+        order = Order(name, settings)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -1,6 +1,6 @@
 """A node of a cluster: everything that it consists of besides what a single server is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from linkstead.api.nonces import NonceWindow
 from linkstead.clock import Clock
@@ -17,6 +17,7 @@ from linkstead.cluster.router import NatsRouter
 from linkstead.cluster.subjects import Subjects
 from linkstead.cluster.watches import Watches
 from linkstead.invocation import CallJournal, CallSink, Delivery, LocalRouter
+from linkstead.measures import Sample
 from linkstead.registry import Node, NodeStore, Registry, Taken
 from linkstead.sessions import PresenceSink, SessionTable
 from linkstead.subscription import Dispatcher
@@ -62,6 +63,11 @@ class Cluster:
         self._changes: Changes | None = None
         self._quotas: SharedQuotas | None = None
         self._nonces: SharedNonces | None = None
+
+    def sample(self) -> Iterator[Sample]:
+        """How this node gets on with the others."""
+        yield "linkstead_nats_connected", (), float(self.bus.is_connected)
+        yield "linkstead_cluster_nodes", (), float(self.nodes.count_live())
 
     def make_journal(self, sink: CallSink) -> CallJournal:
         """A journal of this node's calls, and of what other nodes call here."""

@@ -34,9 +34,12 @@ async def log_in(visit: Visit) -> HttpReply:
         error = "login.too-many"
     if error:
         return visit.page("login.html", 403, next=form.get("next", ""), error=visit.words(error), name=name)
+    # Counted before it is known: of many tries at once no more are looked at than of as many in a row.
+    desk.failures.add(request.peer, now_s)
     key = await desk.openapi.check_secret(name, secret) or await _check_password(visit, name, secret)
-    if key is None:
-        desk.failures.add(request.peer, now_s)
+    if key is not None:
+        desk.failures.forgive(request.peer)
+    else:
         desk.openapi.record(request, codes.INVALID_ACCESS_KEY_ID_NOT_FOUND.code, None, name)
         error = visit.words("login.wrong")
         return visit.page("login.html", 401, next=form.get("next", ""), error=error, name=name)

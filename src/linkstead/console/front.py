@@ -1,5 +1,6 @@
 """A request for `/console/…` in, a reply out: who asks, in which language, and which page answers."""
 
+import hmac
 import logging
 from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -128,7 +129,7 @@ def _check_token(visit: Visit) -> None:
     if visit.viewer is None:
         return
     token = visit.form.get("csrf") or visit.request.header("x-csrf-token") or ""
-    if token != visit.viewer.csrf:
+    if not hmac.compare_digest(token.encode(), visit.viewer.csrf.encode()):
         raise Refused(403, "error.token")
 
 

@@ -89,6 +89,11 @@ class FailureCount:
         self._turn(now_s)
         self._counts[address] = self._counts.get(address, 0) + 1
 
+    def forgive(self, address: str) -> None:
+        """Take one back: that try was right."""
+        if self._counts.get(address):
+            self._counts[address] -= 1
+
     def _turn(self, now_s: float) -> None:
         if int(now_s // 60) != self._minute:
             self._minute = int(now_s // 60)

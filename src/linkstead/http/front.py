@@ -13,7 +13,13 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from linkstead.api.authorization import INSPECT_CALLS, INSPECT_DEVICE, INSPECT_GROUPS, authorize_products
+from linkstead.api.authorization import (
+    INSPECT_CALLS,
+    INSPECT_DEVICE,
+    INSPECT_GROUPS,
+    INSPECT_METRICS,
+    authorize_products,
+)
 from linkstead.api.call_view import view_call
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.api.openapi import V3_PREFIX, OpenApi
@@ -21,6 +27,7 @@ from linkstead.errors import ApiError, codes
 from linkstead.explorer.openapi import encode_openapi
 from linkstead.http.group_view import view_groups
 from linkstead.http.listener import ANSWER_WAIT_S
+from linkstead.http.metrics import METRICS_PATH, METRICS_TYPE
 from linkstead.http.registration import REGISTRATION_PATH, answer_registration
 from linkstead.invocation import CallFilter, CallHistory, CallJournal, Diagnosis, Verdict
 from linkstead.registry import AccessKey, DeviceKey, Registry, Scope, find_device
@@ -40,6 +47,9 @@ CALLS_LISTED_DEFAULT = 50
 
 CONSOLE_PREFIX = "/console"
 
+GUARDS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
+"""With every answer that a browser may be made to show; pages have their own."""
+
 
 Tool = Callable[[AccessKey, HttpRequest, str], Awaitable[HttpReply]]
 """Answers what is below a name of its own in the inspection API; the last argument is the rest of the path."""
@@ -58,6 +68,7 @@ class HttpFront:
             first.
         show_console: answers what is below `/console`.
         find_obstacles: says why apps had better call another node, in words for programs; nothing while it is ready.
+        show_metrics: the metrics of this node, in Prometheus's text format.
         has_neighbours: other nodes may have later calls in the history than this one has at hand.
 
     Attributes:
@@ -75,6 +86,7 @@ class HttpFront:
         subscriptions: Subscriptions,
         show_console: Callable[[HttpRequest], Awaitable[HttpReply]],
         find_obstacles: Callable[[], list[str]],
+        show_metrics: Callable[[], bytes],
         has_neighbours: bool = False,
     ) -> None:
         self._has_neighbours = has_neighbours
@@ -87,6 +99,9 @@ class HttpFront:
         self._show_console = show_console
         self._find_obstacles = find_obstacles
         self.tools: dict[str, Tool] = {}
+        self._show_metrics = show_metrics
+        self.operator_account_id = ""
+        """Whose keys may read the metrics, which are those of all accounts together."""
 
     def answer(self, request: HttpRequest) -> Coroutine[None, None, HttpReply]:
         """Answer one request; nothing is raised."""
@@ -106,22 +121,33 @@ class HttpFront:
             return _lead_to(CONSOLE_PREFIX + "/explorer")
         if path == CONSOLE_PREFIX or path.startswith(CONSOLE_PREFIX + "/"):
             return await self._show_console(request)
-        if path == "/healthz":
+        if path in ("/healthz", "/readyz"):
+            return self._tell_health(request)
+        if path == DESCRIPTION_PATH:
+            return HttpReply(HTTPStatus.OK, "application/json;charset=utf-8", encode_openapi(), headers=dict(GUARDS))
+        if path == REGISTRATION_PATH:
+            return await answer_registration(self._registry, request)
+        if path.startswith(INSPECTION_PREFIX) or path == METRICS_PATH:
+            return await self._inspect(request)
+        return await self._openapi.answer(request)
+
+    async def answer_operator(self, request: HttpRequest) -> HttpReply:
+        """Answer a request to the port for metrics, where nobody is asked who he is; nothing is raised."""
+        if request.path == METRICS_PATH and request.method in ("GET", "HEAD"):
+            return HttpReply(HTTPStatus.OK, METRICS_TYPE, self._show_metrics(), headers=dict(GUARDS))
+        if request.path in ("/healthz", "/readyz"):
+            return self._tell_health(request)
+        return _text(HTTPStatus.NOT_FOUND, "here are /metrics, /healthz and /readyz")
+
+    def _tell_health(self, request: HttpRequest) -> HttpReply:
+        if request.path == "/healthz":
             reply = _text(HTTPStatus.OK, "ok")
             # so that a client whose signatures are refused can tell by how much its clock differs
             reply.headers["Date"] = email.utils.formatdate(request.received_s, usegmt=True)
             return reply
-        if path == "/readyz":
-            obstacles = self._find_obstacles()
-            status = HTTPStatus.SERVICE_UNAVAILABLE if obstacles else HTTPStatus.OK
-            return _json(status, {"ready": not obstacles, "reasons": obstacles})
-        if path == DESCRIPTION_PATH:
-            return HttpReply(HTTPStatus.OK, "application/json;charset=utf-8", encode_openapi())
-        if path == REGISTRATION_PATH:
-            return await answer_registration(self._registry, request)
-        if path.startswith(INSPECTION_PREFIX):
-            return await self._inspect(request)
-        return await self._openapi.answer(request)
+        obstacles = self._find_obstacles()
+        status = HTTPStatus.SERVICE_UNAVAILABLE if obstacles else HTTPStatus.OK
+        return _json(status, {"ready": not obstacles, "reasons": obstacles})
 
     def finish(self, reply: HttpReply, delivered: bool) -> None:
         """Close the record of the call that a reply answered."""
@@ -175,6 +201,11 @@ class HttpFront:
             return _json(HTTPStatus.NOT_FOUND, {"error": f"{kind}: only `linkstead dev` has them"})
         if request.method != "GET":
             return _json(HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only GET is served here"})
+        if request.path == METRICS_PATH:
+            await authorize_products(self._registry, key, INSPECT_METRICS)
+            if key.account_id != self.operator_account_id:
+                raise ApiError(codes.FORBIDDEN_RAM)
+            return HttpReply(HTTPStatus.OK, METRICS_TYPE, self._show_metrics(), headers=dict(GUARDS))
         shows: dict[str, Callable[[AccessKey, str, dict[str, str]], Awaitable[HttpReply]]] = {
             "calls": self._show_calls,
             "devices": self._show_device,
@@ -267,12 +298,12 @@ def _is_browser(request: HttpRequest) -> bool:
 
 
 def _lead_to(path: str) -> HttpReply:
-    return HttpReply(HTTPStatus.FOUND, "text/html;charset=utf-8", b"", headers={"Location": path})
+    return HttpReply(HTTPStatus.FOUND, "text/html;charset=utf-8", b"", headers={**GUARDS, "Location": path})
 
 
 def _text(status: HTTPStatus, text: str) -> HttpReply:
-    return HttpReply(status, "text/plain;charset=utf-8", text.encode() + b"\n")
+    return HttpReply(status, "text/plain;charset=utf-8", text.encode() + b"\n", headers=dict(GUARDS))
 
 
 def _json(status: int, value: object) -> HttpReply:
-    return HttpReply(status, "application/json;charset=utf-8", msgspec.json.encode(value))
+    return HttpReply(status, "application/json;charset=utf-8", msgspec.json.encode(value), headers=dict(GUARDS))

@@ -8,7 +8,7 @@ import asyncio
 import functools
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -17,6 +17,8 @@ import httptools
 from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.clock import Clock, Timer
 from linkstead.eager import EagerRunner, Patience
+from linkstead.measures import Sample
+from linkstead.newcomers import Newcomers
 from linkstead.registry import StoreAway
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,12 @@ PIPELINED_REQUESTS_MAX = 64
 PIPELINED_BYTES_MAX = 1024 * 1024
 """Of requests that wait for their turn; past it the connection is not read until one is taken."""
 
-CONNECTIONS_MAX = 10_000
+CONNECTIONS_MAX, CONNECTIONS_OF_ADDRESS_MAX = 10_000, 8_000
+"""In all, and of one address, which may be that of a proxy: it can take most places, and not all."""
+
+KEPT_BYTES_MAX = 512 * 1024 * 1024
+"""Of requests that are not whole yet, on all connections together."""
+
 REQUEST_WAIT_S = 30.0
 """From the first byte of a request to its last."""
 
@@ -100,8 +107,11 @@ class HttpListener:
         self.clock = clock
         self.bound = bound
         self.connections: set[HttpConnection] = set()
+        self.places = Newcomers(CONNECTIONS_MAX, CONNECTIONS_OF_ADDRESS_MAX, KEPT_BYTES_MAX)
         self.answering = EagerRunner()
         self.is_draining = False
+        self.request_count = 0
+        self.refused: dict[int, int] = {}
         self._all_closed = asyncio.Event()
 
     def make_protocol(self) -> "HttpConnection":
@@ -113,6 +123,14 @@ class HttpListener:
         self.connections.discard(connection)
         if not self.connections:
             self._all_closed.set()
+
+    def sample(self) -> Iterator[Sample]:
+        """Connections and requests, and what was refused before it was one."""
+        yield "linkstead_http_connections", (), float(len(self.connections))
+        yield "linkstead_newcomers_refused_total", ("http",), float(self.places.refused_count)
+        yield "linkstead_http_requests_total", (), float(self.request_count)
+        for status, count in self.refused.items():
+            yield "linkstead_http_refused_total", (str(status),), float(count)
 
     async def drain(self) -> None:
         """Finish the requests under way, close every connection, and return when all are gone."""
@@ -136,6 +154,7 @@ class HttpConnection(asyncio.Protocol):
         "_busy",
         "_client_is_done",
         "_deadline_s",
+        "_has_place",
         "_head_bytes",
         "_header_count",
         "_headers",
@@ -148,6 +167,7 @@ class HttpConnection(asyncio.Protocol):
         "_is_secured",
         "_is_slow",
         "_keep_alive",
+        "_kept_bytes",
         "_listener",
         "_parser",
         "_peer",
@@ -187,6 +207,8 @@ class HttpConnection(asyncio.Protocol):
         self._repeated_tail = b""
         self._repeated_headers: dict[str, list[str]] = {}
         self._begun_count = 0
+        self._kept_bytes = 0
+        self._has_place = False
         self._in_request = False
         self._in_head = True
         self._is_slow = False
@@ -212,16 +234,19 @@ class HttpConnection(asyncio.Protocol):
         self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
         self._is_secured = transport.get_extra_info("sslcontext") is not None
         self._is_private = self._is_secured or self._peer in ("127.0.0.1", "::1", "")
-        is_full = len(self._listener.connections) >= CONNECTIONS_MAX
+        self._has_place = self._listener.places.enter(self._peer)
         self._listener.connections.add(self)
         self._wait(IDLE_WAIT_S)
-        if is_full or self._listener.is_draining:
+        if not self._has_place or self._listener.is_draining:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
             self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: what is under way goes on without its client."""
         self._transport = None
+        if self._has_place:
+            self._listener.places.leave(self._peer, self._kept_bytes)
+            self._has_place = False
         self._queue.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -258,10 +283,17 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif self._received_bytes > REQUEST_BYTES_MAX:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        elif not self._is_slow:
-            # Only a request that comes in pieces costs a timer.
+        else:
+            self._keep_part()
+
+    def _keep_part(self) -> None:
+        """Have an eye on a request that comes in pieces; only such a one costs a timer."""
+        if not self._is_slow:
             self._is_slow = True
             self._wait(REQUEST_WAIT_S)
+        size_bytes, self._kept_bytes = self._received_bytes - self._kept_bytes, self._received_bytes
+        if not self._listener.places.keep(size_bytes):
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _take_repeated(self, data: bytes) -> bool:
         """Take `data` if it is one whole request that differs from the one before in its query alone; else False.
@@ -385,6 +417,9 @@ class HttpConnection(asyncio.Protocol):
         if self._body:
             body = bytes(self._body)
             self._body = bytearray()
+        if self._kept_bytes:
+            self._listener.places.keep(-self._kept_bytes)
+            self._kept_bytes = 0
         self._received_bytes = 0
         self._in_request = False
         self._is_slow = False
@@ -395,6 +430,7 @@ class HttpConnection(asyncio.Protocol):
         self, method: str, path: str, query: bytes, headers: dict[str, list[str]], body: bytes, *, keep_alive: bool
     ) -> None:
         clock = self._listener.clock
+        self._listener.request_count += 1
         request = HttpRequest(
             method,
             path,
@@ -553,6 +589,8 @@ class HttpConnection(asyncio.Protocol):
         """Say why in one line, and close: what follows on this connection cannot be trusted."""
         self._is_refused = True
         self._queue.clear()
+        refused = self._listener.refused
+        refused[int(status)] = refused.get(int(status), 0) + 1
         log.info("request refused", extra={"status": int(status), "peer": self._peer})
         if self._transport is None or self._busy:
             # An answer is under way: it goes out first and then the connection closes.

@@ -724,7 +724,7 @@ class Delivery:
             return
         call.result_code = code
         call.end(verdict, diagnosis)
-        self._journal.update(call)
+        self._journal.note_end(call)
         self._tell_ended(call, reply)
         self._remember_ended(call)
 

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -10,6 +10,8 @@ from linkstead.alink.topics import MESSAGE_ID_DIGITS_MAX
 from linkstead.invocation.call import Call, GuestCall
 from linkstead.invocation.history import CallFilter, CallSink
 from linkstead.invocation.record import Evidence
+from linkstead.invocation.tally import CallTally
+from linkstead.measures import Sample
 from linkstead.registry import DeviceKey
 
 CALLS_KEPT_MAX: Final = 10_000
@@ -28,6 +30,8 @@ class CallJournal:
 
     Attributes:
         closed_count: calls that were closed since the start, those forgotten again among them.
+        tally: counts the calls that got their verdict here.
+        tracer: is told of them as well, where somebody wants traces; returns at once.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class CallJournal:
         self._last_of_device: dict[DeviceKey, Call] = {}
         self._kept_bytes = 0
         self.closed_count = 0
+        self.tally = CallTally()
+        self.tracer: Callable[[Call], None] | None = None
 
     def __len__(self) -> int:
         return len(self._open) + len(self._ended)
@@ -71,6 +77,11 @@ class CallJournal:
         self._ended[call.request_id] = call
         self._ring.append(call)
         self.closed_count += 1
+        if call.verdict is not None and type(call) is Call:
+            # Of the call of another node, that node counts.
+            self.tally.add(call)
+            if self.tracer is not None:
+                self.tracer(call)
         self._kept_bytes += call.kept_bytes
         if call.key is not None and call.message_id and not call.is_asynchronous:
             self._last_of_device[call.key] = call
@@ -82,6 +93,21 @@ class CallJournal:
         """Have a call written that is another than before: an asynchronous one that moved on or ended."""
         if call.request_id not in self._open:
             self._sink.record_call(call)
+
+    def note_end(self, call: Call) -> None:
+        """Have a call written that got its verdict, most often after it was closed."""
+        if call.request_id not in self._open:
+            self.tally.add(call)
+            if self.tracer is not None:
+                self.tracer(call)
+            self._sink.record_call(call)
+
+    def sample(self) -> Iterator[Sample]:
+        """Calls under way and in memory, and how those ended that did."""
+        yield "linkstead_calls_open", (), float(len(self._open))
+        yield "linkstead_calls_kept", (), float(len(self._ended))
+        yield "linkstead_calls_kept_bytes", (), float(self._kept_bytes)
+        yield from self.tally.sample()
 
     def add_evidence(self, call: Call, evidence: Evidence) -> None:
         """Keep something with a call that was not its answer; an ended call is handed to the store once more."""

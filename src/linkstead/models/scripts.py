@@ -205,7 +205,7 @@ def check_bytes(result: bytes) -> bytes:
     """
     try:
         numbers = msgspec.json.decode(result, type=list[int])
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         raise ScriptError(WRONG_TYPE, "what the script returned is not a list of whole numbers") from None
     if len(numbers) > RAW_BYTES_MAX:
         raise ScriptError(WRONG_TYPE, f"what the script returned has {len(numbers)} bytes, over {RAW_BYTES_MAX}")

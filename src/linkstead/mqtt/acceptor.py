@@ -1,6 +1,7 @@
 """One port for plain MQTT and MQTT over TLS, told apart by the first byte. WebSocket is the gateway's to see, in both.
 
-Devices speak TLS on 1883 as well as on 443 and 8883. Source: `device-protocol.md` 0.8.
+Devices speak TLS on 1883 as well as on 443 and 8883. Source: `device-protocol.md` 0.8. It is the way in to every port
+with TLS, as it bounds who has not said anything yet and who is in the handshake.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import contextlib
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
 
 from linkstead.clock import Clock, Timer
@@ -17,6 +19,13 @@ log = logging.getLogger(__name__)
 TLS_HANDSHAKE_FIRST_BYTE = 0x16
 FIRST_BYTE_WAIT_S = 10.0
 WAITING_CONNECTIONS_MAX = 1_000
+"""Connections that have not said anything yet."""
+
+HANDSHAKES_MAX = 1_000
+HANDSHAKE_WAIT_S = 10.0
+OF_ADDRESS_MAX = 500
+"""Of either, of one address."""
+
 ACCEPT_RETRY_WAIT_S = 1.0
 """After the system could not give another connection: too many open files, or no memory."""
 
@@ -32,6 +41,7 @@ class SniffingAcceptor:
         tls: what TLS is spoken with.
         tls_shutdown_wait_s: for the other side to say goodbye in TLS.
         clock: a silent connection is closed after `FIRST_BYTE_WAIT_S`.
+        takes_plain: also what is not TLS.
     """
 
     def __init__(
@@ -41,7 +51,10 @@ class SniffingAcceptor:
         tls: ssl.SSLContext,
         tls_shutdown_wait_s: float,
         clock: Clock,
+        *,
+        takes_plain: bool = True,
     ) -> None:
+        self._takes_plain = takes_plain
         self._listening = listening
         self._make_protocol = make_protocol
         self._tls = tls
@@ -49,6 +62,8 @@ class SniffingAcceptor:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[socket.socket, Timer] = {}
+        self._addresses: dict[socket.socket, str] = {}
+        self._of_address: Counter[str] = Counter()
         self._retry: Timer | None = None
         self._tasks: dict[asyncio.Task[None], socket.socket] = {}
 
@@ -76,7 +91,7 @@ class SniffingAcceptor:
         # As many as are there now: one wake-up may stand for many connections.
         for _ in range(BACKLOG):
             try:
-                connection, _peer = self._listening.accept()
+                connection, peer = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -86,9 +101,12 @@ class SniffingAcceptor:
                 self._retry = self._clock.call_later(ACCEPT_RETRY_WAIT_S, self._resume)
                 return
             connection.setblocking(False)
-            if len(self._waiting) >= WAITING_CONNECTIONS_MAX:
+            address = str(peer[0]) if isinstance(peer, tuple) else ""
+            if len(self._waiting) >= WAITING_CONNECTIONS_MAX or self._of_address[address] >= OF_ADDRESS_MAX:
                 connection.close()
                 continue
+            self._addresses[connection] = address
+            self._of_address[address] += 1
             self._waiting[connection] = self._clock.call_later(FIRST_BYTE_WAIT_S, self._drop, connection)
             self._loop.add_reader(connection, self._look, connection)
 
@@ -99,21 +117,32 @@ class SniffingAcceptor:
             return
         except OSError:
             first = b""
-        if not first:
+        if not first or not (self._takes_plain or first[0] == TLS_HANDSHAKE_FIRST_BYTE):
             self._drop(connection)
             return
         self._loop.remove_reader(connection)
         self._waiting.pop(connection).cancel()
         tls = self._tls if first[0] == TLS_HANDSHAKE_FIRST_BYTE else None
+        if tls is None:
+            self._let_go(connection)
+        elif len(self._tasks) >= HANDSHAKES_MAX:
+            self._let_go(connection)
+            connection.close()
+            return
         task = self._loop.create_task(self._connect(connection, tls))
         self._tasks[task] = connection
         task.add_done_callback(self._end)
 
     async def _connect(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
         shutdown_wait_s = self._tls_shutdown_wait_s if tls else None
+        handshake_wait_s = HANDSHAKE_WAIT_S if tls else None
         try:
             await self._loop.connect_accepted_socket(
-                self._make_protocol, connection, ssl=tls, ssl_shutdown_timeout=shutdown_wait_s
+                self._make_protocol,
+                connection,
+                ssl=tls,
+                ssl_shutdown_timeout=shutdown_wait_s,
+                ssl_handshake_timeout=handshake_wait_s,
             )
         except (OSError, ssl.SSLError) as error:
             log.info("a connection ended in its TLS handshake: %s", error)
@@ -122,6 +151,7 @@ class SniffingAcceptor:
 
     def _end(self, task: asyncio.Task[None]) -> None:
         connection = self._tasks.pop(task)
+        self._let_go(connection)
         # A task that is cancelled before its first step has closed nothing.
         if task.cancelled():
             connection.close()
@@ -131,5 +161,15 @@ class SniffingAcceptor:
         if timer is None:
             return
         timer.cancel()
+        self._let_go(connection)
         self._loop.remove_reader(connection)
         connection.close()
+
+    def _let_go(self, connection: socket.socket) -> None:
+        """Count a connection no more; once is enough."""
+        address = self._addresses.pop(connection, None)
+        if address is None:
+            return
+        self._of_address[address] -= 1
+        if not self._of_address[address]:
+            del self._of_address[address]

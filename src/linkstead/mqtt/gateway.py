@@ -7,7 +7,7 @@ publishes are checked against the topic rules and handed on. A `DeviceConnection
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Set
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Set
 from sys import intern
 from typing import cast
 
@@ -17,6 +17,7 @@ from linkstead.alink import credentials, registration, topics
 from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.eager import EagerRunner, Patience
 from linkstead.ids import LETTERS_AND_DIGITS, Ids
+from linkstead.measures import Sample
 from linkstead.mqtt import protocol
 from linkstead.mqtt.codes import ReasonCode, Refusal
 from linkstead.mqtt.deadlines import Deadlines, Span
@@ -24,6 +25,7 @@ from linkstead.mqtt.packets import Connect, Malformed, Subscribe, Unsubscribe, c
 from linkstead.mqtt.protocol import ServerConnection
 from linkstead.mqtt.websocket import HandshakeRefused, WebSocket
 from linkstead.mqtt.witness import PAYLOAD_HEAD_BYTES_MAX, Introduction, Use, Witness, introduce
+from linkstead.newcomers import Newcomers
 from linkstead.registry import DeviceCertificate, DeviceKey, Origin, Registry, StoreAway, TopicClasses, creation
 from linkstead.sessions import (
     SUBSCRIPTIONS_MAX,
@@ -54,6 +56,15 @@ FILTERS_OF_ONE_SUBSCRIBE_MAX = 8
 WRITE_BUFFER_BYTES_MAX = 1024 * 1024
 """Bytes waiting for a device that does not read; past it messages are refused."""
 
+CONNECTIONS_MAX = 200_000
+"""Of one process, with the devices that are connected; most systems give it fewer file descriptors."""
+
+NEWCOMERS_MAX, NEWCOMERS_OF_ADDRESS_MAX = 10_000, 5_000
+"""Connections without an accepted CONNECT: in all, and of one address, behind which there may be a whole fleet."""
+
+NEWCOMERS_BYTES_MAX = 64 * 1024 * 1024
+"""What all of them together have sent."""
+
 CLOSE_WAIT_S = 5.0
 """For the last bytes to leave before a closed connection is cut."""
 
@@ -72,6 +83,7 @@ IDENTITY = b"/ext/auth/identity/response"
 NAMELESS = (None, "", "&")
 """User names of a device that leaves it to its certificate who it is; the last is made of two empty names."""
 
+NO_NEWCOMER = -1
 STRANGERS_MAX = 100
 """Connections at a time of devices that are not registered, where these are let in to be listened to."""
 
@@ -137,11 +149,15 @@ class DeviceGateway:
         self.witness = witness
         self.strangers: set[DeviceConnection] = set()
         self.deadlines = Deadlines(clock)
+        self.newcomers = Newcomers(NEWCOMERS_MAX, NEWCOMERS_OF_ADDRESS_MAX, NEWCOMERS_BYTES_MAX)
         self.connections: dict[DeviceConnection, None] = {}  # a third of the size of a set
         self.runner = EagerRunner()
         # Not waited for at the end: with the connection gone there is nobody to acknowledge anything to.
         self.settling: set[asyncio.Task[None]] = set()
         self.is_draining = False
+        self.connects: dict[str, int] = {}
+        self.received_count = 0
+        self.sent_count = 0
         self._all_closed = asyncio.Event()
 
     def make_protocol(self) -> "DeviceConnection":
@@ -159,6 +175,21 @@ class DeviceGateway:
         """Put off when connections have been silent for too long: the clock is about to be turned."""
         for connection in self.connections:
             connection.hold_deadline(seconds)
+
+    def count_connect(self, outcome: str) -> None:
+        """Count a CONNECT that was answered."""
+        self.connects[outcome] = self.connects.get(outcome, 0) + 1
+
+    def sample(self) -> Iterator[Sample]:
+        """Connections and devices, how CONNECTs were answered, and messages."""
+        yield "linkstead_mqtt_connections", (), float(len(self.connections))
+        yield "linkstead_newcomers", ("mqtt",), float(self.newcomers.count)
+        yield "linkstead_newcomers_refused_total", ("mqtt",), float(self.newcomers.refused_count)
+        yield "linkstead_devices_connected", (), float(self.sessions.live_count)
+        yield "linkstead_mqtt_messages_total", ("from-device",), float(self.received_count)
+        yield "linkstead_mqtt_messages_total", ("to-device",), float(self.sent_count)
+        for outcome, count in self.connects.items():
+            yield "linkstead_mqtt_connects_total", (outcome,), float(count)
 
     def drain(self) -> None:
         """Take no more devices; those connected stay."""
@@ -193,6 +224,7 @@ class DeviceConnection(asyncio.Protocol):
         "_is_open",
         "_is_secured",
         "_machine",
+        "_newcomer_bytes",
         "_origin",
         "_peer",
         "_receipts",
@@ -218,6 +250,7 @@ class DeviceConnection(asyncio.Protocol):
         self._is_open = False
         self._is_checking = False
         self._is_secured = False
+        self._newcomer_bytes = NO_NEWCOMER
         self._handout: registration.Handout | None = None
         self._stranger: DeviceKey | None = None
         # Of a connection that carries nothing: takes events and returns those that go the usual way.
@@ -241,13 +274,26 @@ class DeviceConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=1 if self._is_secured else 0, low=0)
         peer = transport.get_extra_info("peername")
         self._peer = intern(str(peer[0])) if isinstance(peer, tuple) else ""
-        self._gateway.connections[self] = None
+        gateway = self._gateway
+        if len(gateway.connections) >= CONNECTIONS_MAX or not gateway.newcomers.enter(self._peer):
+            # Not a word, and nothing in the log: that is what a flood would fill.
+            self._transport.abort()
+            return
+        self._newcomer_bytes = 0
+        gateway.connections[self] = None
         self._watch_deadline()
+
+    def _settle_in(self) -> None:
+        """It is known whose the connection is, or it is over."""
+        kept_bytes, self._newcomer_bytes = self._newcomer_bytes, NO_NEWCOMER
+        if kept_bytes != NO_NEWCOMER:
+            self._gateway.newcomers.leave(self._peer, kept_bytes)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End, for whatever reason."""
         self._transport = None
         self._filter = None
+        self._settle_in()
         self._gateway.remove(self)
         self._stop_timer()
         self._detach(self._ending or Ending.LOST)
@@ -280,6 +326,11 @@ class DeviceConnection(asyncio.Protocol):
                 return
         if self._transport is None or self._machine.closing:
             return
+        if self._newcomer_bytes != NO_NEWCOMER:
+            self._newcomer_bytes += len(data)
+            if not self._gateway.newcomers.keep(len(data)):
+                self._abort()
+                return
         if self._is_fresh:
             self._is_fresh = False
             if data[:1] == WEBSOCKET_FIRST_BYTE:
@@ -338,6 +389,7 @@ class DeviceConnection(asyncio.Protocol):
         except protocol.ConnectionOver:
             # What came with a DISCONNECT in one segment is still being handled.
             raise LinkBroken from None
+        self._gateway.sent_count += 1
         if self._websocket is not None:
             data = self._websocket.encode(data)
         self._write(data)
@@ -382,6 +434,7 @@ class DeviceConnection(asyncio.Protocol):
                     self._in_flight = {}
                 self._in_flight[packet_id] = (session, message)
             self._flush()
+            self._gateway.sent_count += 1
             sessions.note_sent(message)
             if sessions.taps is not None:
                 self._note(session.key, message.topic, message.payload)
@@ -473,6 +526,7 @@ class DeviceConnection(asyncio.Protocol):
         if self._transport is None or self._machine.closing:
             return
         if refusal is not None:
+            self._gateway.count_connect(refusal.name.lower().replace("_", "-"))
             self._machine.refuse(refusal)
             self._end(Ending.VIOLATED)
         elif self._handout is not None:
@@ -592,6 +646,8 @@ class DeviceConnection(asyncio.Protocol):
         gateway = self._gateway
         now_s, now_ms = gateway.clock.monotonic_s(), milliseconds(gateway.clock.time_s())
         self._is_open = True
+        gateway.count_connect("accepted")
+        self._settle_in()
         attachment = gateway.sessions.attach(
             self,
             clean_start=connect.clean_start,
@@ -638,6 +694,7 @@ class DeviceConnection(asyncio.Protocol):
         clock = self._gateway.clock
         self._is_open = True
         self._filter = self._refuse_traffic
+        self._settle_in()
         events = self._machine.accept(False, clock.monotonic_s(), assigned_client_id=self._assigned_client_id(connect))
         try:
             self._machine.publish(handout.topic.encode(), handout.payload, 0)
@@ -696,6 +753,7 @@ class DeviceConnection(asyncio.Protocol):
         gateway = self._gateway
         leaves_s = gateway.clock.monotonic_s() + STRANGER_STAY_S
         self._is_open = True
+        self._settle_in()
         self._filter = lambda events: self._tell_traffic(key, leaves_s, events)
         if gateway.witness is not None and self._introduction is not None:
             gateway.witness.see_stranger(self._introduction, key)
@@ -737,6 +795,7 @@ class DeviceConnection(asyncio.Protocol):
 
     def _take_publish(self, topic: str, payload: bytes, qos: int, packet_id: int) -> None:
         gateway = self._gateway
+        gateway.received_count += 1
         if gateway.witness is not None:
             gateway.witness.see_topic(self.key, Use.PUBLISH, topic)
         allowed = gateway.uplink.receive(self, topic, payload, qos)

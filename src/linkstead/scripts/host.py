@@ -11,9 +11,11 @@ import logging
 import os
 import sys
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from linkstead.clock import Clock
+from linkstead.measures import Sample
 from linkstead.models.scripts import SCRIPT_FAILED, SCRIPT_THROTTLED, ScriptError
 from linkstead.scripts.frames import LENGTH, OK, READY, FrameError, decode_length, encode_frames
 
@@ -67,6 +69,10 @@ class ScriptHost:
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting_count = 0
         self.waiting_bytes = 0
+
+    def sample(self) -> Iterator[Sample]:
+        """Messages that wait for a script."""
+        yield "linkstead_queue_depth", ("scripts",), float(self.waiting_count)
 
     @property
     def process_ids(self) -> list[int]:

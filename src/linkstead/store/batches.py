@@ -6,7 +6,7 @@ waits, within bounds, and the writing is tried again.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import count
 from typing import Any
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from linkstead.clock import Clock, Timer
 from linkstead.invocation import Call
+from linkstead.measures import Durations, Sample
 from linkstead.registry import DeviceKey, PresenceChange
 from linkstead.registry.audit import AuditEntry
 from linkstead.store.audit import write_audit
@@ -152,6 +153,8 @@ class Batches:
         self._notice_number = count()
         self._audit_number = count()
         self._written_count = 0
+        self._failed_count = 0
+        self._written_within = Durations()
         self._turn = asyncio.Lock()
         self._flushes: set[asyncio.Task[bool]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -183,6 +186,20 @@ class Batches:
     def written_count(self) -> int:
         """Batches written so far."""
         return self._written_count
+
+    def sample(self) -> Iterator[Sample]:
+        """What waits to be written, what never will be, and how the writing goes."""
+        for kind, waiting in self._all.items():
+            yield "linkstead_queue_depth", (f"write-{kind.replace(' ', '-')}",), float(len(waiting))
+        for kind, dropped in (
+            ("calls", self._dropped_calls),
+            ("reports", self._dropped_reports),
+            ("notices", self._dropped_notices),
+            ("audit", self._dropped_audit),
+        ):
+            yield "linkstead_dropped_total", (kind,), float(dropped.count)
+        yield "linkstead_store_failures_total", (), float(self._failed_count)
+        yield "linkstead_store_write_seconds", ("batch",), self._written_within
 
     def record_call(self, call: Call) -> None:
         """Keep a call to be written as it will be then; once, however often it is recorded meanwhile."""
@@ -376,6 +393,7 @@ class Batches:
             sessions=self._sessions.take(BATCH_ROWS),
             dropped_messages=self._dropped_messages.take(BATCH_ROWS),
         )
+        began_s = self._clock.monotonic_s()
         try:
             if any(getattr(batch, field.name) for field in fields(batch)):
                 await self._write(batch)
@@ -385,6 +403,7 @@ class Batches:
             if not isinstance(error, Exception):
                 raise
             # Whatever it was: calls and connections go on, and this is tried again.
+            self._failed_count += 1
             self._retry_s = min(max(self._retry_s * 2, RETRY_S_MIN), RETRY_S_MAX)
             log.warning("what was recorded cannot be written: %s", getattr(error, "orig", error))
             return False
@@ -392,6 +411,7 @@ class Batches:
             waiting.settle()
         self._retry_s = 0.0
         self._written_count += 1
+        self._written_within.add(self._clock.monotonic_s() - began_s)
         return True
 
     @staticmethod

@@ -96,6 +96,11 @@ class Commits:
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def caller_count(self) -> int:
+        """Callers that wait."""
+        return self._caller_count
+
     async def keep(self, wish: Wish) -> list[int]:
         """Write what a caller brings; it is on the disk when this returns. Returns the ids of its messages.
 

@@ -1,7 +1,7 @@
 """A store in an SQL database: what is the same on every engine."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import sqlalchemy as sa
@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from linkstead.clock import Clock, milliseconds
 from linkstead.invocation import Call, CallFilter, CallHistory, CallStore, ServiceCallStore
+from linkstead.measures import Durations, Sample
 from linkstead.models import Script, ScriptStore, ThingModelStore, ThingModelVersion
 from linkstead.registry import (
     AccessKey,
@@ -117,6 +118,7 @@ class SqlStore(
         self._vault: sealing.Vault | None = None
         self._batches = Batches(clock, self._write_batch)
         self._commits = Commits(self._write_together, self._drop_messages, clock)
+        self._committed_within = Durations()
         self._device_reads = DeviceReads(self.find_devices)
         self._session_reads = DeviceReads(self._find_sessions)
         self._letter_watchers: list[Callable[[Collection[str]], None]] = []
@@ -252,6 +254,12 @@ class SqlStore(
     @abstractmethod
     def statement_count(self) -> int:
         """Statements run so far, those of batches not among them: no call waits for a batch."""
+
+    def sample(self) -> Iterator[Sample]:
+        """What waits to be written, and how the writing goes."""
+        yield "linkstead_queue_depth", ("commits",), float(self._commits.caller_count)
+        yield "linkstead_store_write_seconds", ("commit",), self._committed_within
+        yield from self._batches.sample()
 
     @property
     def history_dropped(self) -> int:
@@ -438,11 +446,14 @@ class SqlStore(
         # A message is of no use without the session it waits in, so that is not left to a later batch.
         keys = dict.fromkeys(message.key for wish in wishes for message in wish.messages)
         notes = [note for key in keys if (note := self._batches.find_session(key)) is not None]
+        began_s = self._clock.monotonic_s()
         try:
             return await self._write(write_together, notes, wishes)
         except ROW_FAULTS:
             # It is one of them that cannot be written: which one shows when each is written alone.
             return await self._write(write_each, notes, wishes)
+        finally:
+            self._committed_within.add(self._clock.monotonic_s() - began_s)
 
     async def list_sessions(self) -> list[SavedSession]:
         await self.flush()

@@ -7,12 +7,13 @@ product of which nothing is at hand wait for the store, those of one product in 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from linkstead.clock import Clock, milliseconds
 from linkstead.ids import Ids
+from linkstead.measures import Sample
 from linkstead.registry import DeviceKey, Registry
 from linkstead.subscription.records import Notice, NoticeKind, NotKept, destination_of
 from linkstead.subscription.store import BacklogStore, GroupStore
@@ -102,6 +103,11 @@ class Forwarder:
     def waiting_count(self) -> int:
         """Notices that wait until it is known who subscribed."""
         return self._waiting_count
+
+    def sample(self) -> Iterator[Sample]:
+        """What waits until it is known who subscribed, and what was dropped there."""
+        yield "linkstead_queue_depth", ("notices-unaddressed",), float(self._waiting_count)
+        yield "linkstead_dropped_total", ("notices-unaddressed",), float(self._dropped_count)
 
     def wants(self, product_key: str, kind: NoticeKind) -> bool:
         """See `NoticeSink.wants`."""

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
 from linkstead.clock import Clock, milliseconds
 from linkstead.ids import Ids
+from linkstead.measures import Sample
 from linkstead.subscription import BacklogStore, Letter
 from linkstead.subscription.webhooks import Webhook, WebhookBook, WebhookStore, decode_secret
 from linkstead.webhook.schedule import ATTEMPTS_MAX, read_retry_after, wait_before_retry
@@ -92,6 +93,15 @@ class WebhookSender:
         self._lanes: dict[str, _Lane] = {}
         self._turn = asyncio.Lock()
         self._reloads: set[asyncio.Task[None]] = set()
+        self._outcomes = {"accepted": 0, "failed": 0}
+
+    def sample(self) -> Iterator[Sample]:
+        """How attempts to send ended."""
+        for outcome, count in self._outcomes.items():
+            yield "linkstead_webhook_attempts_total", (outcome,), float(count)
+
+    def _count(self, *, is_accepted: bool) -> None:
+        self._outcomes["accepted" if is_accepted else "failed"] += 1
 
     async def reload(self) -> None:
         """Take the webhooks as they are now: at the start, and whenever they may have changed."""
@@ -138,6 +148,7 @@ class WebhookSender:
             post=self._post,
             slots=self._slots,
             tell_disabled=self._reload_soon,
+            count=self._count,
         )
 
     def _reload_soon(self) -> None:
@@ -160,6 +171,7 @@ class _Lane:
         post: Post,
         slots: asyncio.Semaphore,
         tell_disabled: Callable[[], None],
+        count: Callable[..., None],
     ) -> None:
         self._webhook = webhook
         self._key = decode_secret(webhook.secret)
@@ -170,6 +182,7 @@ class _Lane:
         self._post = post
         self._slots = slots
         self._tell_disabled = tell_disabled
+        self._count = count
         self._under_way: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._failure_count = 0
@@ -261,6 +274,7 @@ class _Lane:
     async def _settle(self, letter: Letter, answer: Answer) -> None:
         """Write down what came of an attempt."""
         webhook_id = self._webhook.webhook_id
+        self._count(is_accepted=answer.is_accepted)
         if answer.is_accepted:
             self._backlog.acknowledge_letter(letter.row_id)
             if self._failure_count:
