@@ -279,9 +279,18 @@ def measure_nodes(nodes: Nodes, secs: float) -> dict[str, float]:
         each_us = float(result["procs"][name]["cpu_us_op"])
         return each_us - idle.cpu_us[name] / idle.seconds / float(result["rps"])
 
-    tell("calls on one node")
+    tell("calls on one node, many and few")
     local, result = load(ACTIVE, second, second)
-    found["node_call_us"] = charge(result, "node1")
+    few, few_result = load(f"{ACTIVE} --rate {FEW_CALLS_S}", second, second)
+    # Two sums of transactions and calls, and what both come to.
+    many_us, lone_us = charge(result, "node1"), charge(few_result, "node1")
+    batch_us = (lone_us - many_us) * BATCH_DELAY_S / (1 / float(few_result["rps"]) - 1 / float(result["rps"]))
+    found["node_batch_us"] = max(0.0, batch_us)
+
+    def less_batches(result: dict[str, Any], name: str) -> float:
+        return charge(result, name) - found["node_batch_us"] / BATCH_DELAY_S / float(result["rps"])
+
+    found["node_call_us"] = less_batches(result, "node1")
     found["node_nonce_us"] = max(0.0, charge(result, "node0"))
     quiet_nats_us = max(0.0, charge(result, "nats"))
     calls_of_postgres_us, batches = less_idle(local, "postgres") - connecting_us, (secs + 1) / BATCH_DELAY_S
@@ -290,10 +299,7 @@ def measure_nodes(nodes: Nodes, secs: float) -> dict[str, float]:
     found["postgres_call_bytes"] = local.call_table_bytes / local.calls
     found["call_bytes"] = local.transferred_bytes["node1"] / local.calls
 
-    tell("calls now and then")
-    few, _ = load(f"{ACTIVE} --rate {FEW_CALLS_S}", second, second)
     few_us = less_idle(few, "postgres") - connecting_us
-    # Two sums of batches and calls, and what both come to.
     found["postgres_call_us"] = max(0.0, (calls_of_postgres_us - few_us) / (local.calls - few.calls))
     found["postgres_batch_us"] = max(0.0, (few_us - few.calls * found["postgres_call_us"]) / batches)
 
@@ -301,7 +307,7 @@ def measure_nodes(nodes: Nodes, secs: float) -> dict[str, float]:
     before = ask_nats(nodes.nats_monitor)
     remote, result = load(ACTIVE, first, second)
     after = ask_nats(nodes.nats_monitor)
-    found["node_asked_us"] = charge(result, "node0")
+    found["node_asked_us"] = less_batches(result, "node0")
     found["node_held_us"] = charge(result, "node1")
     found["nats_call_us"] = charge(result, "nats") - quiet_nats_us
     found["nats_call_messages"] = (after["in_msgs"] - before["in_msgs"]) / remote.calls
@@ -312,19 +318,19 @@ def measure_nodes(nodes: Nodes, secs: float) -> dict[str, float]:
     tell("two nodes, each called and connected to")
     _, result = load(ACTIVE, both, both)
     half = (found["node_call_us"] + found["node_asked_us"] + found["node_held_us"]) / 2 + found["node_nonce_us"]
-    crossing = (charge(result, "node0") + charge(result, "node1") - half) / 0.5
+    crossing = (less_batches(result, "node0") + less_batches(result, "node1") - half) / 0.5
     found["node_shared_us"] = max(0.0, crossing)
     found["nats_shared_us"] = max(0.0, charge(result, "nats") / 0.5 - found["nats_call_us"])
 
     tell("services and posts on one node")
-    found["node_service_us"] = charge(load(f"{ACTIVE} --call sync", second, second)[1], "node1")
+    found["node_service_us"] = less_batches(load(f"{ACTIVE} --call sync", second, second)[1], "node1")
     accepted, result = load(f"{ACTIVE} --call async", second, second)
-    found["node_accepted_us"] = charge(result, "node1")
+    found["node_accepted_us"] = less_batches(result, "node1")
     found["postgres_accepted_us"] = (less_idle(accepted, "postgres") - connecting_us) / accepted.calls
     found["postgres_accepted_rows"] = (rows_less_idle(accepted) - connecting_rows) / accepted.calls
     found["postgres_accepted_wal_bytes"] = wal_less_idle(accepted) / accepted.calls
     posted, result = load(f"{ACTIVE} --call post", second, second)
-    found["node_post_us"] = charge(result, "node1")
+    found["node_post_us"] = less_batches(result, "node1")
     found["postgres_post_us"] = (less_idle(posted, "postgres") - connecting_us) / posted.values
     found["postgres_post_rows"] = (rows_less_idle(posted) - connecting_rows) / posted.values
     found["postgres_post_wal_bytes"] = wal_less_idle(posted) / posted.values

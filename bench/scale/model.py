@@ -53,6 +53,7 @@ class Constants:
     alone_device_bytes: float
     kernel_device_bytes: float
     nonce_bytes: float
+    node_batch_us: float
     node_call_us: float
     node_asked_us: float
     node_held_us: float
@@ -167,6 +168,11 @@ class Scenario:
         return self.rrpc_s + self.services_s + self.accepted_s
 
     @property
+    def records_s(self) -> float:
+        """What nodes write in batches a second."""
+        return self.calls_s + self.posts_s + self.connects_s
+
+    @property
     def leases_s(self) -> float:
         """Additions to the counters of quotas a second, by all nodes. Source: docs/adr/0026."""
         of_account_and_node = self.calls_s / self.accounts / self.nodes
@@ -255,18 +261,20 @@ def call_us(constants: Constants, scenario: Scenario, *, on_one_core: bool = Fal
     services = scenario.services_s / calls_s * (constants.node_service_us - constants.node_call_us)
     at_home = constants.node_call_us * (1 - remote) + constants.node_asked_us * remote
     nonces = constants.node_nonce_us * scenario.others
+    batches = batches_s(scenario, calls_s) / calls_s
     return {
         "nodes": at_home
         + services
         + (constants.node_held_us + on_one_core * constants.node_shared_us) * remote
-        + nonces,
+        + nonces
+        + batches * constants.node_batch_us,
         "nats": (constants.nats_call_us + on_one_core * constants.nats_shared_us) * remote,
-        "postgres": constants.postgres_call_us + batches_s(scenario, calls_s) * constants.postgres_batch_us / calls_s,
+        "postgres": constants.postgres_call_us + batches * constants.postgres_batch_us,
     }
 
 
 def batches_s(scenario: Scenario, records_s: float) -> float:
-    """Transactions in which all nodes write records of one kind, a second."""
+    """Transactions in which all nodes write what they record, a second."""
     return scenario.nodes * min(1 / BATCH_DELAY_S, records_s / scenario.nodes)
 
 
@@ -301,6 +309,7 @@ def _node(constants: Constants, scenario: Scenario) -> Part:
         + scenario.posts_s * constants.node_post_us
         + scenario.connects_s * constants.node_connect_us
         + scenario.connected / scenario.keep_alive_s * constants.node_ping_us
+        + batches_s(scenario, scenario.records_s) * constants.node_batch_us
     ) / nodes
     told_us = _told_us(constants, scenario)
     of_device = constants.node_device_bytes if scenario.is_cluster else constants.alone_device_bytes
@@ -365,9 +374,8 @@ def _postgres(constants: Constants, scenario: Scenario) -> Part:
     forgotten_s = min(scenario.changes_s, 1.0) * min(
         scenario.nodes * DEVICES_CACHED_MAX, scenario.calls_s + scenario.posts_s + scenario.connects_s
     )
-    batched_s = scenario.calls_s + scenario.posts_s + scenario.connects_s
     cpu_us = (
-        batches_s(scenario, batched_s) * constants.postgres_batch_us
+        batches_s(scenario, scenario.records_s) * constants.postgres_batch_us
         + synchronous_s * constants.postgres_call_us
         + scenario.accepted_s * constants.postgres_accepted_us
         + scenario.posts_s * constants.postgres_post_us

@@ -34,6 +34,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "alone_device_bytes": ("the same on a single server", "memory of a node"),
     "kernel_device_bytes": ("a connection in the kernel, without what waits in it", "memory of a node"),
     "nonce_bytes": ("a nonce that is remembered", "memory of a node"),
+    "node_batch_us": ("a transaction that it writes, 20 a second at most", "CPU of a node"),
     "node_call_us": ("an RRpc to a device of its own", "CPU of a node"),
     "node_asked_us": ("an RRpc to a device of another node", "CPU of a node"),
     "node_held_us": ("an RRpc of another node to a device of its own", "CPU of a node"),
