@@ -22,8 +22,9 @@ import time
 import tracemalloc
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from itertools import count as count_up
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +57,7 @@ from linkstead.cluster.frames import Changed
 from linkstead.cluster.nats_bus import NatsBus
 from linkstead.cluster.quotas import SharedQuotas
 from linkstead.cluster.subjects import Subjects
+from linkstead.invocation import Call, Diagnosis, Stage, Verdict
 from linkstead.registry import DeviceKey
 from linkstead.registry.registry import DEVICE
 from linkstead.server import SystemClock
@@ -75,11 +77,11 @@ LEASES = 5_000
 PINGING, PINGS = 100, 100
 NONCES = 100_000
 READS, ROWS_OF_A_READ = 40, 500
+WRITES, ROWS_OF_A_WRITE = 200, 100
 STATISTICS_S = 11.0
 """After so long every process of PostgreSQL has told its counts."""
 
 IDLE_S = 3.0
-FEW_CALLS_S = 100
 POSTGRES = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",
@@ -239,7 +241,7 @@ def count(nodes: Nodes, work: Callable[[], Any]) -> Count:
     )
 
 
-def measure_nodes(nodes: Nodes, secs: float) -> dict[str, float]:
+def measure_nodes(nodes: Nodes, secs: float, batch_us: float) -> dict[str, float]:
     """Two nodes: apps at the first, devices at the second; and all at the second."""
     found: dict[str, float] = {}
     home = nodes.pids["node1"]
@@ -254,7 +256,7 @@ def measure_nodes(nodes: Nodes, secs: float) -> dict[str, float]:
     def wal_less_idle(counted: Count) -> float:
         return counted.wal_bytes - idle.wal_bytes / idle.seconds * counted.seconds
 
-    first, second, both = slice(0, 1), slice(1, 2), slice(0, 2)
+    first, second = slice(0, 1), slice(1, 2)
 
     def load(rig: str, apps: slice, devices: slice) -> tuple[Count, dict[str, Any]]:
         http, mqtt = nodes.http[apps], nodes.mqtt[devices]
@@ -279,29 +281,19 @@ def measure_nodes(nodes: Nodes, secs: float) -> dict[str, float]:
         each_us = float(result["procs"][name]["cpu_us_op"])
         return each_us - idle.cpu_us[name] / idle.seconds / float(result["rps"])
 
-    tell("calls on one node, many and few")
+    tell("calls on one node")
     local, result = load(ACTIVE, second, second)
-    few, few_result = load(f"{ACTIVE} --rate {FEW_CALLS_S}", second, second)
-    # Two sums of transactions and calls, and what both come to.
-    many_us, lone_us = charge(result, "node1"), charge(few_result, "node1")
-    batch_us = (lone_us - many_us) * BATCH_DELAY_S / (1 / float(few_result["rps"]) - 1 / float(result["rps"]))
-    found["node_batch_us"] = max(0.0, batch_us)
 
     def less_batches(result: dict[str, Any], name: str) -> float:
-        return charge(result, name) - found["node_batch_us"] / BATCH_DELAY_S / float(result["rps"])
+        return charge(result, name) - batch_us / BATCH_DELAY_S / float(result["rps"])
 
     found["node_call_us"] = less_batches(result, "node1")
     found["node_nonce_us"] = max(0.0, charge(result, "node0"))
     quiet_nats_us = max(0.0, charge(result, "nats"))
-    calls_of_postgres_us, batches = less_idle(local, "postgres") - connecting_us, (secs + 1) / BATCH_DELAY_S
     found["postgres_call_rows"] = (rows_less_idle(local) - connecting_rows) / local.calls
     found["postgres_call_wal_bytes"] = wal_less_idle(local) / local.calls
     found["postgres_call_bytes"] = local.call_table_bytes / local.calls
     found["call_bytes"] = local.transferred_bytes["node1"] / local.calls
-
-    few_us = less_idle(few, "postgres") - connecting_us
-    found["postgres_call_us"] = max(0.0, (calls_of_postgres_us - few_us) / (local.calls - few.calls))
-    found["postgres_batch_us"] = max(0.0, (few_us - few.calls * found["postgres_call_us"]) / batches)
 
     tell("calls to the other node")
     before = ask_nats(nodes.nats_monitor)
@@ -316,14 +308,16 @@ def measure_nodes(nodes: Nodes, secs: float) -> dict[str, float]:
     found["remote_bytes"] = transferred / remote.calls - found["call_bytes"]
 
     tell("two nodes, each called and connected to")
-    _, result = load(ACTIVE, both, both)
+    result = run_rig(ACTIVE, nodes.http, nodes.mqtt, nodes.pids, secs)
     half = (found["node_call_us"] + found["node_asked_us"] + found["node_held_us"]) / 2 + found["node_nonce_us"]
     crossing = (less_batches(result, "node0") + less_batches(result, "node1") - half) / 0.5
     found["node_shared_us"] = max(0.0, crossing)
     found["nats_shared_us"] = max(0.0, charge(result, "nats") / 0.5 - found["nats_call_us"])
 
     tell("services and posts on one node")
-    found["node_service_us"] = less_batches(load(f"{ACTIVE} --call sync", second, second)[1], "node1")
+    found["node_service_us"] = less_batches(
+        run_rig(f"{ACTIVE} --call sync", nodes.http[second], nodes.mqtt[second], nodes.pids, secs), "node1"
+    )
     accepted, result = load(f"{ACTIVE} --call async", second, second)
     found["node_accepted_us"] = less_batches(result, "node1")
     found["postgres_accepted_us"] = (less_idle(accepted, "postgres") - connecting_us) / accepted.calls
@@ -456,23 +450,60 @@ async def lease(server: NatsServer) -> float:
     return charged / LEASES
 
 
-async def read_devices(nodes_database: str, pid: int) -> tuple[float, float]:
-    """CPU of PostgreSQL for a row of many that are read at once, and for a statement that reads one."""
-    store = PostgresStore(nodes_database, SystemClock())
+async def measure_store(url: str, pid: int) -> dict[str, float]:
+    """What is read and written of one device or call, and of many at once, by a node's own store."""
+    store = PostgresStore(url, SystemClock())
     await store.open()
     keys = [DeviceKey(PRODUCT_KEY, name_device(index)[0]) for index in range(ROWS_OF_A_READ)]
+    calls = (describe_call(number, keys[number % len(keys)]) for number in count_up(1))
+
+    async def charge(work: Callable[[], Awaitable[object]], times: int) -> tuple[float, float]:
+        """CPU of PostgreSQL and of this process, each time."""
+        await work()
+        before = tree_cpu_us(pid), time.process_time()
+        for _ in range(times):
+            await work()
+        after = tree_cpu_us(pid), time.process_time()
+        return (after[0] - before[0]) / times, (after[1] - before[1]) * 1e6 / times
+
+    async def write(rows: int) -> None:
+        for _ in range(rows):
+            store.record_call(next(calls))
+        await store.flush()
+
     try:
-        await store.find_devices(keys)
-        moments = [tree_cpu_us(pid)]
-        for _ in range(READS):
-            await store.find_devices(keys)
-        moments.append(tree_cpu_us(pid))
-        for key in keys * 4:
-            await store.find_device(key)
-        moments.append(tree_cpu_us(pid))
+        read_us, _ = await charge(lambda: store.find_devices(keys), READS)
+        one_us, _ = await charge(lambda: store.find_device(keys[0]), READS * 50)
+        few_us, few_here_us = await charge(lambda: write(1), WRITES)
+        many_us, many_here_us = await charge(lambda: write(ROWS_OF_A_WRITE), WRITES)
     finally:
         await store.close()
-    return (moments[1] - moments[0]) / (READS * len(keys)), (moments[2] - moments[1]) / (4 * len(keys))
+    row_us, row_here_us = ((many_us - few_us) / (ROWS_OF_A_WRITE - 1), (many_here_us - few_here_us) / ROWS_OF_A_WRITE)
+    return {
+        "postgres_read_us": read_us / len(keys),
+        "postgres_statement_us": one_us,
+        "postgres_call_us": row_us,
+        "postgres_batch_us": few_us - row_us,
+        "node_batch_us": few_here_us - row_here_us,
+    }
+
+
+def describe_call(number: int, key: DeviceKey) -> Call:
+    """A call that has ended, as the rig's are."""
+    call = Call(
+        request_id=f"SCALE-{os.getpid()}-{number}",
+        node="scale-node",
+        action="RRpc",
+        account_id="100000000000",
+        message_id=2**40 + number,
+        key=key,
+        timeout_ms=5_000,
+    )
+    for stage in Stage:
+        call.mark(stage, time.time(), time.monotonic())
+    call.set_answer(b"x" * 64)
+    call.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+    return call
 
 
 def measure_nonces() -> float:
@@ -602,11 +633,10 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
             tell(f"round {turn + 1} of {arguments.rounds}")
             with running_nats(folder) as server:
                 keep({"nats_delivery_us": asyncio.run(deliver(server)), "nats_lease_us": asyncio.run(lease(server))})
-            row_us, statement_us = asyncio.run(read_devices(url, postgres.pid))
-            keep({"postgres_read_us": row_us, "postgres_statement_us": statement_us})
+            keep(asyncio.run(measure_store(url, postgres.pid)))
             keep(measure_alone(data, arguments.secs))
             with running_nodes(2, postgres, database) as nodes:
-                keep(measure_nodes(nodes, arguments.secs))
+                keep(measure_nodes(nodes, arguments.secs, figures["node_batch_us"][-1]))
             with running_nodes(3, postgres, database) as nodes:
                 connect_us = figures["postgres_connect_us"][-1]
                 keep(measure_combined(nodes, arguments.secs, connect_us), combined)
