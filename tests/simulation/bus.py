@@ -440,6 +440,7 @@ class SimulatedBus:
         if server is not None:
             # What was said before is still heard.
             self.outgoing.carry(server.dismiss, self)
+            self._network.clock.call_later(NOTICED_S_MAX, server.dismiss, self)
 
     def _open(self, server: NatsServer) -> None:
         self._server = server

@@ -110,6 +110,7 @@ class ClusterSimulation(Simulation):
     async def _end(self, seat: Seat) -> None:
         assert seat.node is not None
         await seat.node.kill()
+        self._disk.away.discard(seat.node.name)
         seat.node = seat.bus = None
 
     async def _stop_seat(self, seat: Seat) -> None:
@@ -123,6 +124,9 @@ class ClusterSimulation(Simulation):
             self.tell(f"{node.name} is not stopped in good order")
             await self._kill_seat(seat)
             return
+        if seat.bus is not None and seat.bus.is_cut:
+            # Its server has not heard that it took leave.
+            self._rules.killed_s = max(self._rules.killed_s, self.clock.monotonic_s() + NOTICED_S_MAX)
         await self._kill_node(node)
         await self._end(seat)
 
@@ -141,6 +145,7 @@ class ClusterSimulation(Simulation):
                 await self._stop_seat(seat)
         self._act_on_network()
         self._act_on_disk()
+        self._note_troubles()
         reaching = [node for node in self._nodes if node.name not in self._disk.away]
         if chance.random() < 0.1 and reaching:
             await self._enable_webhooks(reaching[0])

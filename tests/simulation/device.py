@@ -72,7 +72,8 @@ class Way:
 class SimulatedDevice:
     """One device; `connect` as often as wanted.
 
-    `is_good`: it answers every call at once. `taken`: payloads that reached it and that it acknowledged.
+    `is_good`: it answers every call at once. `taken`: payloads that reached it and that it acknowledged. `moves_s`: when
+    it connected, to whichever node.
     """
 
     def __init__(self, key: DeviceKey, surroundings: Surroundings) -> None:
@@ -85,6 +86,7 @@ class SimulatedDevice:
         self._reports: dict[int, bytes] = {}
         self._clean_wires: set[Wire] = set()
         self._cleared_s = -1.0
+        self.moves_s: list[float] = []
 
     @property
     def cleared_s(self) -> float:
@@ -103,6 +105,7 @@ class SimulatedDevice:
         self._around.tell(f"{self.key.device_name} connects clean={is_clean} ext={ext}")
         if is_clean:
             self._clean_wires.add(wire)
+        self.moves_s.append(self._around.clock.monotonic_s())
         self.wire, self._splitter, self._reports = wire, Splitter(), {}
         client_id = f"{self.key.device_name}|securemode=3,signmethod=hmacsha256,ext={ext}|"
         password = credentials.sign_connect(self.key, credentials.parse_client_id(client_id), device_secret(self.key))

@@ -117,6 +117,16 @@ class Disk:
     away: set[str] = field(default_factory=set)
     troubled_s: float = float("-inf")
 
+    contradicted: list[tuple[Call, Call]] = field(default_factory=list)
+
+    def write_call(self, call: Call) -> None:
+        """Keep a record as it is now. The first verdict stays; `contradicted` has such calls, and what was said later."""
+        kept = self.calls.get(call.request_id)
+        if kept is not None and kept.verdict not in (None, call.verdict):
+            self.contradicted.append((kept, copy_call(call)))
+        else:
+            self.calls[call.request_id] = copy_call(call)
+
     @property
     def is_troubled(self) -> bool:
         """True while it does not take all that it is given at once. `troubled_s` is when that was last so."""
@@ -209,7 +219,7 @@ class MemoryStore:
         notes, self._notes = self._notes, []
         count = len(self._disk.recorded)
         for call in self._calls.values():
-            self._disk.calls[call.request_id] = copy_call(call)
+            self._disk.write_call(call)
         self._calls.clear()
         for write in notes:
             write()

@@ -69,6 +69,7 @@ class SimulatedSubDevice(SimulatedDevice):
         """Log in; with a gateway that is away that connects first."""
         if self._gateway.wire is None:
             self._gateway.connect(is_clean=is_clean, ext=ext)
+        self.moves_s.append(self._around.clock.monotonic_s())
         self.wire = self._gateway.wire
         if self.wire is None:
             return

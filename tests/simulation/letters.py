@@ -148,13 +148,17 @@ class LetterRules:
     def _find_entitled(self, product_key: str, kind: NoticeKind, told_s: float) -> list[str]:
         """Who is to be told for certain, at a moment: who has long been subscribed."""
         changed_s = self._disk.webhooks_changed_s
+        known_s = told_s - CHANGED_S_MAX
+        # Nor does a node hear of changes while the disk is away.
+        is_known = self._disk.troubled_s < known_s
         return self._find_groups(product_key, kind) + [
             hook.destination
             for hook in self._disk.webhooks.values()
             if hook.enabled
             and hook.product_key == product_key
             and kind in hook.kinds
-            and changed_s.get(hook.webhook_id, 0.0) < told_s - CHANGED_S_MAX
+            and is_known
+            and changed_s.get(hook.webhook_id, 0.0) < known_s
         ]
 
     def _check_results(self, before_s: float) -> None:

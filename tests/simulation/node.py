@@ -157,7 +157,7 @@ class Place:
 
 
 class Node:
-    """One process. Wired as `Server` wires it."""
+    """One process. Wired as `Server` wires it. `answering_count`: requests of apps that are under way."""
 
     def __init__(
         self,
@@ -172,6 +172,7 @@ class Node:
     ) -> None:
         self.name = place.name if place is not None else ALONE
         self.clock = NodeClock(clock)
+        self.answering_count = 0
         self.store = store = MemoryStore(disk, self.clock, chance, self.name)
         self._disk = disk
         self.registry = registry = Registry(store.registry_port, self.clock.monotonic_s)
@@ -352,6 +353,8 @@ class Node:
         """Let go of devices and calls in good order, and leave the others."""
         assert self.cluster is not None
         self.gateway.drain()
+        while self.answering_count:
+            await self.clock.sleep(0.01)
         await self.cluster.holder.give_up_all()
         await self.gateway.close()
         await self.uplink.drain()

@@ -214,6 +214,11 @@ class Rules:
         ):
             reply = self._replies.popleft()
             kept = self._disk.calls[reply.request_id]
+            assert kept.key is not None
+            moves_s = self._devices[kept.key].moves_s
+            if self.is_of_cluster and any(abs(moved_s - reply.sent_s) < KEPT_S_MAX for moved_s in moves_s):
+                # Between two nodes, of which the one has not written yet what the other reads.
+                continue
             shown = [kept.answer_payload, *(evidence.payload for evidence in kept.evidence)]
             if reply.payload not in shown and not kept.evidence_dropped:
                 self.report(4, f"{self._show(kept)} does not show {reply.payload!r}")
@@ -249,6 +254,11 @@ class Rules:
             self._check_app(app_call)
         self._check_replies()
         self.letters.check()
+        for kept, call in self._disk.contradicted:
+            # What is only said late changes nothing.
+            if call.verdict is not None and not self._is_troubled_since(kept.timeline[0].monotonic_s):
+                self.report(13, f"{self._show(kept)} was handled by two nodes: {self._show(call)}")
+        self._disk.contradicted.clear()
         for call in self._disk.calls.values():
             verdict = call.verdict
             if verdict is not None and self._kept_verdicts.setdefault(call.request_id, verdict) is not verdict:
@@ -360,7 +370,7 @@ class Rules:
         if app_call.qos != 1 or call is None or app_call.answer is None or not app_call.answer["Success"]:
             return
         first = self._disk.calls[call.request_id]
-        was_away = first.verdict is Verdict.OFFLINE
+        was_away = first.verdict in (Verdict.OFFLINE, Verdict.UNKNOWN)
         is_excused = (
             was_away or self._devices[app_call.key].cleared_s >= app_call.started_s or self._is_orphaned(app_call)
         )

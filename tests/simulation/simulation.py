@@ -440,7 +440,9 @@ class Simulation:
     async def _wait_for_answer(self, node: Node, app_call: AppCall, query: str) -> None:
         time_s, monotonic_s = self.clock.time_s(), self.clock.monotonic_s()
         request = HttpRequest("GET", "/", query.encode(), {}, b"", time_s, monotonic_s)
+        node.answering_count += 1
         reply = await node.openapi.answer(request)
+        node.answering_count -= 1
         if reply.call is None:
             # Not even the app's key could be read.
             assert self._disk.troubled_s > monotonic_s, reply.body

@@ -363,7 +363,7 @@ class Holder:
                 self._say_own(key, claim)
             return
         log.info("a device has connected to another node", extra={"device": str(key), "node": own.node})
-        link = self._sessions.link(key)
+        link = self._sessions.give_up(key)
         if link is not None:
             link.close(Ending.SUPERSEDED)
         self._sessions.put_away(key)

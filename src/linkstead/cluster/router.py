@@ -379,7 +379,7 @@ class NatsRouter:
             session = self._sessions.find(asked.key)
             if session is not None and session.link is not None:
                 # It has come here meanwhile.
-                return await self._local.call(call, message, activated=activated, enabled=True)
+                return await self._call_here(asked, message, activated=activated)
             if _is_leaving(answer):
                 return await self._call_moved(asked, message, activated=activated)
             looked = await self._look(asked)
@@ -418,6 +418,11 @@ class NatsRouter:
         since_ms = milliseconds(self._clock.time_s()) - presence.status_ms
         return since_ms < MOVE_WAIT_S * 1000
 
+    async def _call_here(self, asked: _Asked, message: Message, *, activated: bool) -> Outcome:
+        """Call a device that has come here, within what is left of the call's time."""
+        left_ms = max(1, milliseconds(asked.deadline_s - self._clock.monotonic_s()))
+        return await self._local.call(asked.call, message, activated=activated, enabled=True, left_ms=left_ms)
+
     async def _call_moved(self, asked: _Asked, message: Message, *, activated: bool) -> Outcome:
         """Call a device that its node has sent away, once another holds it."""
         call, clock = asked.call, self._clock
@@ -427,8 +432,7 @@ class NatsRouter:
             await clock.sleep(MOVE_LOOK_S)
             session = self._sessions.find(asked.key)
             if session is not None and session.link is not None:
-                left_ms = max(1, milliseconds(asked.deadline_s - clock.monotonic_s()))
-                return await self._local.call(call, message, activated=activated, enabled=True, left_ms=left_ms)
+                return await self._call_here(asked, message, activated=activated)
             answer = await self._ask(asked, self._subjects.device(asked.key), message)
             if not _is_elsewhere(answer):
                 return self._take_end(asked, answer)

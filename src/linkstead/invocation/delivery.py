@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from linkstead.alink import topics
@@ -69,6 +70,9 @@ LOOKUPS_MAX = 10_000
 
 TAKEN_UP_AT_ONCE_MAX = 500
 """Connected devices of which it is asked at once whether something waits for them."""
+
+LOOKUP_WAITS_S = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Before a call that could not be looked up is looked up again; past the last it is given up."""
 
 STRANDED_AT_ONCE_MAX = 1_000
 """Calls of an earlier process that are looked through at once."""
@@ -131,6 +135,11 @@ class PostmanAway(Exception):
     """The other nodes cannot be reached; the call was not accepted."""
 
 
+def _is_further(call: Call, known: Call) -> bool:
+    """True when a record of a call is of a later moment than another."""
+    return not known.is_ended and (call.is_ended or len(call.timeline) > len(known.timeline))
+
+
 class _Receipt:
     """Marks a call as written; one whose connection broke first ends."""
 
@@ -181,6 +190,7 @@ class Delivery:
         self._kept: set[DeviceKey] = set()
         self._lookups: set[asyncio.Task[None]] = set()
         self._postman: Postman | None = None
+        self._is_stopping = False
         self._open_of: dict[DeviceKey, set[int]] = {}
 
     def join(self, postman: Postman) -> None:
@@ -339,7 +349,8 @@ class Delivery:
             await asyncio.wait(set(self._lookups))
 
     async def stop(self) -> None:
-        """Wait for the look-ups under way."""
+        """Wait for the look-ups under way; what cannot be looked up now is given up."""
+        self._is_stopping = True
         while self._lookups:
             await asyncio.wait(self._lookups)
 
@@ -528,7 +539,7 @@ class Delivery:
         if call is not None or not message.call_id:
             self._acknowledge(call, message)
         else:
-            self._look_up(self._acknowledge_kept(message))
+            self._look_up(partial(self._acknowledge_kept, message))
 
     async def _acknowledge_kept(self, message: QueuedMessage) -> None:
         self._acknowledge(await self._find_kept(message.call_id), message)
@@ -554,7 +565,7 @@ class Delivery:
             self._expire(call, message)
         else:
             # One that cannot be looked up now stays on the disk, for housekeeping to find it there.
-            self._look_up(self._expire_kept(message))
+            self._look_up(partial(self._expire_kept, message))
 
     async def _expire_kept(self, message: QueuedMessage) -> None:
         self._expire(await self._find_kept(message.call_id), message)
@@ -580,7 +591,8 @@ class Delivery:
             self._ended.get(name),
             self._journal.find(call.account_id, call.request_id),
         ):
-            if known is not None and known.request_id == call.request_id:
+            # Another node may have brought it further than what is known of it here.
+            if known is not None and known.request_id == call.request_id and not _is_further(call, known):
                 return known
         if call.is_ended:
             self._remember_ended(call)
@@ -654,7 +666,7 @@ class Delivery:
         if alink_id:
             self._bring(alink_id, answer)
         else:
-            self._look_up(self._bring_unnamed(answer))
+            self._look_up(partial(self._bring_unnamed, answer))
 
     def _bring(self, alink_id: int, answer: _Answer) -> None:
         name = answer.origin.key, alink_id
@@ -662,7 +674,7 @@ class Delivery:
         if call is not None:
             self._take_answer(call, answer)
         else:
-            self._look_up(self._bring_kept(alink_id, answer))
+            self._look_up(partial(self._bring_kept, alink_id, answer))
 
     async def _bring_kept(self, alink_id: int, answer: _Answer) -> None:
         key = answer.origin.key
@@ -763,14 +775,27 @@ class Delivery:
             if not of_device:
                 del self._open_of[key]
 
-    def _look_up(self, work: Coroutine[None, None, None]) -> None:
+    def _look_up(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         if len(self._lookups) >= LOOKUPS_MAX:
-            work.close()
             log.error("too many calls are looked up at once; an answer or an acknowledgement was dropped")
             return
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._try(work))
         self._lookups.add(task)
         task.add_done_callback(self._end_lookup)
+
+    async def _try(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Do something again while the store does not answer: what came of a call is told once."""
+        for wait_s in LOOKUP_WAITS_S:
+            try:
+                await work()
+            except Exception as error:
+                if self._is_stopping:
+                    raise
+                log.warning("a call cannot be looked up; it is tried again: %s", error)
+                await self._clock.sleep(wait_s)
+            else:
+                return
+        await work()
 
     def _end_lookup(self, task: asyncio.Task[None]) -> None:
         self._lookups.discard(task)

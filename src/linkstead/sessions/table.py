@@ -598,15 +598,29 @@ class SessionTable:
         session = self._sessions.get(key)
         if session is None or session.link is not None:
             return
+        self._leave(session)
+        if session.broken_s is None:
+            del self._sessions[key]
+
+    def give_up(self, key: DeviceKey) -> Link | None:
+        """Leave the session of a device that another node holds now to that node, and return its connection here.
+
+        When that ends, nothing of the session is written or dropped.
+        """
+        session = self._sessions.get(key)
+        if session is None or session.link is None:
+            return None
+        self._leave(session)
+        return session.link
+
+    def _leave(self, session: Session) -> None:
         has_waiting = session.waiting_count > 0
         self._queued_bytes -= sum(len(message.payload) for message in session.queue or ())
         session.queue = None
         session.unsubscribe_all()
         session.kept_s = 0.0
-        if session.broken_s is None:
-            del self._sessions[key]
         if self._observer is not None:
-            self._observer.session_put_away(key, has_waiting=has_waiting)
+            self._observer.session_put_away(session.key, has_waiting=has_waiting)
 
     def expire(self, now_s: float) -> None:
         """Forget tombstones, old persistent sessions and old queued messages. Called every few minutes."""

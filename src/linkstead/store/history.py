@@ -99,7 +99,7 @@ def decode_call(record: bytes) -> Call:
 
 
 def write_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
-    """Write rows; one whose request id is there already is replaced."""
+    """Write rows; one whose request id is there already is replaced, unless it has another verdict."""
     connection.exec_driver_sql(_compile(_UPSERT, connection.dialect), list(rows))
 
 

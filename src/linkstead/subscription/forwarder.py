@@ -1,7 +1,8 @@
 """From a notice to letters: who subscribed to what is kept at hand, so that telling them waits for nothing.
 
-What is at hand may be a moment old: while the latest is read, the earlier one goes on being used. Only notices of a
-product of which nothing is at hand wait for the store, those of one product in the order they came.
+What is at hand may be a moment old: while the latest is read, the earlier one goes on being used, for `STALE_S_MAX` at
+most. Only notices of a product of which nothing is at hand wait for the store, those of one product in the order they
+came.
 """
 
 import asyncio
@@ -28,6 +29,9 @@ WAITING_NOTICES_MAX = 10_000
 
 WAITING_BYTES_MAX = 16 * 1024 * 1024
 """Payload bytes of these; likewise."""
+
+STALE_S_MAX = 2.0
+"""How long what was at hand goes on being used after it may have changed, at most."""
 
 READ_RETRY_S = 1.0
 """Wait after the store could not tell who subscribed."""
@@ -85,6 +89,7 @@ class Forwarder:
         self._ids = ids
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._epoch = 0
+        self._changed_s = 0.0
         # Of each product that is being read, the notices that wait for it.
         self._reads: dict[str, list[Notice]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -156,6 +161,7 @@ class Forwarder:
     def forget_all(self) -> None:
         """Have everything read anew, each when it is wanted: another process may have changed subscriptions."""
         self._epoch += 1
+        self._changed_s = self._clock.monotonic_s()
 
     async def drain(self) -> None:
         """Return when nothing waits for the store any longer; what the store cannot tell now is dropped."""
@@ -170,6 +176,8 @@ class Forwarder:
             self._known.move_to_end(product_key)
             if known.epoch == self._epoch:
                 return known
+            if self._clock.monotonic_s() >= self._changed_s + STALE_S_MAX:
+                known = None
         if product_key not in self._reads:
             waiting = self._reads[product_key] = []
             task = asyncio.get_running_loop().create_task(self._run(product_key, waiting))
