@@ -330,7 +330,9 @@ class Network:
     @property
     def is_whole(self) -> bool:
         """True while every server sees every other."""
-        return all(len(self.seen_by(server)) == len(self.servers) and server.is_up for server in self.servers)
+        return not self._cuts and all(
+            len(self.seen_by(server)) == len(self.servers) and server.is_up for server in self.servers
+        )
 
     # what can happen
 
@@ -464,7 +466,10 @@ class SimulatedBus:
         if self._server is not None:
             self.said_count += 1
             self.outgoing.carry(self._server.unsubscribe, self, number, subject)
-        self._clock.call_later(LINGER_S, self._handlers.pop, number)
+        self._clock.call_later(LINGER_S, self._forget, number)
+
+    def _forget(self, number: int) -> None:
+        self._handlers.pop(number, None)
 
     def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         """See `Bus.publish`."""

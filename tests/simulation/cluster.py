@@ -4,43 +4,30 @@ Devices, consumers and apps turn to any of them.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy.exc import OperationalError
 
+from linkstead.api.exchange import HttpRequest
 from linkstead.clock import Clock
 from linkstead.cluster.bus import BusRefused
-from linkstead.cluster.router import NodeFailed
-from linkstead.subscription.records import NotKept
-from linkstead.uplink.lanes import NotTaken
-from tests.rig import ErrorWatch
 from tests.simulation.bus import NOTICED_S_MAX, SLOW_S_MAX, Network, SimulatedBus
 from tests.simulation.disk import RETRY_S_MAX
 from tests.simulation.node import Node, Place
-from tests.simulation.simulation import RETURN_S, SERVICE_TIMEOUT_MS, SETTLED_S, Simulation
+from tests.simulation.simulation import RETURN_S, SERVICE_TIMEOUT_MS, SETTLED_S, Simulation, run_simulation
+from tests.simulation.watch import TroubleWatch
 
 NODES_MAX = 4
 SERVERS = (1, 1, 2, 3)
+SKEW_S_MAX = 2.0
+"""How far the clock of a machine is from the right time."""
+
+REPLAYED_S = 0.5
+"""After which a request is made once more elsewhere."""
+
 QUIET_S = 5.0
 """By then all that was out of order is in order again, once everybody reaches everybody."""
-
-
-EXPECTED = (OperationalError, NotKept, NotTaken, NodeFailed)
-"""What nodes complain of while they cannot reach the database, or each other."""
-
-
-class TroubleWatch(ErrorWatch):
-    """Passes over what is to be expected."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        fault = record.exc_info[1] if record.exc_info else None
-        while fault is not None:
-            if isinstance(fault, EXPECTED):
-                return
-            fault = fault.__cause__ or fault.__context__
-        super().emit(record)
 
 
 @dataclass(eq=False)
@@ -61,6 +48,7 @@ class ClusterSimulation(Simulation):
         self._errors = TroubleWatch()
         self._network = Network(self.clock, self.chance, self.chance.choice(SERVERS))
         self._seats = [Seat(number) for number in range(self.chance.randint(2, NODES_MAX))]
+        self._rules.limits = self.chance.choice([{}, {"RRpc": 2}])
         self._rules.is_of_cluster = self._rules.letters.is_of_cluster = True
 
     async def _begin(self) -> None:
@@ -84,10 +72,11 @@ class ClusterSimulation(Simulation):
             seat.bus = SimulatedBus(self._network, clock, reconnected, first, is_newer=is_newer)
             return seat.bus
 
-        place = Place(name, make_bus, {})
+        place = Place(name, make_bus, self._rules.limits)
         node = Node(
             self._disk, self.clock, self._ids, self.chance, self, lambda: self._receivers, SERVICE_TIMEOUT_MS, place
         )
+        node.clock.skew_s = self.chance.uniform(-SKEW_S_MAX, SKEW_S_MAX)
         seat.node = node
         try:
             await self._wait_for(node.start(), node)
@@ -104,8 +93,15 @@ class ClusterSimulation(Simulation):
         after_s = self.chance.choice([0.0, self.chance.uniform(0.0, NOTICED_S_MAX)])
         seat.bus.die(after_s=after_s)
         await self._kill_node(seat.node)
-        self._rules.killed_s = max(self._rules.killed_s, self.clock.monotonic_s() + after_s)
+        self._note_stale(after_s)
         await self._end(seat)
+
+    def _note_stale(self, after_s: float) -> None:
+        """For so long a server takes one for connected that is not."""
+        until_s, rules = self.clock.monotonic_s() + after_s, self._rules
+        rules.killed_s = max(rules.killed_s, until_s)
+        if after_s:
+            rules.stale_s = max(rules.stale_s, until_s)
 
     async def _end(self, seat: Seat) -> None:
         assert seat.node is not None
@@ -126,9 +122,30 @@ class ClusterSimulation(Simulation):
             return
         if seat.bus is not None and seat.bus.is_cut:
             # Its server has not heard that it took leave.
-            self._rules.killed_s = max(self._rules.killed_s, self.clock.monotonic_s() + NOTICED_S_MAX)
+            self._note_stale(NOTICED_S_MAX)
         await self._kill_node(node)
         await self._end(seat)
+
+    # what apps do
+
+    def _note_query(self, node: Node, query: str) -> None:
+        """Now and then somebody who has listened makes the request once more, at another node."""
+        if self.chance.random() < 0.1:
+            self.clock.call_later(REPLAYED_S, self._replay, node, query, self.clock.monotonic_s())
+
+    def _replay(self, first: Node, query: str, made_s: float) -> None:
+        others = [node for node in self._nodes if node is not first and not node.gateway.is_draining]
+        if first in self._nodes and others and self._rules.is_calm(made_s):
+            node = self.chance.choice(others)
+            with node.clock.running():
+                asyncio.get_running_loop().create_task(self._make_again(node, query, made_s))
+
+    async def _make_again(self, node: Node, query: str, made_s: float) -> None:
+        time_s, monotonic_s = self.clock.time_s(), self.clock.monotonic_s()
+        reply = await node.openapi.answer(HttpRequest("GET", "/", query.encode(), {}, b"", time_s, monotonic_s))
+        if reply.call is not None:
+            node.openapi.finish(reply.call, delivered=True)
+        self._rules.check_refused(reply.body, made_s)
 
     # what happens
 
@@ -147,7 +164,7 @@ class ClusterSimulation(Simulation):
         self._act_on_disk()
         self._note_troubles()
         reaching = [node for node in self._nodes if node.name not in self._disk.away]
-        if chance.random() < 0.1 and reaching:
+        if chance.random() < 0.1 and reaching and not self._disk.is_full:
             await self._enable_webhooks(reaching[0])
 
     def _act_on_network(self) -> None:
@@ -185,8 +202,16 @@ class ClusterSimulation(Simulation):
                     network.heal_route(server, other)
 
     def _act_on_disk(self) -> None:
-        """Nodes lose the database."""
+        """Nodes lose the database; it is slow, or takes nothing."""
         chance, disk = self.chance, self._disk
+        if disk.is_full or disk.is_slow:
+            if chance.random() < 0.4:
+                self.tell("the disk is as it should be")
+                disk.is_full = disk.is_slow = False
+        elif chance.random() < 0.01:
+            disk.is_full = chance.random() < 0.5
+            disk.is_slow = not disk.is_full
+            self.tell(f"the disk is {'full' if disk.is_full else 'slow'}")
         for node in self._nodes:
             if node.name in disk.away:
                 if chance.random() < 0.4:
@@ -219,6 +244,7 @@ class ClusterSimulation(Simulation):
             for other in self._network.servers:
                 self._network.heal_route(server, other)
         self._disk.away.clear()
+        self._disk.is_full = self._disk.is_slow = False
         for seat in self._seats:
             if seat.bus is not None:
                 seat.bus.slow_down(0.001)
@@ -241,7 +267,4 @@ class ClusterSimulation(Simulation):
 
 def simulate_cluster(seed: int) -> list[str]:
     """Run one simulation of several nodes; returns what happened last. Raises Violation."""
-    simulation = ClusterSimulation(seed)
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(simulation.run())
-    return simulation.story
+    return run_simulation(ClusterSimulation(seed)).story

@@ -72,9 +72,11 @@ class Way:
 class SimulatedDevice:
     """One device; `connect` as often as wanted.
 
-    `is_good`: it answers every call at once. `taken`: payloads that reached it and that it acknowledged. `moves_s`: when
-    it connected, to whichever node.
+    `is_good`: it answers every call at once. `taken`: payloads that reached it and that it acknowledged. `moves_s`:
+    when it connected, to whichever node.
     """
+
+    has_own_wire = True
 
     def __init__(self, key: DeviceKey, surroundings: Surroundings) -> None:
         self.key = key

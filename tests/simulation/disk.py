@@ -120,7 +120,7 @@ class Disk:
     contradicted: list[tuple[Call, Call]] = field(default_factory=list)
 
     def write_call(self, call: Call) -> None:
-        """Keep a record as it is now. The first verdict stays; `contradicted` has such calls, and what was said later."""
+        """Keep a record as it is now. The first verdict stays: `contradicted` has it, and what was said later."""
         kept = self.calls.get(call.request_id)
         if kept is not None and kept.verdict not in (None, call.verdict):
             self.contradicted.append((kept, copy_call(call)))

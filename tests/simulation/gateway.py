@@ -50,6 +50,8 @@ class SimulatedGateway(SimulatedDevice):
 class SimulatedSubDevice(SimulatedDevice):
     """A device behind a gateway; to connect is to log in, on whatever connection the gateway has then."""
 
+    has_own_wire = False
+
     def __init__(self, key: DeviceKey, surroundings: Surroundings, gateway: SimulatedGateway) -> None:
         self._gateway = gateway
         self._login: Wire | None = None

@@ -111,6 +111,11 @@ class LetterRules:
         self._look_at_new()
         self._check_results(float("inf"))
 
+    def forget_times(self) -> None:
+        """A server that is started after the clock was set back does not know what was told before."""
+        self._look_at_new()
+        self._last_status.clear()
+
     def _look_at_new(self) -> None:
         for kept in self._disk.recorded[self._seen_count :]:
             self._names[kept.destination, kept.notice.message_id] = self._waiting[kept.row_id] = kept

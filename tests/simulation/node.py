@@ -46,7 +46,7 @@ RUNNING: ContextVar["NodeClock | None"] = ContextVar("running", default=None)
 """The process that runs at the moment; a task is of the one in which it was begun."""
 
 
-def make_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any) -> "asyncio.Task[Any]":
+def make_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> "asyncio.Task[Any]":
     """Make a task that its process knows of."""
     task = asyncio.Task(work, loop=loop, **options)
     process = RUNNING.get()
@@ -59,11 +59,13 @@ def make_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], *
 class NodeClock:
     """The clock as a process sees it: what is to run later dies with it.
 
-    `tasks` are those of the process, in the order in which they were begun.
+    `tasks` are those of the process, in the order in which they were begun; `skew_s` is how far its machine's clock is
+    ahead.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.is_dead = False
+        self.skew_s = 0.0
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self._clock = clock
 
@@ -81,7 +83,7 @@ class NodeClock:
             RUNNING.reset(token)
 
     def time_s(self) -> float:
-        return self._clock.time_s()
+        return self._clock.time_s() + self.skew_s
 
     def monotonic_s(self) -> float:
         return self._clock.monotonic_s()

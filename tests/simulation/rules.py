@@ -2,12 +2,13 @@
 
 import base64
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from linkstead.alink import topics
+from linkstead.cluster.quotas import LEASE_WAIT_S
 from linkstead.invocation import Call, Diagnosis, Stage, Verdict
 from linkstead.mqtt.packets import Publish
 from linkstead.registry import DeviceKey
@@ -16,6 +17,7 @@ from tests.simulation.device import SimulatedDevice
 from tests.simulation.disk import NOTE_S_MAX, Disk
 from tests.simulation.letters import LetterRules
 from tests.simulation.node import Node
+from tests.simulation.wire import Wire
 from tests.wire import message_id
 
 LATE_S_MAX = 0.05
@@ -27,6 +29,19 @@ KEPT_S_MAX = NOTE_S_MAX + 1.0
 TROUBLED_S = 1.0
 """What was out of order before a call may be felt for so long."""
 
+CALM_S = 3.0
+"""By then nodes that reach each other again know what they have missed."""
+
+SETTLED_S = 0.2
+"""By then every server knows who listens for a device that has connected."""
+
+UNREACHED = (
+    Diagnosis.NOT_CONNECTED,
+    Diagnosis.NEVER_ACTIVATED,
+    Diagnosis.HALF_CONNECTED,
+    Diagnosis.NODE_LOST,
+    Diagnosis.NODES_UNREACHABLE,
+)
 STAGES = list(Stage)
 CALL_ENDS = ("/thing/service/Start", "/user/get")
 """How topics end on which accepted calls go to devices."""
@@ -44,8 +59,9 @@ class Violation(Exception):
 class AppCall:
     """A call as its app sees it. `timeout_ms` is 0 for one that is only accepted.
 
-    `call` is the server's record, there once the app has its answer; `was_kept` says that the device's session was on
-    the disk then. `is_lost`: the server was killed before it answered.
+    `wire` is its device's connection when it was made. `call` is the server's record, there once the app has its
+    answer; `was_kept` says that the device's session was on the disk then. `is_lost`: the server was killed before it
+    answered.
     """
 
     action: str
@@ -60,6 +76,7 @@ class AppCall:
     was_kept: bool = False
     kills: int = 0
     node: str = ""
+    wire: Wire | None = None
 
     @property
     def is_synchronous(self) -> bool:
@@ -97,6 +114,9 @@ class Rules:
         self._replies: deque[_Reply] = deque()
         self.kills = 0
         self.killed_s = float("-inf")
+        self.stale_s = float("-inf")
+        self._granted: Counter[tuple[str, int]] = Counter()
+        self.limits: dict[str, int] = {}
         self.is_of_cluster = False
         self.network_troubled_s = float("-inf")
         self._handed_once: set[tuple[str, bytes]] = set()
@@ -108,6 +128,11 @@ class Rules:
         self._verdicts: dict[str, Verdict] = {}
         self._kept_verdicts: dict[str, Verdict] = {}
         self.letters = LetterRules(disk, clock, self.report)
+
+    @property
+    def _late_s_max(self) -> float:
+        """How late an app is answered at most; before its time begins a call may wait for the counters."""
+        return LATE_S_MAX + (LEASE_WAIT_S if self.limits else 0.0)
 
     def report(self, rule: int, text: str) -> None:
         """Note a violation; the first one counts."""
@@ -275,7 +300,7 @@ class Rules:
         answer, call = app_call.answer, app_call.call
         if answer is None:
             if app_call.timeout_ms and self._clock.monotonic_s() > (
-                app_call.started_s + app_call.timeout_ms / 1000 + LATE_S_MAX
+                app_call.started_s + app_call.timeout_ms / 1000 + self._late_s_max
             ):
                 self.report(1, f"{app_call.action} to {app_call.key} has no answer past its deadline")
             return
@@ -324,7 +349,7 @@ class Rules:
             deadline_s = moments[0]
             if self.is_of_cluster:
                 # Other nodes are asked first.
-                deadline_s += call.timeout_ms / 1000 + LATE_S_MAX
+                deadline_s += call.timeout_ms / 1000 + self._late_s_max
             elif routed is not None:
                 deadline_s = routed.monotonic_s + call.timeout_ms / 1000
             if verdict is None and self._clock.monotonic_s() > deadline_s + LATE_S_MAX:
@@ -391,6 +416,38 @@ class Rules:
                 continue
             if call.moment(Stage.WRITTEN) is None or not call.alink_id:
                 self.report(1, f"{self._show(call)} was left behind")
+
+    def is_calm(self, since_s: float) -> bool:
+        """Whether everybody who is there has reached everybody, and the disk, for long before a moment."""
+        return max(self._disk.troubled_s, self.network_troubled_s + CALM_S, self.stale_s) < since_s
+
+    def check_reached(self, app_call: AppCall, node: Node) -> None:
+        """A device that is connected is called, whatever has become of other nodes; no more is granted than may be."""
+        call, device = app_call.call, self._devices[app_call.key]
+        if not self.is_of_cluster or call is None:
+            return
+        if call.diagnosis is not Diagnosis.THROTTLED and app_call.action in self.limits:
+            authenticated = call.moment(Stage.AUTHENTICATED)
+            assert authenticated is not None
+            second = app_call.action, authenticated.time_ms // 1000
+            self._granted[second] += 1
+            is_exceeded = self._granted[second] > self.limits[app_call.action]
+            if is_exceeded and self.is_calm(authenticated.monotonic_s - 1.0):
+                self.report(17, f"{self._granted[second]} calls of {app_call.action} are granted in one second")
+        wire = app_call.wire
+        if wire is None or wire.accepted_s is None or not device.has_own_wire or device.wire is not wire:
+            return
+        holders = [each for each in self._list_nodes() if each.clock is wire.clock and not each.gateway.is_draining]
+        is_settled = wire.accepted_s < app_call.started_s - SETTLED_S and self.killed_s < app_call.started_s - SETTLED_S
+        if not holders or not is_settled or not self.is_calm(app_call.started_s):
+            return
+        if call.diagnosis in UNREACHED and node in self._list_nodes():
+            self.report(15, f"{self._show(call)} did not reach its device, which is connected to {holders[0].name}")
+
+    def check_refused(self, body: bytes, since_s: float) -> None:
+        """A request that was taken on one node is not taken on another."""
+        if b"SignatureNonceUsed" not in body and self.is_calm(since_s):
+            self.report(16, f"a request that was taken already is answered: {body!r}")
 
     def check_holders(self) -> None:
         """Each device that is connected is held by the node that it is connected to, and by no other."""

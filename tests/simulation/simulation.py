@@ -121,6 +121,11 @@ class Simulation:
         """What happened last, up to `TOLD_MAX` events."""
         return list(self._told)
 
+    @property
+    def call_count(self) -> int:
+        """Calls that apps have made."""
+        return len(self._rules.calls)
+
     # what devices and consumers act in
 
     @property
@@ -267,7 +272,8 @@ class Simulation:
     async def _kill_soon(self) -> None:
         """Kill the server in the middle of what it does."""
         await self._turn(self.chance.choice([0.0, 0.005, 0.02, 0.05, 0.1]))
-        await self._kill_node(self._nodes[0])
+        for node in list(self._nodes):
+            await self._kill_node(node)
 
     async def _return(self) -> None:
         """The server stays, and every device and every consumer is back for good."""
@@ -423,6 +429,7 @@ class Simulation:
             return
         app_call = AppCall(action, device.key, qos, self.clock.monotonic_s(), timeout_ms, kills=self._rules.kills)
         app_call.node = node.name
+        app_call.wire = device.wire
         app_call.is_gone = self.chance.random() < 0.1
         self._rules.calls.append(app_call)
         own = {"Action": action, "ProductKey": device.key.product_key}
@@ -436,9 +443,13 @@ class Simulation:
         self.tell(f"{action} qos {qos} to {device.key.device_name}")
         with node.clock.running():
             asyncio.get_running_loop().create_task(self._wait_for_answer(node, app_call, query))
+        self._note_query(node, query)
+
+    def _note_query(self, node: Node, query: str) -> None:
+        """A signed request was made."""
 
     async def _wait_for_answer(self, node: Node, app_call: AppCall, query: str) -> None:
-        time_s, monotonic_s = self.clock.time_s(), self.clock.monotonic_s()
+        time_s, monotonic_s = node.clock.time_s(), self.clock.monotonic_s()
         request = HttpRequest("GET", "/", query.encode(), {}, b"", time_s, monotonic_s)
         node.answering_count += 1
         reply = await node.openapi.answer(request)
@@ -451,6 +462,7 @@ class Simulation:
         app_call.answer = json.loads(reply.body)
         app_call.call = reply.call
         app_call.was_kept = app_call.key in self._disk.sessions
+        self._rules.check_reached(app_call, node)
         node.openapi.finish(reply.call, delivered=not app_call.is_gone)
 
 
@@ -479,9 +491,13 @@ def make_disk() -> Disk:
     return disk
 
 
-def simulate(seed: int) -> list[str]:
-    """Run one simulation; returns what happened last. Raises Violation."""
-    simulation = Simulation(seed)
+def run_simulation(simulation: Simulation) -> Simulation:
+    """Run one from its beginning to its end. Raises Violation."""
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(simulation.run())
-    return simulation.story
+    return simulation
+
+
+def simulate(seed: int) -> list[str]:
+    """Run one simulation; returns what happened last. Raises Violation."""
+    return run_simulation(Simulation(seed)).story

@@ -450,10 +450,14 @@ class SessionTable:
             self._status_observer.status_changed(StatusChange(origin, False, at_ms, since_ms, ip_address, None))
 
     def _next_status_ms(self, key: DeviceKey, now_ms: int) -> int:
-        """The moment of a device's coming or going. Consumers order by it, so no two of a device are the same."""
+        """The moment of a device's coming or going.
+
+        Consumers order by it, so no two of a device are the same, and it stands still while the machine's clock, which
+        was set back, catches up.
+        """
         if now_ms > self._latest_status_ms:
             self._status_ms.clear()
-        at_ms = max(now_ms, self._status_ms.get(key, 0) + 1)
+        at_ms = max(now_ms, self._latest_status_ms, self._status_ms.get(key, 0) + 1)
         self._status_ms[key] = at_ms
         self._latest_status_ms = max(self._latest_status_ms, at_ms)
         return at_ms

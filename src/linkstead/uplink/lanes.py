@@ -77,7 +77,11 @@ class Lanes:
         return True
 
     async def settle(self, key: DeviceKey) -> None:
-        """Return when what is under way of a device now has been done. Raises NotTaken, once, where some failed."""
+        """Return when what is under way of a device now has been done.
+
+        Raises:
+            NotTaken: some of it failed since this was last asked.
+        """
         lane = self._lanes.get(key)
         if lane is not None:
             reached = asyncio.Event()

@@ -1,0 +1,146 @@
+"""The rules hold for several nodes, whatever becomes of them, of the network and of the database between them.
+
+See CONTRIBUTING.md.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from linkstead.cluster.holder import Holder
+from linkstead.cluster.nonces import SharedNonces
+from linkstead.cluster.quotas import SharedQuotas
+from linkstead.cluster.router import NatsRouter, _Asked
+from linkstead.invocation import Message, Outcome, delivery
+from linkstead.registry import DeviceKey
+from linkstead.subscription import forwarder
+from linkstead.uplink.lanes import Lanes
+from tests.simulation.cluster import simulate_cluster
+from tests.simulation.rules import Violation
+
+SEED_NAME = "LINKSTEAD_SIMULATION_CLUSTER_SEED"
+SEEDS = 40
+FAULT_SEEDS = 100
+LONG_SEEDS = 2_000
+BATCH = 10
+"""Seeds of one test."""
+
+
+def check(seed: int) -> None:
+    """One seed; where a rule is broken the failure says how to see it again."""
+    try:
+        simulate_cluster(seed)
+    except Exception as error:
+        error.add_note(f"again: {SEED_NAME}={seed} .venv/bin/pytest tests/simulation -k repeat_cluster")
+        raise
+
+
+def simulate_all(seeds: range) -> None:
+    for seed in seeds:
+        simulate_cluster(seed)
+
+
+def test_a_seed_tells_the_same_story_of_nodes_twice() -> None:
+    assert simulate_cluster(3) == simulate_cluster(3)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
+def test_the_rules_hold_for_nodes(first: int) -> None:
+    for seed in range(first, first + BATCH):
+        check(seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", range(SEEDS, SEEDS + LONG_SEEDS, BATCH))
+def test_the_rules_hold_for_nodes_and_many_seeds(first: int) -> None:
+    for seed in range(first, first + BATCH):
+        check(seed)
+
+
+def test_repeat_cluster() -> None:
+    """The seed that the environment names, or the first one."""
+    check(int(os.environ.get(SEED_NAME, "0")))
+
+
+# --- what the simulation is worth: each fault is found
+
+
+def begin_the_time_anew(patch: pytest.MonkeyPatch) -> None:
+    async def call(router: NatsRouter, asked: _Asked, message: Message, *, activated: bool) -> Outcome:
+        return await router._local.call(asked.call, message, activated=activated, enabled=True)
+
+    patch.setattr(NatsRouter, "_call_here", call)
+
+
+def wake_nobody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(NatsRouter, "wake", lambda router, key: None)
+
+
+def go_by_what_was_known(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(delivery, "_is_further", lambda call, known: False)
+
+
+def keep_what_another_node_has(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("linkstead.sessions.SessionTable.give_up", lambda sessions, key: sessions.link(key))
+
+
+def hear_of_no_takeover(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Holder, "_take_own", lambda holder, *message: None)
+
+
+def look_for_nobody_twice(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Holder, "claim", claim_without_listening)
+
+
+async def claim_without_listening(holder: Holder, keys: Sequence[DeviceKey]) -> Sequence[DeviceKey]:
+    for key in keys:
+        await holder._delivery.load(key)
+    return []
+
+
+def tell_no_nonces(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SharedNonces, "tell", lambda nonces: nonces._untold.clear())
+
+
+def grant_everything(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SharedQuotas, "take", lambda *of_account: True)
+
+
+def acknowledge_what_failed(patch: pytest.MonkeyPatch) -> None:
+    settle = Lanes.settle
+
+    async def settle_somehow(lanes: Lanes, key: DeviceKey) -> None:
+        lanes._failed.clear()
+        await settle(lanes, key)
+        lanes._failed.clear()
+
+    patch.setattr(Lanes, "settle", settle_somehow)
+
+
+def tell_whoever_was_subscribed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(forwarder, "STALE_S_MAX", float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("rules", "plant", "first"),
+    [
+        ({1}, begin_the_time_anew, 0),
+        ({5}, wake_nobody, 0),
+        ({9, 12}, tell_whoever_was_subscribed, 0),
+        ({12}, acknowledge_what_failed, 0),
+        ({13}, go_by_what_was_known, 0),
+        ({13}, keep_what_another_node_has, 0),
+        ({14}, hear_of_no_takeover, 0),
+        ({15}, look_for_nobody_twice, 0),
+        ({16}, tell_no_nonces, 0),
+        ({17}, grant_everything, 0),
+    ],
+)
+def test_a_planted_fault_of_nodes_is_found(
+    monkeypatch: pytest.MonkeyPatch, rules: set[int], plant: Callable[[pytest.MonkeyPatch], None], first: int
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises(Violation) as caught:
+        simulate_all(range(first, first + FAULT_SEEDS))
+    assert caught.value.rule in rules
