@@ -712,3 +712,55 @@ def test_devices_share_the_filters_of_what_they_have_in_common() -> None:
         kept.append(session)
     assert kept[0].subscriptions != kept[1].subscriptions
     assert kept[0]._filters[0] is kept[1]._filters[0]
+
+
+class RecordingObserver:
+    """Implements `SessionObserver`: notes what it is told."""
+
+    def __init__(self) -> None:
+        self.changed: list[DeviceKey] = []
+        self.dropped: list[QueuedMessage] = []
+        self.put_away: list[tuple[DeviceKey, bool]] = []
+
+    def session_changed(self, session: Session) -> None:
+        self.changed.append(session.key)
+
+    def session_forgotten(self, key: DeviceKey) -> None:
+        pass
+
+    def session_put_away(self, key: DeviceKey, *, has_waiting: bool) -> None:
+        self.put_away.append((key, has_waiting))
+
+    def message_sent(self, message: QueuedMessage) -> None:
+        pass
+
+    def message_acknowledged(self, message: QueuedMessage) -> None:
+        pass
+
+    def message_dropped(self, message: QueuedMessage) -> None:
+        self.dropped.append(message)
+
+
+def test_a_session_that_is_given_up_is_left_as_it_is_when_its_connection_ends() -> None:
+    table, link = Table(), FakeLink()
+    told = RecordingObserver()
+    session = table.connect(link, **PERSISTENT).session
+    session.subscribe("/a1Lnk5tEad0/lamp-01/user/get", 1, NOW_MS)
+    table.deliver(KEY, message(b"waits"))
+    table.observe(told)
+    assert table.give_up(KEY) is link
+    assert told.put_away == [(KEY, True)]
+    told.put_away.clear()
+    assert table.lose(link, Ending.SUPERSEDED)
+    assert (told.changed, told.dropped) == ([], [])
+    assert table.find(KEY) is None
+    assert table.give_up(KEY) is None
+
+
+def test_the_moment_of_a_status_does_not_go_back_with_the_clock() -> None:
+    table, link, other = Table(), FakeLink(), FakeLink(OTHER_KEY)
+    table.connect(link)
+    table.connect(other, NOW_S + 1)
+    table.lose(link, at_s=NOW_S - 600)
+    moments_ms = [change.at_ms - NOW_MS for change in table.sink.changes]
+    assert moments_ms == [0, 1000, 1000]

@@ -334,7 +334,9 @@ class Rules:
         steps = [STAGES.index(stage) for stage in stages if stage is not Stage.RETURNED or not call.is_asynchronous]
         if steps != sorted(set(steps)) or moments != sorted(moments) or len(set(stages)) != len(stages):
             self.report(3, f"{self._show(call)} has its stages out of order")
-        if call.diagnosis is Diagnosis.INTERNAL_ERROR and not self._is_troubled_since(moments[0]):
+        # What is handed over may come to a server at the moment at which nobody listens there any longer.
+        is_unheard = self.is_of_cluster and call.is_asynchronous
+        if call.diagnosis is Diagnosis.INTERNAL_ERROR and not is_unheard and not self._is_troubled_since(moments[0]):
             self.report(1, f"{self._show(call)} broke inside the server")
         is_written, is_answered = Stage.WRITTEN in stages, Stage.ANSWERED in stages
         if verdict is Verdict.TIMEOUT and (not is_written or is_answered):
@@ -365,8 +367,9 @@ class Rules:
             self.report(3, f"{self._show(call)} never left in full")
         returned = call.moment(Stage.RETURNED)
         has_left = handed_s is not None and returned is not None and handed_s < returned.monotonic_s
-        # Its last words are lost with a node.
-        is_lost = call.diagnosis in (Diagnosis.NODE_LOST, Diagnosis.NODES_UNREACHABLE)
+        # Its last words are lost with a node; and what a connection that closes still lets out, leaves after the end.
+        lost = (Diagnosis.NODE_LOST, Diagnosis.NODES_UNREACHABLE, Diagnosis.WRITE_FAILED)
+        is_lost = self.is_of_cluster and call.diagnosis in lost
         if has_left and call.verdict is not None and not is_written and not is_lost:
             self.report(3, f"{self._show(call)} left in full before it ended")
 

@@ -188,6 +188,20 @@ async def test_a_call_is_found_by_either_id(store: SqlStore) -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_first_verdict_of_a_call_stays(store: SqlStore) -> None:
+    ended, ended_otherwise, not_ended, told_more = (a_call(7) for _ in range(4))
+    ended.verdict = told_more.verdict = Verdict.SUCCESS
+    ended_otherwise.verdict, not_ended.verdict = Verdict.EXPIRED, None
+    told_more.late_by_ms = 9
+    await keep(store, ended)
+    for call in (ended_otherwise, not_ended):
+        await keep(store, call)
+        assert values(await store.find_call(ACCOUNT_ID, "7")) == values(ended)
+    await keep(store, told_more)
+    assert values(await store.find_call(ACCOUNT_ID, "7")) == values(told_more)
+
+
+@pytest.mark.asyncio
 async def test_a_call_of_another_account_is_not_found(store: SqlStore) -> None:
     call = a_call(7, account_id="1002")
     await keep(store, call)

@@ -25,6 +25,7 @@ from linkstead.subscription.forwarder import (
     DROPPED_LOGGED_EVERY_S,
     PRODUCTS_CACHED_MAX,
     READ_RETRY_S,
+    STALE_S_MAX,
     WAITING_BYTES_MAX,
     WAITING_NOTICES_MAX,
 )
@@ -219,6 +220,20 @@ async def test_what_another_process_changed_is_read_while_the_earlier_is_used(se
     await setting.settle()
     assert [setting.forwarder.wants(PRODUCT_KEY, kind) for kind in (DATA, TAG)] == [False, True]
     assert setting.source.reads == [PRODUCT_KEY, PRODUCT_KEY]
+
+
+@pytest.mark.parametrize(("later_s", "payloads"), [(STALE_S_MAX - 0.1, [b"1", b"2"]), (STALE_S_MAX, [b"1"])])
+async def test_what_was_at_hand_is_used_for_a_moment_after_it_may_have_changed(
+    setting: Setting, later_s: float, payloads: list[bytes]
+) -> None:
+    setting.forward(b"1")
+    await setting.settle()
+    setting.forwarder.forget_all()
+    setting.clock.advance(later_s)
+    setting.forward(b"2")
+    assert setting.backlog.payloads == payloads
+    await setting.settle()
+    assert setting.backlog.payloads == [b"1", b"2"]
 
 
 async def test_a_source_that_fails_is_asked_again_and_nothing_is_lost(

@@ -5,7 +5,7 @@ import pytest
 
 from linkstead.registry import DeviceKey
 from linkstead.uplink import lanes
-from linkstead.uplink.lanes import Lanes
+from linkstead.uplink.lanes import Lanes, NotTaken
 from tests.fakes import KEY, OTHER_KEY
 
 
@@ -130,3 +130,38 @@ async def test_settling_waits_for_what_came_before_and_not_for_what_comes_after(
     other.gate.set()
     await lanes.drain()
     assert (lanes.message_count, lanes.message_bytes) == (0, 0)
+
+
+async def fail() -> None:
+    raise OSError("disk on fire")
+
+
+@pytest.mark.asyncio
+async def test_settling_fails_once_where_work_has_failed_before_or_while_it_was_waited_for() -> None:
+    lanes, works = Lanes(), Works()
+    lanes.add(KEY, 1, fail)
+    with pytest.raises(NotTaken):
+        await lanes.settle(KEY)
+    await lanes.settle(KEY)
+    lanes.add(KEY, 1, fail)
+    await lanes.drain()
+    await lanes.settle(OTHER_KEY)
+    works.gate.set()
+    lanes.add(KEY, 1, works.make("later"))
+    with pytest.raises(NotTaken):
+        await lanes.settle(KEY)
+    assert works.done == ["later"]
+
+
+@pytest.mark.asyncio
+async def test_of_so_many_devices_it_is_remembered_that_work_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lanes.FAILED_DEVICES_MAX == 10_000
+    monkeypatch.setattr(lanes, "FAILED_DEVICES_MAX", 1)
+    table = Lanes()
+    table.add(KEY, 1, fail)
+    await table.drain()
+    table.add(OTHER_KEY, 1, fail)
+    await table.drain()
+    await table.settle(OTHER_KEY)
+    with pytest.raises(NotTaken):
+        await table.settle(KEY)
