@@ -40,6 +40,10 @@ test: system check $(TESTS_READY) test-compiled  ## check, then every test but t
 test-long: system $(TESTS_READY)  ## the long tests: soak, fuzz, real waits
 	@$(RUN_TESTS) -m long
 
+.PHONY: simulate
+simulate: $(VENV)/.ready  ## a long run of the simulation (SIMULATE="--first 0 --seeds 1000 --calls 10000000")
+	@PYTHONPATH=src $(VENV)/bin/python -m tests.simulation $(SIMULATE)
+
 COMPILED := build/compiled/src
 # The rooms with modules that are compiled, and whole calls through all of them.
 TESTS_OF_COMPILED := tests/api tests/http tests/invocation tests/mqtt tests/registry tests/uplink tests/test_compiled.py tests/test_eager.py \

@@ -102,11 +102,11 @@ def grant_everything(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("rules", "plant", "first"),
     [
-        ({1}, begin_the_time_anew, 0),
+        ({1}, begin_the_time_anew, 74),
         ({5, 13}, go_by_what_was_known, 60),
         ({14}, hear_of_no_takeover, 0),
-        ({15}, listen_for_nobody, 0),
-        ({16}, tell_no_nonces, 0),
+        ({14}, listen_for_nobody, 0),
+        ({16}, tell_no_nonces, 3),
         ({17}, grant_everything, 3),
     ],
 )

@@ -290,10 +290,12 @@ class Holder:
             log.info("not told to the other nodes that a device is here", extra={"device": str(key)})
 
     def say_all(self) -> None:
-        """Say of every device that it is held here, after it could not be said for a time."""
+        """Say of every device that it is held here, after it could not be said for a time.
+
+        Of those whose connection has broken too: who holds one now answers, and it does not count as half connected here.
+        """
         for key, claim in self._claims.items():
-            if claim.timer is None:
-                self._say_own(key, claim)
+            self._say_own(key, claim)
 
     def record_presence(self, change: PresenceChange) -> None:
         """See `PresenceSink`: a device of this node came or went."""
