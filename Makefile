@@ -99,7 +99,7 @@ bench-guard: $(VENV)/.ready  ## fail where a call became 10 % dearer than in the
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/guard $(if $(AGAINST),--against $(AGAINST))
 
 .PHONY: soak
-soak: $(VENV)/.ready  ## 15,000 devices for an hour and a quarter: is memory flat? (SOAK="--minutes 10")
+soak: $(VENV)/.ready  ## 15,000 devices for an hour and a half: is memory flat? (SOAK="--minutes 10")
 	@$(VENV)/bin/python -m bench.soak $(SOAK)
 
 .PHONY: fuzz

@@ -30,8 +30,8 @@ from bench.seed import seed
 from bench.servers import Stack
 
 GROWTH_MAX = 0.02
-WARM_UP_SHARE = 0.25
-"""Of the time that is judged, ahead of it: nonces are kept for half an hour, and pools grow with first use."""
+WARM_UP_MINUTES = 30.0
+"""Nonces are kept for so long; the calls kept in memory, and all that grows with its first use, are full sooner."""
 
 SAMPLE_S = 5.0
 CONNECTIONS = 16
@@ -69,7 +69,7 @@ def show(sample: Sample, duration_s: float) -> str:
 def soak(arguments: argparse.Namespace) -> int:
     """Run it all; 0 where memory stayed flat and every answer was right."""
     duration_s = arguments.minutes * 60.0
-    warm_up_s = duration_s * WARM_UP_SHARE
+    warm_up_s = arguments.warm_up_minutes * 60.0
     samples: list[Sample] = []
     with tempfile.TemporaryDirectory(prefix="linkstead-soak-") as folder:
         data = seed(sys.executable, ROOT, Path(folder), arguments.devices + DEVICES_SPARE)
@@ -146,7 +146,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     add = parser.add_argument
     add("--devices", type=int, default=15_000)
-    add("--minutes", type=float, default=60.0, help="that are judged; a quarter of it goes ahead as warm-up")
+    add("--minutes", type=float, default=60.0, help="that are judged")
+    add("--warm-up-minutes", type=float, default=WARM_UP_MINUTES, help="ahead of them")
     add("--rate", type=float, default=10.0, help="calls a second, a third of them services")
     add("--keep-alive-s", type=int, default=120, help="of the devices; half of it passes between two PINGREQs")
     add("--results", type=Path, default=BUILD / "soak.jsonl", help="the file to append to")
