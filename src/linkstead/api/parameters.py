@@ -5,7 +5,7 @@ import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -134,17 +134,19 @@ def _shown_name(pair: bytes | str) -> str:
 
 _HEX_DIGITS = "0123456789abcdefABCDEF"
 _ASCII_ESCAPES = {high + low: chr(int(high + low, 16)) for high in "01234567" for low in _HEX_DIGITS}
-_USUAL_ESCAPES: Final = (("%3A", ":"), ("%3D", "="), ("%2B", "+"), ("%2F", "/"))
 
 
 def _unescape(text: str) -> str:
     if "%" not in text:
         return text
     # First what times and Base64 have escaped, which is nearly all there is.
-    for escape, char in _USUAL_ESCAPES:
-        text = text.replace(escape, char)
-        if "%" not in text:
-            return text
+    text = text.replace("%3A", ":")
+    if "%" in text:
+        text = text.replace("%3D", "=")
+    if "%" in text:
+        text = text.replace("%2B", "+").replace("%2F", "/")
+    if "%" not in text:
+        return text
     first, *rest = text.split("%")
     try:
         return first + "".join([_ASCII_ESCAPES[part[:2]] + part[2:] for part in rest])
