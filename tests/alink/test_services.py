@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from linkstead.alink.services import (
     CODE_MAX,
+    REPLIES_KEPT_MAX,
+    REPLY_KEPT_BYTES_MAX,
     Reply,
     ReplyError,
     is_reply,
@@ -168,6 +170,22 @@ def test_a_reply_is_as_large_as_a_literal_and_no_larger(extra: int) -> None:
 def test_a_reply_is_as_deep_as_a_literal_and_no_deeper(extra: int) -> None:
     levels = DEPTH_MAX - 1 + extra
     assert is_reply(b'{"code":200,"data":' + b"[" * levels + b"]" * levels + b"}") is not bool(extra)
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_a_reply_of_usual_size_is_read_once(extra: int) -> None:
+    head = b'{"code":200,"data":"'
+    payload = head + b"a" * (REPLY_KEPT_BYTES_MAX - len(head) - 2 + extra) + b'"}'
+    first, again = parse_reply(payload), parse_reply(bytes(bytearray(payload)))
+    assert first == again
+    assert (first is again) is not bool(extra)
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_so_many_replies_are_kept_and_then_the_oldest_goes(extra: int) -> None:
+    payloads = [b'{"code":200,"data":"kept %d"}' % number for number in range(REPLIES_KEPT_MAX + extra)]
+    first, *_ = [parse_reply(payload) for payload in payloads]
+    assert (parse_reply(payloads[0]) is first) is not bool(extra)
 
 
 @given(st.binary(max_size=64))
