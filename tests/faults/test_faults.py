@@ -9,11 +9,25 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from linkstead.mqtt.packets import MQTT_3_1_1, MQTT_5, ConnAck, PubAck, Publish, SubAck, Subscribe, Subscription, encode
+from linkstead.mqtt.packets import (
+    MQTT_3_1_1,
+    MQTT_5,
+    ConnAck,
+    PubAck,
+    Publish,
+    Splitter,
+    SubAck,
+    Subscribe,
+    Subscription,
+    decode,
+    encode,
+)
 from linkstead.tsl import put_module
-from tests.rig import LAMP, OTHER_KEY, PRODUCT_KEY, RAM_KEY, SECOND_LAMP, Rig, RigStarter
+from tests.gateways import PROBE, add_gateways, gateway_with
+from tests.mqtt.test_websocket import frame, handshake
+from tests.rig import LAMP, OTHER_KEY, PRODUCT_KEY, RAM_KEY, SECOND_LAMP, Certificate, Rig, RigStarter
 from tests.tsl.documents import read_sample
-from tests.wire import DeviceClient, Response, fetch, message_id, stages, until
+from tests.wire import DeviceClient, Response, answer_topic, fetch, message_id, stages, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -427,3 +441,45 @@ async def test_only_calls_that_wait_are_lost_by_the_server(dev: Rig) -> None:
     await device.expect(Publish)
     record = await dev.app().call_record(answer["RequestId"])
     assert "planted-unknown" not in stages(record)
+
+
+async def test_a_device_behind_a_gateway_has_faults_of_its_own(dev: Rig) -> None:
+    await add_gateways(dev)
+    gateway = await gateway_with(dev)
+    await plant(dev, "drop-answer", device_name=PROBE.device_name)
+    call = asyncio.ensure_future(dev.app().rrpc(PROBE))
+    request = await gateway.expect_call()
+    await gateway.answer(request, b"pong")
+    await gateway.expect_silence()
+    dev.clock.advance(5.0)
+    await end(dev, call, "TIMEOUT", "drop-answer")
+
+
+async def test_over_a_websocket_messages_pass_and_connections_break(dev: Rig) -> None:
+    await plant(dev, "drop-answer")
+    device = dev.device()
+    await device.open()
+    device.send_bytes(handshake())
+    await device.reader.readuntil(b"\r\n\r\n")
+    device.send_bytes(frame(encode(device.connect_packet(), MQTT_3_1_1)))
+    assert await device.reader.readexactly(6) == b"\x82\x04" + encode(ConnAck(), MQTT_3_1_1)
+    call = begin(dev)
+    head = await device.reader.readexactly(2)
+    [received] = Splitter().feed(await device.reader.readexactly(head[1]))
+    request = decode(received, MQTT_3_1_1)
+    assert isinstance(request, Publish)
+    device.send_bytes(frame(encode(Publish(answer_topic(request.topic), b"pong"), MQTT_3_1_1)))
+    await end(dev, call, "SUCCESS")
+    await plant(dev, "cut", at_once=True)
+    await until(lambda: not dev.is_online)
+    assert (await dev.app().rrpc(LAMP))["RrpcCode"] == "HALFCONN"
+
+
+async def test_over_tls_messages_are_looked_at(start_rig: RigStarter, certificate: Certificate) -> None:
+    dev = await start_rig(is_production=False, tls_cert=str(certificate.certificate), tls_key=str(certificate.key))
+    device = dev.device()
+    await device.connect(tls=certificate.trust)
+    await plant(dev, "duplicate-answer")
+    call = begin(dev)
+    await device.answer_call(b"pong")
+    await end(dev, call, "SUCCESS", "duplicate-answer")

@@ -122,6 +122,30 @@ async def test_it_waits_ever_longer_before_it_connects_again_and_shorter_once_it
             assert (await peer.expect_post()).topic == POST_TOPIC
 
 
+async def test_one_that_does_not_come_back_has_ended_with_its_connection() -> None:
+    async with PeerServer.open() as server:
+        device = make_device(server.address, ManualClock(), comes_back=False)
+        task = asyncio.ensure_future(device.run())
+        peer, _ = await server.accepted()
+        await peer.expect_post()
+        peer.writer.close()
+        await asyncio.wait_for(task, WAIT_S)
+        assert not device.connected.is_set()
+
+
+async def test_what_is_taken_first_is_not_taken_again() -> None:
+    taken: list[object] = []
+
+    def take(packet: object, line: object) -> bool:
+        taken.append(packet)
+        return isinstance(packet, Publish) and packet.payload == b"mine"
+
+    async with playing(model=None, take_first=take) as (peer, _, _clock):
+        peer.send(Publish(OWN + "rrpc/request/1", b"mine"), Publish(OWN + "rrpc/request/2", b"yours"))
+        assert (await peer.expect(Publish)).payload == b"yours"
+        assert [packet.payload for packet in taken if isinstance(packet, Publish)] == [b"mine", b"yours"]
+
+
 async def test_a_server_that_is_not_there_is_waited_for() -> None:
     clock = SleepWatch()
     async with PeerServer.open() as server:

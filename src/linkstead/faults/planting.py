@@ -114,7 +114,8 @@ class Planting:
         named_so = [call for call in waiting if alink_id and call.alink_id == alink_id]
         sent_so = [call for call in waiting if call.request_payload == payload]
         # What a script has made bytes of names nothing that is known here: then it is the oldest that waits.
-        return next(iter((named_so or sent_so or waiting)[-1:]), None)
+        unnamed = waiting if topic == topics.down_raw(key) else []
+        return next(iter((named_so or sent_so or unnamed)[-1:]), None)
 
     def _find_answered(self, holder: DeviceKey, topic: str, payload: bytes) -> Planted | None:
         bare, _ = topics.split_query(topic)
