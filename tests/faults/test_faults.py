@@ -483,3 +483,17 @@ async def test_over_tls_messages_are_looked_at(start_rig: RigStarter, certificat
     call = begin(dev)
     await device.answer_call(b"pong")
     await end(dev, call, "SUCCESS", "duplicate-answer")
+
+
+async def test_so_many_messages_are_held_and_more_pass_at_once(dev: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linkstead.faults.wire.HELD_MAX", 1)
+    device = await dev.connected()
+    await plant(dev, "delay-request", delay_ms=1_000)
+    held = begin(dev)
+    await until(lambda: dev.server.router.pending_count)
+    passed = begin(dev)
+    await device.answer_call(b"pong")
+    await end(dev, passed, "SUCCESS", "delay-request")
+    dev.clock.advance(1.0)
+    await device.answer_call(b"pong")
+    await end(dev, held, "SUCCESS", "delay-request")

@@ -154,6 +154,14 @@ def test_faults_are_the_device_s_or_anybody_s(linkstead_server: LinksteadServer)
     assert linkstead_server.faults.list() == []
 
 
+def test_there_are_so_many_devices(linkstead_server: LinksteadServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linkstead.rehearsal.rehearsal.DEVICES_MAX", 2)
+    for name in ("lamp", "other"):
+        linkstead_server.device(name, connect=False)
+    with pytest.raises(RehearsalError, match="2 devices"):
+        linkstead_server.device("third")
+
+
 def test_what_makes_no_sense_is_refused(linkstead_server: LinksteadServer) -> None:
     with pytest.raises(RehearsalError, match="DeviceName"):
         linkstead_server.device("x")

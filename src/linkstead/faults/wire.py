@@ -303,10 +303,10 @@ class FaultyConnection(asyncio.Protocol):
                     sent = []
                 case Kind.DUPLICATE_REQUEST:
                     sent *= 2
-                case Kind.DELAY_REQUEST if sent:
+                case Kind.DELAY_REQUEST if sent and self._has_room:
                     self._later(fault.delay_ms, self._send, b"".join(sent))
                     sent = []
-                case Kind.REORDER_REQUESTS if sent and not held and len(self._held_requests) < HELD_MAX:
+                case Kind.REORDER_REQUESTS if sent and not held and self._has_room:
                     self._held_requests += sent
                     self._later(fault.delay_ms, self._release_requests)
                     sent = []
@@ -346,10 +346,10 @@ class FaultyConnection(asyncio.Protocol):
                     come = [encode(_misname(publish), self._level)] * len(come)
                 case Kind.MALFORMED_ANSWER if come and publish is not None:
                     come = [encode(replace(publish, payload=MALFORMED), self._level)] * len(come)
-                case Kind.DELAY_ANSWER if come:
+                case Kind.DELAY_ANSWER if come and self._has_room:
                     self._later(fault.delay_ms, self._take, b"".join(come))
                     come = []
-                case Kind.REORDER_ANSWERS if come and not held and len(self._held_answers) < HELD_MAX:
+                case Kind.REORDER_ANSWERS if come and not held and self._has_room:
                     self._held_answers += come
                     self._later(fault.delay_ms, self._release_answers)
                     come = []
@@ -414,6 +414,10 @@ class FaultyConnection(asyncio.Protocol):
                 self._inner.resume_writing()
 
     # time
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._timers) < HELD_MAX
 
     def _later(self, delay_ms: float, work: Callable[..., None], *arguments: object) -> None:
         def run() -> None:

@@ -13,7 +13,7 @@ from linkstead.registry import PUBLIC_INSTANCE, Device, DeviceKey, Product, crea
 from linkstead.rehearsal.cassette import Cassette, CassetteError, replay
 from linkstead.rehearsal.device import DeviceRefused, RehearsedDevice
 from linkstead.rehearsal.script import Expectation, ExpectationError, Expected, Script
-from linkstead.rehearsal.turning import TurnableClock
+from linkstead.rehearsal.turning import ADVANCE_S_MAX, TurnableClock
 from linkstead.server import Server
 from linkstead.tsl import ModelError, ThingModel, read_tsl
 
@@ -231,8 +231,8 @@ class Rehearsal:
 
         So a program that blocks in a call has its timeout at once. Once; a second order takes the place of the first.
         """
-        if seconds < 0:
-            raise RehearsalError("a clock is turned forward only")
+        if not 0 <= seconds <= ADVANCE_S_MAX:
+            raise RehearsalError(f"a clock is turned forward, by {ADVANCE_S_MAX:.0f} s at most")
         faults = self._server.faults
         assert faults is not None, "only a development server is rehearsed with"
         loop = asyncio.get_running_loop()
