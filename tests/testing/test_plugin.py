@@ -22,11 +22,11 @@ EXAMPLES = {(language, name): code for language, name, code in re.findall(r"```(
 
 def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """pytest on a folder, with our plugin and nothing else."""
-    alone = ("-p", "linkstead.testing.plugin", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(folder))
+    alone = ("-p", "linkstead.testing.plugin", "-p", "no:cacheprovider", "--rootdir", str(folder))
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-c", os.devnull, *alone, *arguments, str(folder)],
         cwd=folder,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=WAIT_S,
@@ -123,5 +123,5 @@ def test_who_does_not_use_it_does_not_load_it(tmp_path: Path) -> None:
         "    assert loaded == {'linkstead', 'linkstead.testing', 'linkstead.testing.plugin'}\n"
         "    assert not {'sqlalchemy', 'click', 'asyncio'} & set(sys.modules)\n"
     )
-    done = run_pytest(tmp_path, "-q", "-p", "no:asyncio")
+    done = run_pytest(tmp_path, "-q")
     assert done.returncode == 0, done.stdout
