@@ -342,6 +342,7 @@ class Server:
             history=self.store,
             subscriptions=subscriptions,
             nodes=self.store,
+            node=self.node,
             clock=self.clock,
             ids=self.ids,
             place=self._describe_place,

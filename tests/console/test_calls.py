@@ -9,7 +9,7 @@ import pytest
 
 from linkstead.console.calls import _repeat
 from linkstead.console.desk import VIEWERS_MAX
-from linkstead.console.listing import HEARTBEAT_TICKS, PAGE_ROWS
+from linkstead.console.listing import HEARTBEAT_TICKS, OVERLAP_S, PAGE_ROWS
 from linkstead.invocation import Call, Evidence, Stray, Verdict
 from tests.console.records import make_call
 from tests.console.web import Listener, tick, visitor
@@ -141,24 +141,38 @@ async def test_new_calls_come_to_an_open_page(rig: Rig) -> None:
         rig.server.journal.close(make_call(2, key=SECOND_LAMP))
         await tick(rig, 2)
         event = (await browser.read()).decode()
-        assert event.startswith("id: 2\nevent: rows\ndata: 0\n")
+        assert event.startswith(f"id: 2@{rig.server.node}\nevent: rows\ndata: 0\n")
         assert 'id="call-REQUEST-000001"' in event
         assert "REQUEST-000002" not in event
     await until(lambda: rig.server.desk.viewers == 0)
 
 
 async def test_a_page_that_lost_its_connection_goes_on_where_it_was(rig: Rig) -> None:
-    guest = await visitor(rig)
+    guest, node = await visitor(rig), rig.server.node
     rig.server.journal.close(make_call(1))
     rig.server.journal.close(make_call(2))
     async with HttpClient.open(rig.http) as client:
         browser = Listener(rig, guest, client)
-        await browser.open("/calls/live?since=0", **{"Last-Event-ID": "1"})
+        await browser.open(f"/calls/live?since=0@{node}", **{"Last-Event-ID": f"1@{node}"})
         await browser.read()
         await tick(rig, 2)
         event = (await browser.read()).decode()
         assert "REQUEST-000002" in event
         assert "REQUEST-000001" not in event
+
+
+async def test_a_page_that_another_node_has_made_begins_with_what_it_may_lack(rig: Rig) -> None:
+    guest = await visitor(rig)
+    for number, ago_s in enumerate((OVERLAP_S + 1, OVERLAP_S / 2)):
+        rig.server.journal.close(make_call(number, at_s=rig.clock.time_s() - ago_s))
+    async with HttpClient.open(rig.http) as client:
+        browser = Listener(rig, guest, client)
+        await browser.open("/calls/live?since=0@another-node")
+        await browser.read()
+        await tick(rig, 2)
+        event = (await browser.read()).decode()
+        assert "data: 0\n" in event
+        assert re.findall(r'<tr id="call-([^"]+)"', event) == ["REQUEST-000001"]
 
 
 async def test_an_open_page_is_closed_when_its_key_is_disabled(rig: Rig) -> None:
@@ -181,5 +195,5 @@ async def test_open_pages_are_bounded(rig: Rig) -> None:
         assert await Listener(rig, guest, first).open("/calls/live") == 200
         await until(lambda: rig.server.desk.viewers == VIEWERS_MAX)
         assert await Listener(rig, guest, second).open("/calls/live") == 503
-        assert (await guest.get("/overview/pulse/live")).status == 503
+        assert (await guest.get("/overview/pulse")).status == 503
     await until(lambda: rig.server.desk.viewers == VIEWERS_MAX - 1)

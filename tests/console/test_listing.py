@@ -3,6 +3,7 @@ import pytest
 from linkstead.console.listing import (
     DRAWN_MAX,
     OPEN_SEARCHED_MAX,
+    OVERLAP_CALLS_MAX,
     PAGE_ROWS,
     ROWS_PER_S_MAX,
     TICK_ROWS_MAX,
@@ -11,17 +12,21 @@ from linkstead.console.listing import (
     Cursor,
     Feed,
     Sight,
+    count_before,
     draw_rows,
     list_calls,
     read_cursor,
+    read_since,
     read_wish,
     write_event,
+    write_since,
 )
 from linkstead.console.pulse import look_back
 from linkstead.console.texts import Words
-from linkstead.invocation import Diagnosis, Evidence, GuestCall, Stage, Stray, Verdict
+from linkstead.invocation import CallJournal, Diagnosis, Evidence, GuestCall, Stage, Stray, Verdict
 from linkstead.registry.policies import Policy, parse_policy
-from tests.console.records import make_call
+from tests.console.records import START_S, make_call
+from tests.fakes import RecordingSink
 from tests.rig import ACCOUNT_ID, INSTANCE_LAMP, LAMP, OTHER_ACCOUNT_ID, PRODUCT_KEY, Rig
 
 EVERYTHING = Sight(None)
@@ -171,7 +176,7 @@ async def test_what_another_node_calls_here_is_on_its_own_pages(rig: Rig) -> Non
     guest.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
     journal.close(guest)
     assert feed.take() == ([], [], 0)
-    assert look_back(journal, ACCOUNT_ID, EVERYTHING, 0.0) == []
+    assert await look_back(journal, ACCOUNT_ID, EVERYTHING, 0.0) == []
 
 
 @pytest.mark.asyncio
@@ -218,6 +223,25 @@ async def test_a_call_under_way_is_watched_until_it_ends(rig: Rig) -> None:
         journal.open(call)
         feed.take()
     assert len(feed._watched) == WATCHED_MAX
+
+
+def test_the_overlap_is_bounded() -> None:
+    journal = CallJournal(RecordingSink())
+    for number in range(OVERLAP_CALLS_MAX + 1):
+        journal.close(make_call(number))
+    assert count_before(journal, START_S - 1) == 1
+    assert count_before(journal, START_S + 3600) == OVERLAP_CALLS_MAX + 1
+
+
+@pytest.mark.asyncio
+async def test_how_far_a_page_has_come_is_told_by_the_node_that_told_it(rig: Rig) -> None:
+    desk = rig.server.desk
+    for number in range(3):
+        desk.journal.close(make_call(number))
+    assert read_since(desk, write_since(desk, 2)) == 2
+    assert read_since(desk, f"4@{desk.node}") == 3
+    for text in ("", "2", "2@another-node", f"x@{desk.node}", f"²@{desk.node}", f"{'1' * 16}@{desk.node}"):
+        assert read_since(desk, text) is None, text
 
 
 def test_an_event_is_written_line_by_line() -> None:

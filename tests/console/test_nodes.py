@@ -8,10 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from linkstead.cluster.watches import KEPT_S
-from linkstead.console.elsewhere import (
-    OVERLAP_S,
-)
-from linkstead.console.listing import ROWS_PER_S_MAX, TICK_ROWS_MAX, TICK_S, TICKS_PER_S
+from linkstead.console.listing import OVERLAP_S, ROWS_PER_S_MAX, TICK_ROWS_MAX, TICK_S, TICKS_PER_S
 from linkstead.invocation import Diagnosis, Verdict
 from linkstead.mqtt.packets import Publish
 from linkstead.sessions.tap import MESSAGES_WAITING_MAX
@@ -204,7 +201,7 @@ async def test_the_charts_are_those_of_all_nodes(rig: PairRig) -> None:
         data = (await browser.read()).decode().strip().rpartition("data: ")[2]
         return [(second["at_s"] - began_s, second["good"]) for second in json.loads(data)["seconds"]]
 
-    async with listening(rig, "/overview/pulse/live") as browser:
+    async with listening(rig, "/overview/pulse") as browser:
         close_there(rig, 2, 3)
         late = make_call(4, ended=False, at_s=rig.clock.time_s())
         late.end(Verdict.TIMEOUT, Diagnosis.WRITTEN_NO_ANSWER)
@@ -214,7 +211,7 @@ async def test_the_charts_are_those_of_all_nodes(rig: PairRig) -> None:
             found += await read(browser)
         assert sorted(found) == [(-60, 1), (0, 0), (0, 2)]
     # One that comes again has the past.
-    async with listening(rig, "/overview/pulse/live", **{"Last-Event-ID": "0"}) as browser:
+    async with listening(rig, "/overview/pulse", **{"Last-Event-ID": "0"}) as browser:
         close_there(rig, 5)
         found = []
         while not found:

@@ -8,9 +8,9 @@ import pytest
 from linkstead.console import overview
 from linkstead.console.listing import TICKS_PER_S
 from tests.console.records import make_call
-from tests.console.web import Visitor, tick, visitor
+from tests.console.web import Listener, Visitor, tick, visitor
 from tests.rig import KEY, OTHER_KEY, RAM_KEY, Rig
-from tests.wire import HttpClient, encode_request
+from tests.wire import HttpClient
 
 pytestmark = pytest.mark.asyncio
 
@@ -51,19 +51,29 @@ async def test_the_charts_begin_with_what_was_and_go_on_by_the_second(rig: Rig) 
     guest = await visitor(rig)
     now_s = rig.clock.time_s()
     rig.server.journal.close(make_call(0, at_s=now_s))
-    pulse = (await guest.get("/overview/pulse")).json()
-    assert [second["good"] for second in pulse["seconds"]] == [1]
+
+    async def read(browser: Listener) -> tuple[str, list[int]]:
+        event_id, name, data = (await browser.read()).decode().strip().split("\n")
+        assert name == "event: seconds"
+        return event_id, [second["good"] for second in json.loads(data.removeprefix("data: "))["seconds"]]
+
     async with HttpClient.open(rig.http) as client:
-        client.send(encode_request("GET", "/console/overview/pulse/live", guest.headers()))
-        assert (await client.receive()).status == 200
-        assert await client.reader.readuntil(b"\n\n") == b"retry: 2000\n\n"
+        browser = Listener(rig, guest, client)
+        assert await browser.open("/overview/pulse") == 200
+        assert await browser.read() == b"retry: 2000\n\n"
+        assert await read(browser) == (f"id: 1@{rig.server.node}", [1])
         for number in range(3):
             rig.server.journal.close(make_call(number, at_s=now_s))
         await tick(rig, 2 * TICKS_PER_S)
-        read = await client.reader.readuntil(b"\n\n")
-        _, name, data = read.decode().strip().split("\n")
-        assert name == "event: seconds"
-        assert [second["good"] for second in json.loads(data.removeprefix("data: "))["seconds"]] == [3]
+        assert await read(browser) == (f"id: 4@{rig.server.node}", [3])
+    # One that comes again is told what it missed, and not the past.
+    async with HttpClient.open(rig.http) as client:
+        browser = Listener(rig, guest, client)
+        await browser.open("/overview/pulse", **{"Last-Event-ID": f"2@{rig.server.node}"})
+        await browser.read()
+        assert (await read(browser))[1] == []
+        await tick(rig, 2 * TICKS_PER_S)
+        assert (await read(browser))[1] == [2]
 
 
 async def test_quota_use_is_the_most_of_one_second(rig: Rig) -> None:

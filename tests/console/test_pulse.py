@@ -1,7 +1,9 @@
+import asyncio
+
 import pytest
 
 from linkstead.console.listing import Sight
-from linkstead.console.pulse import SECONDS_MAX, SPANS_MAX, count_seconds, look_back
+from linkstead.console.pulse import CALLS_AT_ONCE, SECONDS_MAX, SPANS_MAX, count_seconds, look_back
 from linkstead.invocation import CallJournal, Diagnosis, Stage, Verdict
 from tests.console.records import START_S, make_call
 from tests.fakes import RecordingSink
@@ -44,9 +46,25 @@ def test_a_second_without_answers_has_no_latency() -> None:
     assert (second["away"], second["spans"]) == (1, [])
 
 
-def test_what_is_too_long_ago_is_not_looked_at() -> None:
+@pytest.mark.asyncio
+async def test_what_is_too_long_ago_is_not_looked_at() -> None:
     journal = CallJournal(RecordingSink())
     for at_s in (START_S, START_S + 1):
         journal.close(make_call(0, at_s=at_s))
-    assert len(look_back(journal, ACCOUNT_ID, EVERYTHING, START_S + SECONDS_MAX - 1)) == 2
-    assert len(look_back(journal, ACCOUNT_ID, EVERYTHING, START_S + SECONDS_MAX)) == 1
+    assert len(await look_back(journal, ACCOUNT_ID, EVERYTHING, START_S + SECONDS_MAX - 1)) == 2
+    assert len(await look_back(journal, ACCOUNT_ID, EVERYTHING, START_S + SECONDS_MAX)) == 1
+
+
+@pytest.mark.asyncio
+async def test_calls_go_on_while_the_past_is_counted() -> None:
+    journal = CallJournal(RecordingSink())
+    for number in range(3 * CALLS_AT_ONCE):
+        journal.close(make_call(number // 1_000))
+    counting = asyncio.ensure_future(look_back(journal, ACCOUNT_ID, EVERYTHING, START_S))
+    turns = 0
+    while not counting.done():
+        await asyncio.sleep(0)
+        journal.close(make_call(0))
+        turns += 1
+    assert turns >= 3
+    assert sum(second["good"] for second in counting.result()) == 3 * CALLS_AT_ONCE

@@ -16,19 +16,23 @@ from linkstead.console.drawing import draw_timeline, show_payload
 from linkstead.console.elsewhere import CallsAsked, Elsewhere, SeenRows
 from linkstead.console.listing import (
     HEARTBEAT,
+    OVERLAP_S,
     PAGE_ROWS,
     Cursor,
     Feed,
     Ration,
     Sight,
     Wish,
+    count_before,
     draw_rows,
     find_sight,
     list_calls,
     read_cursor,
+    read_since,
     read_wish,
     watch,
     write_event,
+    write_since,
 )
 from linkstead.console.report import write_report
 from linkstead.console.route import Route
@@ -43,7 +47,7 @@ FILTERS = ("product", "device", "action", "verdict", "diagnosis", "text")
 async def show_calls(visit: Visit) -> HttpReply:
     """The list with its first page."""
     wish, sight = await _read(visit)
-    since = visit.desk.journal.closed_count
+    since = write_since(visit.desk, visit.desk.journal.closed_count)
     calls = await list_calls(visit.desk, wish, sight, None)
     return visit.page(
         "calls.html",
@@ -69,9 +73,9 @@ async def follow_calls(visit: Visit) -> HttpReply:
     if visit.desk.viewers >= VIEWERS_MAX:
         raise Refused(503, "error.viewers")
     wish, sight = await _read(visit)
-    text = visit.request.header("last-event-id") or visit.fields.get("since", "")
-    count = visit.desk.journal.closed_count
-    since = min(int(text), count) if text.isascii() and text.isdigit() and len(text) <= 15 else count
+    since = read_since(visit.desk, visit.request.header("last-event-id") or visit.fields.get("since", ""))
+    if since is None:
+        since = count_before(visit.desk.journal, visit.desk.clock.time_s() - OVERLAP_S)
     feed = Feed(visit.desk.journal, wish, sight, since)
     return visit.events(_follow(visit, feed, Elsewhere(visit.desk, _ask_others(visit), SeenRows)))
 
@@ -91,7 +95,7 @@ async def _follow(visit: Visit, feed: Feed, others: Elsewhere[SeenRows]) -> Asyn
                 dropped += dropped_there
                 if rows:
                     text = "".join(row for _, row in rows)
-                    yield write_event("rows", f"{dropped}\n{text}", feed.since)
+                    yield write_event("rows", f"{dropped}\n{text}", write_since(visit.desk, feed.since))
                 elif is_due:
                     yield HEARTBEAT
 

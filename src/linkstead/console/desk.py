@@ -95,8 +95,9 @@ class Reply(NamedTuple):
 class Desk:
     """The parts of the server that pages show, and the one way to change something: `act`.
 
-    `others`: where there are other nodes, which then have calls of their own; `nodes` tells which of them a device is
-    connected to. `drawn`: rows of calls as they were sent to a page, by language and call.
+    `node`: the name of this one. `others`: where there are other nodes, which then have calls of their own; `nodes`
+    tells which of them a device is connected to. `drawn`: rows of calls as they were sent to a page, by language and
+    call.
     """
 
     openapi: OpenApi
@@ -108,6 +109,7 @@ class Desk:
     history: CallHistory
     subscriptions: Subscriptions
     nodes: NodeStore
+    node: str
     clock: Clock
     ids: Ids
     place: Callable[[], Place]

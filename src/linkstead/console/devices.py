@@ -12,7 +12,7 @@ from linkstead.console.calls import FILTERS
 from linkstead.console.device_code import write_programs
 from linkstead.console.drawing import show_payload
 from linkstead.console.forms import make_fields, make_property_field, write_arguments, write_items
-from linkstead.console.listing import find_sight, list_calls, read_wish
+from linkstead.console.listing import find_sight, list_calls, read_wish, write_since
 from linkstead.console.route import Route
 from linkstead.console.visit import Refused, Visit, refuse
 from linkstead.errors import ApiError
@@ -138,7 +138,7 @@ async def show_device(visit: Visit) -> HttpReply:
     if not (await visit.act("QueryThingModelPublished", ProductKey=product_key)).code:
         model = await visit.desk.models.find_published(product_key)
     sight = await find_sight(visit.desk, visit.key.account_id, visit.key.user_name)
-    since = visit.desk.journal.closed_count
+    since = write_since(visit.desk, visit.desk.journal.closed_count)
     wish = read_wish(visit.key.account_id, {"product": product_key, "device": device_name}, CALLS_SHOWN)
     mqtt_host, _, mqtt_port = visit.desk.place().ports["mqtt"].rpartition(":")
     host = (visit.request.header("host") or mqtt_host).rpartition(":")[0] or mqtt_host

@@ -7,7 +7,16 @@ from typing import Generic, TypeVar
 import msgspec
 
 from linkstead.console.desk import Desk
-from linkstead.console.listing import TICKS_PER_S, Feed, Sight, draw_rows, find_sight, read_wish
+from linkstead.console.listing import (
+    OVERLAP_S,
+    TICKS_PER_S,
+    Feed,
+    Sight,
+    count_before,
+    draw_rows,
+    find_sight,
+    read_wish,
+)
 from linkstead.console.pulse import Second, count_seconds, look_back
 from linkstead.console.texts import Language, Words
 from linkstead.invocation import CallJournal
@@ -16,11 +25,6 @@ from linkstead.sessions import SessionTable, TappedMessage
 
 WAITING_BYTES_MAX = 1 << 20
 """What other nodes told and one page was not sent yet; beyond it the oldest is forgotten."""
-
-OVERLAP_S = 5.0
-OVERLAP_CALLS_MAX = 250
-"""A node that begins to tell of calls begins with those of so long ago: what ended while the page was made may be in
-the store too late for it. What the page has it shows once all the same."""
 
 SeenSeconds = list[Second]
 
@@ -160,15 +164,13 @@ class MessagesView:
 class PulseView:
     """The charts, likewise."""
 
-    def __init__(self, desk: Desk, asked: PulseAsked, sight: Sight, *, has_past: bool) -> None:
-        self._journal = desk.journal
-        self._account_id = asked.account_id
+    def __init__(self, journal: CallJournal, account_id: str, sight: Sight, since: int, past: SeenSeconds) -> None:
+        self._journal = journal
+        self._account_id = account_id
         self._sight = sight
-        self._since = desk.journal.closed_count
+        self._since = since
+        self._past = past
         self._ticks = 0
-        self._past: SeenSeconds = []
-        if has_past:
-            self._past = look_back(desk.journal, asked.account_id, sight, desk.clock.time_s())
 
     def take(self) -> bytes:
         """What is new."""
@@ -199,14 +201,7 @@ async def open_view(desk: Desk, data: bytes, is_first: bool) -> CallsView | Mess
     sight = await find_sight(desk, asked.account_id, asked.user_name)
     if isinstance(asked, CallsAsked):
         return CallsView(desk, asked, sight)
-    return PulseView(desk, asked, sight, has_past=asked.has_past and is_first)
-
-
-def count_before(journal: CallJournal, time_s: float) -> int:
-    """How many calls had ended at that time, or later when there were more than `OVERLAP_CALLS_MAX` since."""
-    since = journal.closed_count
-    for call in journal.latest(OVERLAP_CALLS_MAX):
-        if not call.timeline or call.timeline[-1].time_ms < time_s * 1000:
-            break
-        since -= 1
-    return since
+    since = desk.journal.closed_count
+    is_asked = asked.has_past and is_first
+    past = await look_back(desk.journal, asked.account_id, sight, desk.clock.time_s()) if is_asked else []
+    return PulseView(desk.journal, asked.account_id, sight, since, past)

@@ -34,6 +34,11 @@ OPEN_SEARCHED_MAX = 50
 WATCHED_MAX = 100
 """Rows that one page may hold of calls that can still change."""
 
+OVERLAP_S = 5.0
+OVERLAP_CALLS_MAX = 250
+"""A node that begins to tell a page of its calls begins with those of so long ago: what ended while another node made
+the page may have come into the store too late for it. What the page has it shows once all the same."""
+
 DRAWN_MAX = 100
 """Rows of calls that are kept for the next who looks."""
 
@@ -235,6 +240,28 @@ def write_event(name: str, data: str, event_id: object = None) -> bytes:
     head = f"id: {event_id}\n" if event_id is not None else ""
     lines = data.replace("\n", "\ndata: ")
     return f"{head}event: {name}\ndata: {lines}\n\n".encode()
+
+
+def write_since(desk: Desk, count: int) -> str:
+    """How far a page has come: how many calls had ended at the node that it was told by."""
+    return f"{count}@{desk.node}"
+
+
+def read_since(desk: Desk, text: str) -> int | None:
+    """How many calls of this node a page has been told of; None where another one told it."""
+    number, _, node = text.partition("@")
+    is_count = number.isascii() and number.isdigit() and len(number) <= 15
+    return min(int(number), desk.journal.closed_count) if is_count and node == desk.node else None
+
+
+def count_before(journal: CallJournal, time_s: float) -> int:
+    """How many calls had ended at that time, or later when there were more than `OVERLAP_CALLS_MAX` since."""
+    since = journal.closed_count
+    for call in journal.latest(OVERLAP_CALLS_MAX):
+        if not call.timeline or call.timeline[-1].time_ms < time_s * 1000:
+            break
+        since -= 1
+    return since
 
 
 def draw_rows(desk: Desk, words: Words, calls: Sequence[Call]) -> list[str]:

@@ -1,5 +1,6 @@
 """The overview: where the server listens, how it fares, and the keys of the account."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -7,10 +8,19 @@ from typing import Any
 import msgspec
 
 from linkstead.api.exchange import HttpReply
-from linkstead.console.desk import VIEWERS_MAX
+from linkstead.console.desk import VIEWERS_MAX, Desk
 from linkstead.console.elsewhere import Elsewhere, PulseAsked, SeenSeconds
-from linkstead.console.listing import HEARTBEAT, TICKS_PER_S, Sight, find_sight, watch, write_event
-from linkstead.console.pulse import count_seconds, look_back
+from linkstead.console.listing import (
+    HEARTBEAT,
+    TICKS_PER_S,
+    Sight,
+    find_sight,
+    read_since,
+    watch,
+    write_event,
+    write_since,
+)
+from linkstead.console.pulse import CALLS_AT_ONCE, Second, count_seconds, look_back
 from linkstead.console.route import Route
 from linkstead.console.visit import Refused, Visit
 from linkstead.ids import LETTERS_AND_DIGITS
@@ -54,16 +64,18 @@ async def _vitals(visit: Visit) -> dict[str, Any]:
     return {
         "statistics": statistics.body.get("Data") if not statistics.code else None,
         "vitals": desk.vitals(),
-        "quotas": _count_quotas(visit, sight),
+        "quotas": await _count_quotas(visit, sight),
     }
 
 
-def _count_quotas(visit: Visit, sight: Sight) -> list[tuple[str, int, int, int]]:
+async def _count_quotas(visit: Visit, sight: Sight) -> list[tuple[str, int, int, int]]:
     """Of each action called in the last minute: the most in one second, its limit, and how many were refused."""
     desk, now_ms = visit.desk, visit.now_ms
     counts: dict[tuple[str, int], int] = {}
     refused: dict[str, int] = {}
-    for call in desk.journal.latest(desk.journal.closed_count):
+    for place, call in enumerate(list(desk.journal.latest(desk.journal.closed_count))):
+        if not place % CALLS_AT_ONCE:
+            await asyncio.sleep(0)
         if call.account_id != visit.key.account_id or now_ms - call.received_ms > 60_000 or not sight.covers(call):
             continue
         if isinstance(call, GuestCall):
@@ -78,44 +90,45 @@ def _count_quotas(visit: Visit, sight: Sight) -> list[tuple[str, int, int, int]]
     return [(name, peaks[name], desk.openapi.quota(name), refused.get(name, 0)) for name in sorted(peaks)]
 
 
-async def show_pulse(visit: Visit) -> HttpReply:
-    """What the charts begin with."""
-    sight = await find_sight(visit.desk, visit.key.account_id, visit.key.user_name)
-    desk = visit.desk
-    since = desk.journal.closed_count
-    seconds = look_back(desk.journal, visit.key.account_id, sight, desk.clock.time_s())
-    return visit.json({"since": since, "now_s": int(desk.clock.time_s()), "seconds": seconds})
-
-
 async def follow_pulse(visit: Visit) -> HttpReply:
-    """The seconds as they pass, by server-sent events."""
+    """The seconds as they pass, by server-sent events; those before them first."""
     if visit.desk.viewers >= VIEWERS_MAX:
         raise Refused(503, "error.viewers")
     sight = await find_sight(visit.desk, visit.key.account_id, visit.key.user_name)
-    # One that comes again has the past.
-    asked = PulseAsked(visit.key.account_id, visit.key.user_name, not visit.request.header("last-event-id"))
-    return visit.events(_follow(visit, sight, Elsewhere(visit.desk, asked, SeenSeconds)))
+    return visit.events(_follow(visit, sight))
 
 
-async def _follow(visit: Visit, sight: Sight, others: Elsewhere[SeenSeconds]) -> AsyncIterator[bytes]:
+async def _follow(visit: Visit, sight: Sight) -> AsyncIterator[bytes]:
     assert visit.viewer is not None
-    journal, clock = visit.desk.journal, visit.desk.clock
-    since, count = journal.closed_count, 0
+    desk, account_id = visit.desk, visit.key.account_id
+    journal, clock = desk.journal, desk.clock
     yield b"retry: 2000\n\n"
+    # One that comes again has the past.
+    last = visit.request.header("last-event-id")
+    since = read_since(desk, last or "")
+    since = journal.closed_count if since is None else since
+    others = Elsewhere(desk, PulseAsked(account_id, visit.key.user_name, not last), SeenSeconds)
     with others:
-        async with aclosing(watch(visit.desk, visit.viewer)) as ticks:  # type: ignore[type-var]
+        seconds = [] if last else await look_back(journal, account_id, sight, clock.time_s())
+        yield _write_seconds(desk, seconds, since)
+        count = 0
+        async with aclosing(watch(desk, visit.viewer)) as ticks:  # type: ignore[type-var]
             async for is_due in ticks:
                 count += 1
                 if count % TICKS_PER_S:
                     continue
-                seconds = count_seconds(journal.latest(journal.closed_count - since), visit.key.account_id, sight)
+                seconds = count_seconds(journal.latest(journal.closed_count - since), account_id, sight)
                 since = journal.closed_count
                 for told in others.take():
                     seconds += told
-                data = {"now_s": int(clock.time_s()), "seconds": seconds}
-                yield write_event("seconds", msgspec.json.encode(data).decode(), since)
+                yield _write_seconds(desk, seconds, since)
                 if is_due:
                     yield HEARTBEAT
+
+
+def _write_seconds(desk: Desk, seconds: list[Second], since: int) -> bytes:
+    data = {"now_s": int(desk.clock.time_s()), "seconds": seconds}
+    return write_event("seconds", msgspec.json.encode(data).decode(), write_since(desk, since))
 
 
 async def add_key(visit: Visit) -> HttpReply:
@@ -161,8 +174,7 @@ def _check_owner(visit: Visit) -> None:
 ROUTES = (
     Route("GET", "/", show_overview),
     Route("GET", "/overview/vitals", show_vitals),
-    Route("GET", "/overview/pulse", show_pulse),
-    Route("GET", "/overview/pulse/live", follow_pulse),
+    Route("GET", "/overview/pulse", follow_pulse),
     Route("POST", "/keys", add_key),
     Route("POST", "/keys/{id}/disable", disable_key),
 )

@@ -1,5 +1,6 @@
 """Calls by the second: how many ended how, and how long those took that were answered."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import TypedDict
 
@@ -12,6 +13,9 @@ SECONDS_MAX = 300
 
 TONE_NAMES = ("good", "late", "away", "bad")
 
+
+CALLS_AT_ONCE = 500
+"""Calls that are looked at in one go: those that are being made do not wait for more."""
 
 SPANS_MAX = 100
 """Latencies that are told of one second: of more, so many that stand for as many each."""
@@ -47,9 +51,13 @@ def count_seconds(calls: Iterable[Call], account_id: str, sight: Sight) -> list[
     return [_second(at_s, counts[at_s], sorted(spans.get(at_s, ()))) for at_s in sorted(counts)]
 
 
-def look_back(journal: CallJournal, account_id: str, sight: Sight, now_s: float) -> list[Second]:
-    """The last `SECONDS_MAX` seconds, as far as their calls are still in memory."""
-    seconds = count_seconds(journal.latest(journal.closed_count), account_id, sight)
+async def look_back(journal: CallJournal, account_id: str, sight: Sight, now_s: float) -> list[Second]:
+    """The last `SECONDS_MAX` seconds, as far as their calls are still in memory; of one there may be several parts."""
+    calls = list(journal.latest(journal.closed_count))
+    seconds: list[Second] = []
+    for start in range(0, len(calls), CALLS_AT_ONCE):
+        seconds += count_seconds(calls[start : start + CALLS_AT_ONCE], account_id, sight)
+        await asyncio.sleep(0)
     return [second for second in seconds if second["at_s"] > now_s - SECONDS_MAX]
 
 

@@ -70,8 +70,6 @@ function draw() {
   document.getElementById("latency-now").textContent = RANKS.map((rank) => `${rank} ${last?.[rank] ?? "–"} ms`).join(" · ");
 }
 
-const answer = await fetch("/console/overview/pulse");
-if (answer.ok) take(await answer.json());
-const source = new EventSource("/console/overview/pulse/live");
+const source = new EventSource("/console/overview/pulse");
 source.addEventListener("seconds", (event) => take(JSON.parse(event.data)));
 addEventListener("pagehide", () => source.close());
