@@ -57,7 +57,6 @@ class Run:
         self.violation_count = 0
         self._began_s = time.monotonic()
 
-    @property
     def is_over(self) -> bool:
         """True when all that was wanted is done, or too much was found."""
         is_done = self.seed_count >= self.seeds and self.call_count >= self.calls
@@ -90,7 +89,7 @@ def run_all(run: Run, processes: int) -> None:
     with ProcessPoolExecutor(processes) as pool:
         under_way: set[Future[Outcome]] = set()
         told_s = time.monotonic()
-        while not run.is_over:
+        while not run.is_over():
             under_way |= {pool.submit(run_seeds, next(firsts)) for _ in range(2 * processes - len(under_way))}
             ended, under_way = wait(under_way, TOLD_EVERY_S, FIRST_COMPLETED)
             for each in ended:

@@ -292,7 +292,7 @@ class Holder:
     def say_all(self) -> None:
         """Say of every device that it is held here, after it could not be said for a time.
 
-        Of those whose connection has broken too: who holds one now answers, and it is not half connected here.
+        Of those whose connection has broken too: who holds one now answers, and here it is half connected no longer.
         """
         for key, claim in self._claims.items():
             self._say_own(key, claim)
