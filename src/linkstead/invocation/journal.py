@@ -77,7 +77,7 @@ class CallJournal:
         self._ended[call.request_id] = call
         self._ring.append(call)
         self.closed_count += 1
-        if call.verdict is not None and type(call) is Call:
+        if call.verdict is not None and not isinstance(call, GuestCall):
             # Of the call of another node, that node counts.
             self.tally.add(call)
             if self.tracer is not None:
