@@ -19,7 +19,9 @@ class TroubleWatch(ErrorWatch):
     """Passes over what is to be expected."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not _is_expected(record.exc_info[1] if record.exc_info else None):
+        # What names its fault in a field has seen that the disk is away.
+        is_expected = hasattr(record, "fault") or _is_expected(record.exc_info[1] if record.exc_info else None)
+        if not is_expected:
             super().emit(record)
 
     def handle_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
