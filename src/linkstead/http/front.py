@@ -165,11 +165,11 @@ class HttpFront:
             reply = _json(HTTPStatus.UNAUTHORIZED, {"error": text})
             reply.headers["WWW-Authenticate"] = 'Basic realm="linkstead"'
             return reply
-        except ApiError as error:
+        except ApiError as refused:
             if key is not None:
-                self._openapi.record(request, error.code, key, "")
-            status = error.row.http_status if not error.row.is_business else HTTPStatus.NOT_FOUND
-            return _json(status, {"error": error.message("en"), "code": error.code})
+                self._openapi.record(request, refused.code, key, "")
+            status = refused.row.http_status if not refused.row.is_business else HTTPStatus.NOT_FOUND
+            return _json(status, {"error": refused.message("en"), "code": refused.code})
         except Exception:
             log.exception("inspection failed", extra={"path": request.path})
             error_text = "the request failed inside the server; see its log"
