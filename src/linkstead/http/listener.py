@@ -528,6 +528,7 @@ class HttpConnection(asyncio.Protocol):
 
     async def _stream(self, stream: AsyncIterator[bytes], room: asyncio.Event, *, has_body: bool) -> None:
         """Write parts for as long as there are some and the client reads them. [RFC 9112, 6.3: the end is the close]"""
+        given_up = None
         try:
             if has_body:
                 async for part in stream:
@@ -535,14 +536,18 @@ class HttpConnection(asyncio.Protocol):
                         break
                     self._transport.write(part)
                     await room.wait()
+        except asyncio.CancelledError as cancelled:
+            given_up = cancelled
         except Exception as error:  # noqa: BLE001
             self._fail(error)
-        finally:
-            if isinstance(stream, AsyncGenerator):
-                await stream.aclose()
-            self._request = None
-            self._busy = False
-            self.close()
+        # Behind the handlers, as compiled code may not wait in one.
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
+        self._request = None
+        self._busy = False
+        self.close()
+        if given_up is not None:
+            raise given_up
 
     def _continue(self) -> None:
         if self._transport is not None and not self._busy:

@@ -792,9 +792,10 @@ class Delivery:
                 if self._is_stopping:
                     raise
                 log.warning("a call cannot be looked up; it is tried again: %s", error)
-                await self._clock.sleep(wait_s)
             else:
                 return
+            # Behind the handler, as compiled code may not wait in one.
+            await self._clock.sleep(wait_s)
         await work()
 
     def _end_lookup(self, task: asyncio.Task[None]) -> None:

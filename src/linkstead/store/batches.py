@@ -310,10 +310,12 @@ class Batches:
         task.add_done_callback(self._flushes.discard)
         try:
             return await asyncio.shield(task)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             task.cancel()
-            await asyncio.wait([task])
-            raise
+            given_up = error
+        # Behind the handler, as compiled code may not wait in one.
+        await asyncio.wait([task])
+        raise given_up
 
     async def _flush(self) -> bool:
         written = True
