@@ -28,7 +28,7 @@ def test_without_a_command_the_help_is_shown_as_wrong_usage() -> None:
 
 
 def test_commands_that_are_not_there_are_refused() -> None:
-    for name in ("bench", "support-bundle"):
+    for name in ("bench", "soak"):
         assert told(2, name) == f"linkstead: No such command '{name}'.\n"
     assert "No such command 'service'" in told(2, "call", "service")
     assert "No such command 'release'" in told(2, "product", "release")

@@ -75,6 +75,14 @@ async def pass_ticks(rig: PairRig, count: int = 2) -> None:
         await rig.settle()
 
 
+async def read_next(rig: PairRig, browser: Listener, end: bytes = b"\n\n") -> str:
+    """The next event; ticks pass until it is there."""
+    reading = asyncio.ensure_future(browser.read(end))
+    while not reading.done():
+        await pass_ticks(rig, 1)
+    return (await reading).decode()
+
+
 def close_there(rig: PairRig, *numbers: int) -> None:
     """Calls end at the other node."""
     for number in numbers:
@@ -88,21 +96,18 @@ async def test_calls_of_other_nodes_come_to_an_open_page(rig: PairRig) -> None:
     async with listening(rig, f"/calls/live?device={LAMP.device_name}") as browser:
         calling = asyncio.ensure_future(app.rrpc(LAMP, b"<ping>"))
         request = await device.expect_call()
-        await pass_ticks(rig)
-        event = (await browser.read()).decode()
+        event = await read_next(rig, browser)
         assert event.count("<tr id=") == 1
         assert "under way" in event
         await device.answer(request, b"pong")
         await calling
-        await pass_ticks(rig)
-        event = (await browser.read()).decode()
+        event = await read_next(rig, browser)
         (call,) = rig.holder.journal.latest(1)
         assert f'<tr id="call-{call.request_id}">' in event
         assert "SUCCESS" in event
         # And its own besides.
         rig.server.journal.close(make_call(1, at_s=rig.clock.time_s()))
-        await pass_ticks(rig)
-        assert (await browser.read()).count(b"<tr id=") == 1
+        assert (await read_next(rig, browser)).count("<tr id=") == 1
 
 
 async def test_rows_of_all_other_nodes_are_bounded(rig: PairRig) -> None:
@@ -128,8 +133,7 @@ async def test_a_page_begins_with_what_may_not_be_in_the_store_yet(rig: PairRig)
     rig.clock.advance(OVERLAP_S + 1)
     close_there(rig, 2)
     async with listening(rig, "/calls/live") as browser:
-        await pass_ticks(rig)
-        event = (await browser.read()).decode()
+        event = await read_next(rig, browser)
         assert "REQUEST-000002" in event
         assert "REQUEST-000001" not in event
 
@@ -150,8 +154,7 @@ async def test_other_nodes_tell_only_what_may_be_seen(rig: PairRig) -> None:
         ):
             call = make_call(number, key=key, account_id=account_id, at_s=rig.clock.time_s())
             rig.holder.journal.close(call)
-        await pass_ticks(rig)
-        event = (await browser.read(b"</tr>\ndata: \n\n")).decode()
+        event = await read_next(rig, browser, b"</tr>\ndata: \n\n")
         assert event.count("<tr id=") == 1
         assert "REQUEST-000000" in event
 
@@ -164,8 +167,7 @@ async def test_messages_of_a_device_of_another_node_come_to_its_page(rig: PairRi
         assert rig.holder.sessions.taps is not None
         device.send(Publish(device.topic("thing/event/property/post"), b'{"id":"1","deviceSecret":"hush"}'))
         assert (await device.expect(Publish)).topic.endswith("post_reply")
-        await pass_ticks(rig)
-        event = (await browser.read()).decode()
+        event = await read_next(rig, browser)
         assert event.startswith("event: rows\ndata: 0\n")
         places = [event.index(f"/{rest}") for rest in ("post_reply<", "post<")]
         assert places == sorted(places)
@@ -173,8 +175,7 @@ async def test_messages_of_a_device_of_another_node_come_to_its_page(rig: PairRi
         for number in range(MESSAGES_WAITING_MAX + 1):
             device.send(Publish(device.custom_topic("user/update"), b"number %d" % number))
         await device.expect_silence()
-        await pass_ticks(rig)
-        event = (await browser.read()).decode()
+        event = await read_next(rig, browser)
         assert event.startswith("event: rows\ndata: 1\n")
         assert event.count("<tr>") == MESSAGES_WAITING_MAX
         assert "number 0<" not in event
