@@ -184,9 +184,20 @@ def write_page(results: Sequence[Result]) -> Iterator[str]:
     yield from write_delivery(results)
     yield "## Where"
     yield ""
-    machines = [{**each["machine"], **each["versions"]} for each in results if "machine" in each]
-    for described in list({str(each): each for each in machines}.values()):
-        yield "* " + ", ".join(f"{key} {text}" for key, text in described.items() if text)
+    yield from write_places(results)
+
+
+def write_places(results: Sequence[Result]) -> Iterator[str]:
+    """Machine, commit and versions, and what was measured there."""
+    measured: dict[str, dict[str, None]] = {}
+    for each in results:
+        if "machine" in each:
+            described = {**each["machine"], **each["versions"]}
+            text = ", ".join(f"{key} {value}" for key, value in described.items() if value)
+            suites = (other["suite"] for other in results if other["load"] and other["run"] == each["run"])
+            measured.setdefault(text, {}).update(dict.fromkeys(suites))
+    for text, names in measured.items():
+        yield f"* {', '.join(names)}: {text}"
 
 
 def write_delivery(results: Sequence[Result]) -> Iterator[str]:

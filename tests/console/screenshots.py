@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playwright.async_api import async_playwright, expect
 
-from tests.cli.processes import ServerProcess, serving
+from tests.cli.processes import ServerProcess, done, serving
 from tests.console.browser import Tab, call, launch
 
 DIRECTORY = Path(__file__).parents[2] / "docs" / "images" / "console"
@@ -29,6 +29,7 @@ PAGES = {
     "device": "/console/devices/a1LinkDemo0/lamp-01",
     "explorer": "/console/explorer/RRpc?ProductKey=a1LinkDemo0&DeviceName=lamp-01",
     "errors": "/console/errors?text=OFFLINE",
+    "faults": "/console/faults",
 }
 SIZE = (1280, 860)
 LOW = {"calls": 520, "device": 760}
@@ -52,6 +53,8 @@ async def take(directory: Path) -> None:
     """Every page, light and dark."""
     with serving("dev", folder=Path(tempfile.mkdtemp())) as server:
         call_for_a_while(server)
+        for words in ("drop-answer --device lamp-01 --nth 2", "delay-answer --delay-ms 9000"):
+            done("fault", "add", *words.split(), "--endpoint", server.endpoint)
         async with async_playwright() as playwright:
             browser = await launch(playwright)
             for scheme in ("light", "dark"):
