@@ -104,7 +104,8 @@ async def test_what_was_promised_holds(stored: Stored, tmp_path: Path, store: st
         await stack.enter_async_context(running_tasks(*(lamp.live([place]) for lamp in lamps)))
         for lamp in lamps:
             stack.push_async_callback(lamp.close)
-        await until_holds(lambda: all(lamp.open_count for lamp in lamps), BACK_S_MAX)
+        # Their sessions are on the disk a moment after they are connected, long before the first kill.
+        await until_holds(lambda: all(lamp.connected_s for lamp in lamps), BACK_S_MAX)
         caller = Caller(installation.server)
         stack.callback(caller.close)
         load, accepted = Load(), Accepted()
