@@ -36,9 +36,8 @@ BETWEEN_S = (0.3, 2.5)
 
 BACK_S_MAX = 20.0
 RECORDED_S = 20.0
-KEPT_S = 5.0
-"""The history of calls is written a moment after they end; what ended so long before the kill is kept, however busy the
-disk is."""
+KEPT_S = 1.0
+"""The history of calls is written a moment after they end; what ended so long before the kill is kept."""
 
 STORES = ("sqlite", "postgres")
 VICTIMS = [
