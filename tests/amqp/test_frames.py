@@ -339,6 +339,13 @@ def test_a_descriptor_may_be_a_symbol() -> None:
     assert decode_frame(RawFrame(1, 0, body)) == (SaslOutcome(code=0), b"")
 
 
+def test_a_state_whose_descriptor_is_no_number_stays_as_it_is() -> None:
+    state = b"\x00\x45\x45"
+    body = b"\x00\x53\x15\xc0" + bytes([len(state) + 5, 5]) + b"\x41\x43\x40\x41" + state
+    decoded, _ = decode_frame(RawFrame(0, 0, body))
+    assert decoded == Disposition(role=True, first=0, settled=True, state=Described([], []))
+
+
 def test_frames_are_cut_wherever_their_bytes_are_split() -> None:
     sent = [encode_frame(Close()), HEARTBEAT, encode_frame(SaslOutcome(code=0))]
     splitter, header, found = Splitter(MAX_FRAME), None, []

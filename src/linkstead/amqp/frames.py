@@ -544,7 +544,7 @@ def _read_field(data: bytes, pos: int, field: _Field, spec: _Spec, depth: int) -
             if not isinstance(value, Described):
                 raise Malformed(DECODE_ERROR, f"{_wire_name(field.name)} of {spec.make.__name__} is not described")
             code = _SYMBOLIC.get(value.descriptor) if isinstance(value.descriptor, Symbol) else value.descriptor
-            if code not in _NESTED[kind]:
+            if not isinstance(code, int) or code not in _NESTED[kind]:
                 return value, end
         return _read_composite(data, pos, _NESTED[kind], depth)
     if kind != "any" and data[pos] not in _KINDS[kind]:
