@@ -70,7 +70,7 @@ async def test_what_cannot_be_kept_is_refused_and_nothing_that_was_accepted_is_l
         stack.callback(installation.close)
         await stack.enter_async_context(running_tasks(lamp.live([installation.server.mqtt])))
         stack.push_async_callback(lamp.close)
-        await until_holds(lambda: lamp.open_count, BACK_S_MAX)
+        await until_holds(lambda: lamp.connected_s, BACK_S_MAX)
         caller = Caller(installation.server)
         stack.callback(caller.close)
         filler = await asyncio.to_thread(fill_up, disk)
