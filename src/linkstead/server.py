@@ -36,6 +36,7 @@ from linkstead.cluster.router import NatsRouter
 from linkstead.cluster.whereabouts import FRESH_S
 from linkstead.config import DEMO_ACCESS_KEY_ID, Address, Settings, reachable
 from linkstead.console import Console, Desk, Place, open_view
+from linkstead.errors import Language
 from linkstead.faults import FaultDesk
 from linkstead.http.front import HttpFront
 from linkstead.http.listener import HttpListener
@@ -52,6 +53,7 @@ from linkstead.scripts.host import ScriptHost
 from linkstead.sessions import SessionTable
 from linkstead.simulator.fleet import Fleet
 from linkstead.store import SqliteStore, StoreUnusable
+from linkstead.store.claim import FileClaim
 from linkstead.store.sealing import SealBroken, UnknownMasterKey, Vault
 from linkstead.store.sql import SqlStore
 from linkstead.store.urls import DATABASE_RULE, SQLITE_HEAD, is_postgres
@@ -199,6 +201,7 @@ class Server:
         witness: looks on while devices come in.
         name: what its node's name begins with; that of the machine unless given.
         shares_ports: others on this machine may listen where it does.
+        is_claimed: who started this process has claimed the database.
         steady: where `clock` can be turned, one that cannot: clients of HTTP and AMQP, the times of signatures, and
             simulated devices go by it.
     """
@@ -214,10 +217,12 @@ class Server:
         witness: Witness | None = None,
         name: str | None = None,
         shares_ports: bool = False,
+        is_claimed: bool = False,
         steady: Clock | None = None,
     ) -> None:
         self.settings = settings
         self._shares_ports = shares_ports
+        self._is_claimed = is_claimed
         self._is_production = is_production
         self.clock: Clock = clock or SystemClock()
         # A client that waits for nothing is not to be cut off because time was turned.
@@ -412,6 +417,9 @@ class Server:
         except StoreUnusable as error:
             raise StartError(str(error)) from None
         try:
+            if not is_postgres(settings.database):
+                # Before anything is changed that another server may be using.
+                await self._claim()
             await self._seal_secrets()
             self.access_key = await self._prepare_key()
             self.front.operator_account_id = (await self.store.list_accounts())[0].account_id
@@ -600,15 +608,19 @@ class Server:
         await self.store.take_over([node.node_id for node in nodes], now_ms)
 
     async def _claim_again(self) -> None:
-        if not await self.store.claim(is_alone=self.cluster is None):
+        if not self._is_claimed and not await self.store.claim(is_alone=self.cluster is None):
             log.error("another server uses the database, and one of the two is without --nats: stop one of them")
 
     async def _claim(self) -> None:
         """Make sure that no server uses the database which does not know of this one. Raises StartError."""
+        if self._is_claimed:
+            return
         try:
             is_claimed = await self.store.claim(is_alone=self.cluster is None)
         except StoreAway as error:
             raise StartError(f"the database cannot be used: {error}") from None
+        if not is_claimed and not is_postgres(self.settings.database):
+            raise StartError(describe_rival(self.settings, self.store.rival_pid))
         if not is_claimed:
             raise StartError(
                 "the database is used by another server, and one of the two is without --nats: each would take from "
@@ -927,6 +939,36 @@ def make_store(settings: Settings, clock: Clock) -> SqlStore:
     from linkstead.store.postgres import PostgresStore  # noqa: PLC0415
 
     return PostgresStore(settings.database, clock, make_vault(settings))
+
+
+async def claim_file(settings: Settings, clock: Clock) -> FileClaim | None:
+    """Claim the database file for servers in processes that inherit it; None for PostgreSQL: each claims that itself.
+
+    Raises:
+        StartError: another server uses it, or the file cannot be made.
+    """
+    if is_postgres(settings.database):
+        return None
+    claim = FileClaim(database_path(settings), clock)
+    try:
+        is_taken = await claim.take(is_alone=settings.nats is None)
+    except OSError as error:
+        raise StartError(f"the database cannot be used: {_reason(error)}") from None
+    if not is_taken:
+        raise StartError(describe_rival(settings, claim.rival_pid))
+    return claim
+
+
+RIVAL: dict[Language, tuple[str, str]] = {
+    "en": ("the database {path} is used by another server{process}: stop that one first", ", process {pid}"),
+    "zh": ("数据库 {path} 正由另一个服务器{process}使用：请先停止它", "（进程 {pid}）"),
+}
+
+
+def describe_rival(settings: Settings, pid: int | None) -> str:
+    """What to do about a server that uses the database file."""
+    text, process = RIVAL[settings.language]
+    return text.format(path=database_path(settings), process="" if pid is None else process.format(pid=pid))
 
 
 def make_vault(settings: Settings) -> Vault | None:

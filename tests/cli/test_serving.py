@@ -186,6 +186,30 @@ def test_serve_refuses_data_that_dev_has_used(tmp_path: Path) -> None:
     assert "known to everybody" in ran.stderr
 
 
+def test_a_database_is_served_by_one_server_and_commands_go_on(folder: Path, server: ServerProcess) -> None:
+    data = ("--data", folder / "data")
+    path = folder / "data" / "linkstead.db"
+    ran = run("serve", *FREE_PORTS, *data, cwd=folder)
+    text = f"the database {path} is used by another server, process {server.child.pid}: stop that one first"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"linkstead: {text}\n")
+    # By whatever name, and however it is to be served.
+    (folder / "other.db").symlink_to(path)
+    for command in (("dev",), ("serve",), ("serve", "--workers", "2")):
+        options = ("--database", f"sqlite:///{folder / 'other.db'}", "--language", "zh")
+        ran = run(*command, *FREE_PORTS, *options, cwd=folder)
+        assert ran.returncode == 1
+        said = f"linkstead: 数据库 {folder / 'other.db'} 正由另一个服务器（进程 {server.child.pid}）使用：请先停止它"
+        assert ran.stderr.splitlines()[-1] == said
+    assert "linkstead-dev" not in done("account", "list", *data)
+    assert "later" in done("product", "create", "later", *data)
+    assert asyncio.run(app(server).call("QueryProductList", CurrentPage="1", PageSize="10")).json()["Success"] is True
+    # Nothing is left of it when it is killed.
+    server.child.kill()
+    server.end()
+    with serving("serve", folder=folder, name="next") as following:
+        assert following.stop() == 0
+
+
 def test_serve_without_any_key_says_how_to_make_one(tmp_path: Path) -> None:
     ran = run("serve", *FREE_PORTS, "--data", tmp_path / "data", cwd=tmp_path)
     assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)

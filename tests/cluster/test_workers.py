@@ -34,7 +34,11 @@ def children(pid: int) -> dict[str, int]:
     """The processes that a supervisor has started, by name."""
     found = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+        try:
+            words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            # It has ended since.
+            continue
         found[words[3] if "linkstead.cli.worker" in words else Path(words[0]).name] = int(child)
     return found
 
@@ -215,6 +219,30 @@ def test_workers_and_nats_end_with_their_supervisor(filled_database: Path, tmp_p
         server.child.kill()
         wait_for(lambda: not any(map(is_alive, pids)))
         assert not is_listening(server.http)
+
+
+def test_workers_share_the_database_of_their_supervisor_and_nobody_else_does(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    database = ("--database", f"sqlite:///{server.folder / 'shared.db'}")
+    for workers in ("1", "2"):
+        ended = run("serve", "--workers", workers, *FREE_PORTS, *database, cwd=tmp_path)
+        assert ended.returncode == 1
+        assert ended.stderr.splitlines()[-1].endswith(
+            f"is used by another server, process {server.child.pid}: stop that one first"
+        )
+
+
+@pytest.mark.long
+def test_the_next_waits_for_the_workers_of_a_supervisor_that_was_killed(filled_database: Path, tmp_path: Path) -> None:
+    with serving_workers(filled_database, tmp_path) as server:
+        pids = children(server.child.pid).values()
+        server.child.kill()
+        server.end()
+        database = f"sqlite:///{tmp_path / 'shared.db'}"
+        with serving("serve", "--database", database, folder=tmp_path, name="next") as following:
+            assert not any(map(is_alive, pids))
+            assert following.stop() == 0
 
 
 @pytest.mark.long

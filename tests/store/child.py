@@ -6,6 +6,7 @@ Each says on standard output what it did, a line at a time.
 import asyncio
 import os
 import resource
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from linkstead.invocation import CallFilter
 from linkstead.registry import AlreadyExists
 from linkstead.store import SqliteStore
+from linkstead.store.claim import FileClaim
 from linkstead.subscription import Dispatcher, Letter
 from linkstead.testing.clock import ManualClock
 from tests.store.samples import (
@@ -191,6 +193,22 @@ async def fill_the_disk(path: Path, _argument: str) -> None:
     await store.close()
 
 
+async def claim_until_killed(path: Path, how: str) -> None:
+    """Claim the database file: `alone` or `shared`; `inherited`: alone, with a child that has the claim too.
+
+    The child says its pid, and both end with their standard input.
+    """
+    claim = FileClaim(path, ManualClock())
+    assert await claim.take(is_alone=how != "shared")
+    assert claim.descriptor is not None
+    if how == "inherited":
+        program = "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"
+        subprocess.run([sys.executable, "-c", program], pass_fds=[claim.descriptor], check=True)  # noqa: ASYNC221
+    else:
+        say(os.getpid())
+        sys.stdin.read()
+
+
 PROGRAMS = {
     program.__name__: program
     for program in (
@@ -202,6 +220,7 @@ PROGRAMS = {
         add_names,
         open_new_files,
         fill_the_disk,
+        claim_until_killed,
     )
 }
 

@@ -17,7 +17,8 @@ import msgspec
 from linkstead.cli.process import name_ports, ready_file, stop_on_signals
 from linkstead.cluster.nats_server import NatsUnusable, OwnNatsServer, find_nats_server
 from linkstead.config import Address, Settings
-from linkstead.server import Endpoints, StartError
+from linkstead.server import Endpoints, StartError, SystemClock, claim_file
+from linkstead.store.claim import FileClaim
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Order(msgspec.Struct):
 
     name: str
     settings: Settings
+    is_claimed: bool
 
 
 class Ready(msgspec.Struct):
@@ -65,9 +67,13 @@ async def supervise(settings: Settings) -> None:
         nats = None
         if settings.nats is None:
             nats = OwnNatsServer(Path(folder), secrets.token_hex(16))
+        claim = None
         try:
-            await Supervisor(settings, nats, stop).run()
+            claim = await claim_file(settings, SystemClock())
+            await Supervisor(settings, nats, stop, claim).run()
         finally:
+            if claim is not None:
+                claim.give_up()
             for each in reserved:
                 each.close()
             if nats is not None:
@@ -144,12 +150,16 @@ class Supervisor:
         settings: of every worker, with ports that are known.
         nats: to be started for them; None where the settings name one.
         stop: set when it is enough.
+        claim: on the database, which workers keep as long as they live; None where each makes its own.
     """
 
-    def __init__(self, settings: Settings, nats: OwnNatsServer | None, stop: asyncio.Event) -> None:
+    def __init__(
+        self, settings: Settings, nats: OwnNatsServer | None, stop: asyncio.Event, claim: FileClaim | None
+    ) -> None:
         self._settings = settings
         self._nats = nats
         self._stop = stop
+        self._claim = claim
         self._workers: dict[str, asyncio.subprocess.Process] = {}
         self._watches: set[asyncio.Task[None]] = set()
         self._statuses: dict[str, int] = {}
@@ -213,7 +223,8 @@ class Supervisor:
             number = int(name.rpartition("-")[2])
             own = Address(settings.metrics.host, settings.metrics.port + number - 1)
             settings = msgspec.structs.replace(settings, metrics=own)
-        order = Order(name, settings)
+        order = Order(name, settings, is_claimed=self._claim is not None)
+        inherited = () if self._claim is None or self._claim.descriptor is None else (self._claim.descriptor,)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -221,6 +232,7 @@ class Supervisor:
             name,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            pass_fds=inherited,
             start_new_session=True,  # what a terminal sends to all is for the parent alone
         )
         self._workers[name] = process

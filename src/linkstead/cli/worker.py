@@ -65,6 +65,7 @@ async def _work(order: Order) -> None:
         witness=make_witness(order.settings),
         name=order.name,
         shares_ports=True,
+        is_claimed=order.is_claimed,
     )
     await server.start()
     collect_garbage_rarely()

@@ -146,9 +146,14 @@ class SqlStore(
         Args:
             is_alone: it does not know of others, so there may be none; else there may be those that know of others.
 
-        Returns False when another is there with which this one cannot be. Of a file this is not known.
+        Returns False when another is there with which this one cannot be.
         """
         return True
+
+    @property
+    def rival_pid(self) -> int | None:
+        """The process that is there when `claim` returns False, where that is known."""
+        return None
 
     @property
     def has_claim(self) -> bool:

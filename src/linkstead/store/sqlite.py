@@ -20,8 +20,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from linkstead.clock import Clock
-from linkstead.registry import AlreadyExists, Device, DeviceKey
+from linkstead.registry import AlreadyExists, Device, DeviceKey, StoreAway
 from linkstead.store import statements
+from linkstead.store.claim import FileClaim
 from linkstead.store.migration import UnknownRevision, migrate, needs_migration
 from linkstead.store.sealing import Vault
 from linkstead.store.sql import SqlStore, Statement, StoreUnusable, reason_of
@@ -259,6 +260,7 @@ class SqliteStore(SqlStore):
         self._writer = _Lane("write", path, "BEGIN IMMEDIATE")
         self._reader = _Lane("read", path, "BEGIN")
         self._at_once: _Lane | None = None
+        self._claim = FileClaim(path, clock)
 
     @property
     def statement_count(self) -> int:
@@ -285,6 +287,17 @@ class SqliteStore(SqlStore):
                 migrate(connection)
             self._writer.set_pragma("foreign_keys=ON")
 
+    async def claim(self, *, is_alone: bool) -> bool:
+        """See `SqlStore.claim`. It lasts until the store is closed. Raises StoreAway."""
+        try:
+            return await self._claim.take(is_alone=is_alone)
+        except OSError as error:
+            raise StoreAway(reason_of(error)) from None
+
+    @property
+    def rival_pid(self) -> int | None:
+        return self._claim.rival_pid
+
     def find_device_at_once(self, key: DeviceKey) -> Device | None:
         """`find_device` for who cannot wait: it reads here and now, past what is read and written in the threads.
 
@@ -309,6 +322,7 @@ class SqliteStore(SqlStore):
             self._at_once = None
         await self._reader.close()
         await self._writer.close()
+        self._claim.give_up()
 
     async def _read(self, statement: Statement[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
         return await self._reader.transact(_Synchronous.FULL, True, self._bind(statement, *args, **kwargs))
