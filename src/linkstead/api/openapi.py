@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import lru_cache
 from math import inf
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -19,6 +20,7 @@ from linkstead.api.admission import CallQuotas, Nonces
 from linkstead.api.audit import Audit, is_managing
 from linkstead.api.authorization import authorize
 from linkstead.api.exchange import HttpReply, HttpRequest
+from linkstead.api.layouts import Layout, Layouts
 from linkstead.api.passwords import CONSOLE_USER
 from linkstead.api.tokens import check_token
 from linkstead.clock import Clock
@@ -134,6 +136,7 @@ class OpenApi:
         self._ids = ids
         self._nonces = nonces
         self._quotas = quotas
+        self._layouts = Layouts()
         self._behaviour = behaviour
         self._node = node
         self._strict = strict
@@ -168,8 +171,7 @@ class OpenApi:
 
         A reply with a `call` has to be given back to `finish` once it is written, or could not be.
         """
-        exchange = _Exchange(request, self._ids.request_id())
-        return self._answer(exchange, self._serve(exchange))
+        return self._answer(_Exchange(request, self._ids.request_id()))
 
     def answer_for(
         self,
@@ -194,16 +196,27 @@ class OpenApi:
         exchange.is_v3, exchange.as_xml = True, as_xml
         exchange.parameters = dict(parameters)
         exchange.caller = caller
+        exchange.claimed_action, exchange.claimed_version = action, VERSION
         exchange.action_name = action if action in self._actions else ""
-        return self._answer(exchange, self._serve_signed(exchange, action, VERSION, caller))
+        return self._answer(exchange)
 
-    async def _answer(self, exchange: "_Exchange", serving: Coroutine[None, None, Answer]) -> HttpReply:
+    async def _answer(self, exchange: "_Exchange") -> HttpReply:
         try:
-            answer = await serving
-            if exchange.action_name in self._managing:
-                self._record(exchange, answer.code or "", getattr(answer, "product_key", None))
-            self._answered[exchange.action_name] = self._answered.get(exchange.action_name, 0) + 1
-            return exchange.reply(answer)
+            # What needs no waiting is done without a coroutine.
+            caller = self._authenticate_at_hand(exchange) or await self._authenticate(exchange)
+            action = self._open(exchange, caller)
+            if caller.user_name:
+                await authorize(self._registry, caller, action.name, exchange.parameters)
+            account_id, quotas, now_s = caller.account_id, self._quotas, exchange.opened_s
+            if not quotas.take(account_id, action.name, now_s) and not await quotas.ask(account_id, action.name, now_s):
+                raise ApiError(codes.THROTTLING_USER)
+            bound = self._bind(exchange, action)
+            context = self._make_context(exchange, caller)
+            if context.instance_id or self._strict_instances:
+                context.scope, context.instance_id = await self._find_scope(caller, context.instance_id)
+            exchange.enter(context)
+            answer: Answer = await action.function(context, bound)
+            return self._tell(exchange, answer)
         except ApiError as error:
             self._record(exchange, error.code)
             return self._refuse(exchange, error)
@@ -222,7 +235,7 @@ class OpenApi:
         """How many seconds after it came a request has to be answered, whoever sent it; infinity where none says."""
         exchange = _Exchange(request, "")
         try:
-            exchange.read_parameters()
+            exchange.read_parameters(self._layouts)
         except ApiError:
             return inf
         action = self._actions.get(self._read_action(exchange) or "")
@@ -270,11 +283,15 @@ class OpenApi:
         """
         claimed = _Claimed()
         try:
-            caller, _ = await self._check_v3(request, request.header("authorization") or "", claimed)
+            signed = _read_v3(request, claimed)
+            access_key_id = claimed.access_key_id
+            known = self._registry.recall_access_key(access_key_id)
+            key = self._admit(known or await self._registry.find_access_key(access_key_id), claimed)
+            self._check_v3(request, signed, key)
         except ApiError as error:
             self._record_inspection(request, error.code, None, claimed)
             raise
-        return caller
+        return key
 
     def record(self, request: HttpRequest, code: str, caller: AccessKey | None, access_key_id: str = "") -> None:
         """Keep in the audit log that a request for a path other than `/` changed something, or was refused.
@@ -309,65 +326,98 @@ class OpenApi:
             return None
         return key if hmac.compare_digest(key.secret.encode(), secret.encode()) else None
 
-    async def _serve(self, exchange: "_Exchange") -> Answer:
-        request = exchange.request
-        exchange.read_parameters()
-        parameters = exchange.parameters
-        claimed = self._read_action(exchange)
-        if claimed is not None and claimed in self._actions:
-            exchange.action_name = claimed
+    def _authenticate_at_hand(self, exchange: "_Exchange") -> AccessKey | None:
+        """Who signed a request; None where his key has to be read from the store first: see `_authenticate`."""
+        if exchange.caller is not None:
+            return exchange.caller
+        request, claimed = exchange.request, exchange.claimed
+        exchange.read_parameters(self._layouts)
+        action = self._read_action(exchange)
+        if action is not None and action in self._actions:
+            exchange.action_name = action
         if request.method not in ("GET", "POST"):
             raise ApiError(codes.UNSUPPORTED_HTTP_METHOD)
         if request.path not in ("/", ""):
             raise ApiError(codes.INVALID_ACTION_NOT_FOUND)
         if exchange.is_v3:
-            caller, fields = await self._check_v3(request, request.header("authorization") or "", exchange.claimed)
+            exchange.signed_v3 = _read_v3(request, claimed)
         else:
-            access_key_id = exchange.claimed.access_key_id = _read_v1_key(parameters)
-            key = self._registry.recall_access_key(access_key_id) or await self._registry.find_access_key(access_key_id)
-            caller, fields = self._admit(key, exchange.claimed), parameters
-            self._check_v1(request, exchange.pairs, parameters, caller)
-        exchange.caller = caller
-        return await self._serve_signed(exchange, fields["Action"], fields["Version"], caller)
+            if exchange.layout is None or not exchange.layout.has_v1_signature:
+                _check_common_parameters(exchange.parameters)
+            claimed.access_key_id = exchange.parameters["AccessKeyId"]
+        key = self._registry.recall_access_key(claimed.access_key_id)
+        return None if key is None else self._accept(exchange, key)
 
-    async def _serve_signed(self, exchange: "_Exchange", name: str, version: str, caller: AccessKey) -> Answer:
-        if version != VERSION:
+    async def _authenticate(self, exchange: "_Exchange") -> AccessKey:
+        return self._accept(exchange, await self._registry.find_access_key(exchange.claimed.access_key_id))
+
+    def _accept(self, exchange: "_Exchange", known: AccessKey | None) -> AccessKey:
+        """Take a request that is signed by the key it names."""
+        key = self._admit(known, exchange.claimed)
+        signed_v3, parameters = exchange.signed_v3, exchange.parameters
+        if signed_v3 is not None:
+            self._check_v3(exchange.request, signed_v3, key)
+            fields = signed_v3.fields
+        else:
+            self._check_v1(exchange, key)
+            fields = parameters
+        exchange.claimed_action, exchange.claimed_version = fields["Action"], fields["Version"]
+        exchange.caller = key
+        if exchange.layout is None:
+            self._layouts.remember(exchange.sent, parameters, has_v1_signature=signed_v3 is None)
+        return key
+
+    def _open(self, exchange: "_Exchange", caller: AccessKey) -> AnyAction:
+        """The action that a request is for; a record of the call is open from now on where it is one."""
+        if exchange.claimed_version != VERSION:
             raise ApiError(codes.INVALID_VERSION)
-        action = self._actions.get(name)
+        action = self._actions.get(exchange.claimed_action)
         if action is None:
             raise ApiError(codes.INVALID_ACTION_NOT_FOUND)
         exchange.action = action
-        account_id, parameters = caller.account_id, exchange.parameters
-        now_s = self._clock.time_s()
-        call = self._open_call(exchange, name, caller, now_s) if action.is_call else None
-        if caller.user_name:
-            await authorize(self._registry, caller, name, parameters)
-        quotas = self._quotas
-        if not quotas.take(account_id, name, now_s) and not await quotas.ask(account_id, name, now_s):
-            raise ApiError(codes.THROTTLING_USER)
-        unknown = api_parameters.unknown_parameters(action.request, parameters, action.aliases)
+        now_s = exchange.opened_s = self._clock.time_s()
+        if action.is_call:
+            request = exchange.request
+            call = exchange.call = Call(
+                exchange.request_id, self._node, action.name, caller.account_id, caller.access_key_id
+            )
+            call.mark(Stage.RECEIVED, request.received_s, request.received_monotonic_s)
+            call.mark(Stage.AUTHENTICATED, now_s, self._clock.monotonic_s())
+            self._journal.open(call)
+        return action
+
+    def _bind(self, exchange: "_Exchange", action: AnyAction) -> Any:
+        layout, parameters, aliases = exchange.layout, exchange.parameters, action.aliases
+        if layout is not None:
+            unknown = layout.list_unknown(action.request, parameters, aliases)
+        else:
+            unknown = api_parameters.unknown_parameters(action.request, parameters, aliases)
         if unknown:
             shown = [each[: api_parameters.NAME_SHOWN_CHARS_MAX] for each in unknown[:UNKNOWN_PARAMETERS_KEPT_MAX]]
             if self._strict:
                 raise invalid_parameter(shown[0])
-            if call is not None:
-                call.unknown_parameters = shown
-        bound = api_parameters.bind(action.request, parameters, action.aliases)
-        scope, instance_id = _account_scope(account_id), parameters.get("IotInstanceId", PUBLIC_INSTANCE)
-        if instance_id or self._strict_instances:
-            scope, instance_id = await self._find_scope(caller, instance_id)
-        if call is not None:
-            call.instance_id = instance_id
-        context = exchange.context = replace(
+            if exchange.call is not None:
+                exchange.call.unknown_parameters = shown
+        if layout is not None:
+            return layout.bind(action.request, parameters, aliases)
+        return api_parameters.bind(action.request, parameters, aliases)
+
+    def _make_context(self, exchange: "_Exchange", caller: AccessKey) -> ActionContext:
+        return replace(
             self._context,
             caller=caller,
-            scope=scope,
+            scope=_account_scope(caller.account_id),
             request_id=exchange.request_id,
-            instance_id=instance_id,
-            call=call,
+            instance_id=exchange.parameters.get("IotInstanceId", PUBLIC_INSTANCE),
+            call=exchange.call,
         )
-        answer: Answer = await action.function(context, bound)
-        return answer
+
+    def _tell(self, exchange: "_Exchange", answer: Answer) -> HttpReply:
+        name = exchange.action_name
+        if name in self._managing:
+            self._record(exchange, answer.code or "", getattr(answer, "product_key", None))
+        self._answered[name] = self._answered.get(name, 0) + 1
+        return exchange.reply(answer)
 
     async def _find_scope(self, caller: AccessKey, instance_id: str) -> tuple[Scope, str]:
         known = not instance_id or instance_id in await self._registry.find_instances(caller.account_id)
@@ -378,62 +428,41 @@ class OpenApi:
             raise ApiError(codes.IOT_INSTANCE_NOT_FOUND, IotInstanceId=instance_id)
         return Scope(caller.account_id, instance_id), instance_id
 
-    def _open_call(self, exchange: "_Exchange", action: str, caller: AccessKey, now_s: float) -> Call:
-        call = exchange.call = Call(exchange.request_id, self._node, action, caller.account_id, caller.access_key_id)
-        request = exchange.request
-        call.mark(Stage.RECEIVED, request.received_s, request.received_monotonic_s)
-        call.mark(Stage.AUTHENTICATED, now_s, self._clock.monotonic_s())
-        self._journal.open(call)
-        return call
-
-    def _check_v1(self, request: HttpRequest, pairs: list[str], parameters: dict[str, str], key: AccessKey) -> None:
+    def _check_v1(self, exchange: "_Exchange", key: AccessKey) -> None:
+        parameters = exchange.parameters
         method = parameters["SignatureMethod"]
         if method != signatures.V1_METHOD and method.upper() != signatures.V1_METHOD:
             raise ApiError(codes.INVALID_SIGNATURE_METHOD)
         if parameters["SignatureVersion"] != signatures.V1_VERSION:
             raise ApiError(codes.INVALID_SIGNATURE_VERSION)
         self._check_time(parameters["Timestamp"])
-        signing_key = signatures.signing_key(key.secret)
-        wanted = signatures.check_v1(request.method, pairs, parameters, signing_key)
+        wanted = signatures.check_v1(
+            exchange.request.method,
+            exchange.pairs,
+            parameters,
+            signatures.signing_key(key.secret),
+            is_in_order=exchange.layout is not None,
+        )
         if wanted is not None:
             raise ApiError(codes.SIGNATURE_DOES_NOT_MATCH, fills={"StringToSign": wanted})
         self._check_token(key, parameters.get("SecurityToken"))
         self._use_nonce(key, parameters["SignatureNonce"])
 
-    async def _check_v3(
-        self, request: HttpRequest, value: str, claimed: "_Claimed"
-    ) -> tuple[AccessKey, dict[str, str]]:
-        """The key that signed a request, and what its headers say in place of common parameters."""
-        if not value.startswith(signatures.V3_ALGORITHM + " "):
-            raise ApiError(codes.INVALID_SIGNATURE_METHOD)
-        try:
-            authorization = signatures.parse_authorization(value)
-        except signatures.Malformed as error:
-            raise ApiError(codes.INCOMPLETE_SIGNATURE, fills={"StringToSign": str(error)}) from None
-        fields: dict[str, str] = {}
-        for header, name in COMMON_HEADERS_V3.items():
-            text = request.header(header)
-            if text is None:
-                raise missing_parameter(name)
-            fields[name] = text
-        access_key_id = claimed.access_key_id = authorization.access_key_id
-        known = self._registry.recall_access_key(access_key_id) or await self._registry.find_access_key(access_key_id)
-        key = self._admit(known, claimed)
-        self._check_time(fields["Timestamp"])
+    def _check_v3(self, request: HttpRequest, signed: "_SignedV3", key: AccessKey) -> None:
+        self._check_time(signed.fields["Timestamp"])
         wanted = signatures.check_v3(
             request.method,
             request.path,
             request.query,
             request.headers,
             request.body,
-            authorization,
+            signed.authorization,
             signatures.signing_key(key.secret),
         )
         if wanted is not None:
             raise ApiError(codes.SIGNATURE_DOES_NOT_MATCH, fills={"StringToSign": wanted})
         self._check_token(key, request.header("x-acs-security-token"))
-        self._use_nonce(key, fields["SignatureNonce"])
-        return key, fields
+        self._use_nonce(key, signed.fields["SignatureNonce"])
 
     def _admit(self, key: AccessKey | None, claimed: "_Claimed") -> AccessKey:
         if key is None or claimed.access_key_id.startswith(CONSOLE_USER):
@@ -491,12 +520,30 @@ def _find_form(request: HttpRequest) -> bytes:
     return body if body and api_parameters.is_form(request.header("content-type") or "") else b""
 
 
-def _read_v1_key(parameters: dict[str, str]) -> str:
-    """The AccessKeyId of a request that has all a V1 signature needs."""
+def _check_common_parameters(parameters: dict[str, str]) -> None:
+    """Raises ApiError unless a request has all that a V1 signature needs."""
     for name in COMMON_PARAMETERS_V1:
         if name not in parameters:
             raise missing_parameter(name)
-    return parameters["AccessKeyId"]
+
+
+def _read_v3(request: HttpRequest, claimed: "_Claimed") -> "_SignedV3":
+    """Who says to have signed a request, and what its headers say in place of common parameters."""
+    value = request.header("authorization") or ""
+    if not value.startswith(signatures.V3_ALGORITHM + " "):
+        raise ApiError(codes.INVALID_SIGNATURE_METHOD)
+    try:
+        authorization = signatures.parse_authorization(value)
+    except signatures.Malformed as error:
+        raise ApiError(codes.INCOMPLETE_SIGNATURE, fills={"StringToSign": str(error)}) from None
+    fields: dict[str, str] = {}
+    for header, name in COMMON_HEADERS_V3.items():
+        text = request.header(header)
+        if text is None:
+            raise missing_parameter(name)
+        fields[name] = text
+    claimed.access_key_id = authorization.access_key_id
+    return _SignedV3(authorization, fields)
 
 
 @lru_cache(maxsize=ACCOUNT_SCOPES_CACHED_MAX)
@@ -515,6 +562,16 @@ class _Claimed:
         self.key: AccessKey | None = None
 
 
+class _SignedV3:
+    """What a request with a V3 signature says of it, by its headers."""
+
+    __slots__ = ("authorization", "fields")
+
+    def __init__(self, authorization: signatures.Authorization, fields: dict[str, str]) -> None:
+        self.authorization = authorization
+        self.fields = fields
+
+
 class _Exchange:
     """One request on its way to its answer: what is known of it so far decides how an error is told."""
 
@@ -525,12 +582,18 @@ class _Exchange:
         "call",
         "caller",
         "claimed",
+        "claimed_action",
+        "claimed_version",
         "context",
         "is_v3",
+        "layout",
+        "opened_s",
         "pairs",
         "parameters",
         "request",
         "request_id",
+        "sent",
+        "signed_v3",
     )
 
     def __init__(self, request: HttpRequest, request_id: str) -> None:
@@ -541,7 +604,14 @@ class _Exchange:
         # Where nothing else tells: the format that clients of the scheme read. `cloud-api.md` 3.1
         self.as_xml = not self.is_v3
         self.parameters: dict[str, str] = {}
+        # Pairs as sent, and as a V1 signature signs them.
+        self.sent: list[str] = []
         self.pairs: list[str] = []
+        self.layout: Layout | None = None
+        self.signed_v3: _SignedV3 | None = None
+        self.claimed_action = ""
+        self.claimed_version = ""
+        self.opened_s = 0.0
         self.action_name = ""
         self.action: AnyAction | None = None
         self.call: Call | None = None
@@ -549,17 +619,30 @@ class _Exchange:
         self.caller: AccessKey | None = None
         self.context: ActionContext | None = None
 
-    def read_parameters(self) -> None:
+    def read_parameters(self, layouts: Layouts) -> None:
         try:
-            self.parameters, self.pairs = api_parameters.read_pairs(self.request.query, _find_form(self.request))
+            sent = self.sent = api_parameters.split_pairs(self.request.query, _find_form(self.request))
+            read = layouts.read(sent)
+            if read is not None:
+                self.layout, self.parameters, self.pairs = read
+            else:
+                self.parameters, self.pairs = api_parameters.read_split_pairs(sent)
         except api_parameters.UnreadableParameters as error:
             raise ApiError(codes.INVALID_PARAMETER_FORMAT, rule=str(error)) from None
         text = self.parameters.get("Format")
+        if text == "JSON":
+            self.as_xml = False
         # A program of the old Python SDK that sets no format sends this word, signed.
-        if text and text != "None":
+        elif text and text != "None":
             if text.upper() not in ("JSON", "XML"):
                 raise ApiError(codes.INVALID_PARAMETER_FORMAT, Format=text, rule="JSON | XML")
             self.as_xml = text.upper() == "XML"
+
+    def enter(self, context: ActionContext) -> None:
+        """Begin with the action."""
+        self.context = context
+        if self.call is not None:
+            self.call.instance_id = context.instance_id
 
     def reply(self, answer: Answer) -> HttpReply:
         answer.request_id = self.request_id

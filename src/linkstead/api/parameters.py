@@ -96,17 +96,27 @@ def read_pairs(query: bytes, body: bytes) -> tuple[dict[str, str], list[str]]:
 
     Both are made in one go, as a request with such a signature needs both.
     """
+    return read_split_pairs(split_pairs(query, body))
+
+
+def split_pairs(query: bytes, body: bytes) -> list[str]:
+    """The pairs of query and form body as sent, but that `+` is a space. Raises as `parse_parameters` does."""
     sent = query + b"&" + body if query and body else query or body
     try:
         text = sent.decode()
     except UnicodeDecodeError as error:
         start = sent.rfind(b"&", 0, error.start) + 1
-        raise BadEncoding(_shown_name(sent[start:].partition(b"&")[0])) from None
+        raise BadEncoding(shown_name(sent[start:].partition(b"&")[0])) from None
     if "+" in text:
         text = text.replace("+", " ")
     pairs = text.split("&", PARAMETERS_MAX)
     if len(pairs) > PARAMETERS_MAX:
         raise TooManyParameters
+    return pairs
+
+
+def read_split_pairs(pairs: list[str]) -> tuple[dict[str, str], list[str]]:
+    """See `read_pairs`."""
     parameters: dict[str, str] = {}
     escaped: list[str] = []
     for pair in pairs:
@@ -120,14 +130,15 @@ def read_pairs(query: bytes, body: bytes) -> tuple[dict[str, str], list[str]]:
             if name != "Signature":
                 escaped.append(f"{name.replace('%', '%25')}%3D{value.replace('%', '%25')}")
             try:
-                name, value = _unescape(name), _unescape(value)
+                name, value = unescape(name), unescape(value)
             except UnicodeDecodeError:
-                raise BadEncoding(_shown_name(pair)) from None
+                raise BadEncoding(shown_name(pair)) from None
         parameters[name] = value
     return parameters, escaped
 
 
-def _shown_name(pair: bytes | str) -> str:
+def shown_name(pair: bytes | str) -> str:
+    """The name of a pair, as far as it can be shown."""
     text = pair if isinstance(pair, str) else pair.decode(errors="replace")
     return unquote_to_bytes(text.partition("=")[0]).decode(errors="replace")
 
@@ -136,7 +147,8 @@ _HEX_DIGITS = "0123456789abcdefABCDEF"
 _ASCII_ESCAPES = {high + low: chr(int(high + low, 16)) for high in "01234567" for low in _HEX_DIGITS}
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
+    """A name or a value, percent-decoded. Raises UnicodeDecodeError."""
     if "%" not in text:
         return text
     # First what times and Base64 have escaped, which is nearly all there is.
@@ -177,7 +189,10 @@ def _read_boolean(name: str, text: str) -> bool:
     raise invalid_parameter(name)
 
 
-_READERS: dict[object, Callable[[str, str], object] | None] = {str: None, int: _read_integer, bool: _read_boolean}
+Reader = Callable[[str, str], object]
+"""Reads a value; takes its name, for the error, and its text."""
+
+_READERS: dict[object, Reader | None] = {str: None, int: _read_integer, bool: _read_boolean}
 
 
 class _Scalar(NamedTuple):
@@ -185,7 +200,7 @@ class _Scalar(NamedTuple):
 
     attribute: str
     name: str
-    read: Callable[[str, str], object] | None
+    read: Reader | None
     is_required: bool
 
 
@@ -209,7 +224,8 @@ class _Plan:
 
 # as many entries as there are request types in the program
 @functools.cache
-def _plan(request_type: type[msgspec.Struct]) -> _Plan:
+def plan_request(request_type: type[msgspec.Struct]) -> _Plan:
+    """How the fields of a request are read."""
     scalars = []
     lists = {}
     for info in msgspec.structs.fields(request_type):
@@ -224,7 +240,7 @@ def _plan(request_type: type[msgspec.Struct]) -> _Plan:
 def _plan_list(info: msgspec.structs.FieldInfo, element: Any) -> _List:
     if element is str:
         return _List(info.name, info.encode_name, None, {}, info.required)
-    plan = _plan(element)
+    plan = plan_request(element)
     if plan.lists:
         raise TypeError(f"{element.__name__}: a list inside a list has no form on the wire")
     return _List(info.name, info.encode_name, element, {field.name: field for field in plan.scalars}, info.required)
@@ -253,7 +269,7 @@ def bind(request_type: type[RequestShape], parameters: dict[str, str], aliases: 
 
     Source: `cloud-api.md` 1.2 and 3.4.
     """
-    plan = _plan(request_type)
+    plan = plan_request(request_type)
     for alias, name in aliases.items():
         if alias in parameters and name not in parameters:
             parameters = {**parameters, name: parameters[alias]}
@@ -315,7 +331,7 @@ def unknown_parameters(
 
     Source: `cloud-api.md` 0, item 10: they are recorded with the call and refused only when asked for.
     """
-    plan = _plan(request_type)
+    plan = plan_request(request_type)
     known_names = plan.known_names
     for name in parameters:
         if name not in known_names:

@@ -89,7 +89,9 @@ def sign_v1(string_to_sign: str, secret: str) -> str:
     return SigningKey(secret).sign_v1(string_to_sign.encode()).decode()
 
 
-def check_v1(method: str, pairs: list[str], parameters: Mapping[str, str], key: SigningKey) -> str | None:
+def check_v1(
+    method: str, pairs: list[str], parameters: Mapping[str, str], key: SigningKey, *, is_in_order: bool = False
+) -> str | None:
     """None when the parameter `Signature` is right, else the string to sign as the server sees it.
 
     Args:
@@ -97,12 +99,14 @@ def check_v1(method: str, pairs: list[str], parameters: Mapping[str, str], key: 
         pairs, parameters: what `read_pairs` made of the query, and of the body when it is a form. The pairs are
             sorted in place.
         key: of the secret that belongs to `AccessKeyId`.
+        is_in_order: the pairs are sorted already.
     """
     given = parameters.get("Signature", "").encode()
     # Every pair has to be one of the parameters: none given twice.
     if len(pairs) + 1 == len(parameters):
         # "%3D" behind them has names in order, `Name.1` before `Name.10`.
-        pairs.sort()
+        if not is_in_order:
+            pairs.sort()
         if compare_digest(key.sign_v1(f"{method}&%2F&{'%26'.join(pairs)}".encode()), given):
             return None
     string_to_sign = string_to_sign_v1(method, parameters)

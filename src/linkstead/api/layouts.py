@@ -1,0 +1,213 @@
+"""What the requests of one program have in common: names, their order, and most values.
+
+A client's request differs from its last one in its time, its nonce, its signature, and in what it asks of which device;
+the rest is the same to the letter. So a request is first held against the layouts of those before it. One that has a
+known layout is read, put in order and bound with work for what is new alone; any other goes the general way of
+`api.parameters`, which gives the same.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from linkstead.action import RequestShape
+from linkstead.api.parameters import (
+    BadEncoding,
+    Reader,
+    bind,
+    plan_request,
+    shown_name,
+    unescape,
+    unknown_parameters,
+)
+
+LAYOUT_PAIRS_MAX: Final = 32
+"""Parameters of a request whose layout is remembered."""
+
+LAYOUTS_OF_LENGTH_MAX: Final = 4
+"""Layouts remembered of one number of parameters; the next takes the place of the oldest."""
+
+NAME_KEPT_CHARS_MAX: Final = 64
+"""Of a request with a longer name, as it was sent, no layout is remembered."""
+
+PAIR_KEPT_CHARS_MAX: Final = 256
+"""A longer pair counts as one that is never the same twice."""
+
+_VARIES: Final = ""
+_UNSIGNED: Final = -1
+
+
+def _copy(shape: Any) -> Any:
+    # `copy.copy` would only look this up, at the price of all the rest.
+    return shape.__copy__()
+
+
+class _Binding:
+    """An action's request as far as a layout tells it.
+
+    `prototype` holds what is the same in all of them; `fields` are attribute, name and reader of what is not.
+    """
+
+    __slots__ = ("fields", "prototype", "unknown")
+
+    def __init__(self, prototype: Any, fields: list[tuple[str, str, Reader | None]], unknown: list[str]) -> None:
+        self.prototype = prototype
+        self.fields = fields
+        self.unknown = unknown
+
+
+class Layout:
+    """Names, order and lasting values of requests.
+
+    Args:
+        pairs: of one request, as sent.
+        parameters: what they mean, one for each pair and in the same order.
+        has_v1_signature: it had all that goes with one.
+    """
+
+    __slots__ = (
+        "_bindings",
+        "_escaped",
+        "_escaped_starts",
+        "_lasting",
+        "_names",
+        "_parameters",
+        "_places",
+        "_starts",
+        "has_v1_signature",
+    )
+
+    def __init__(self, pairs: list[str], parameters: dict[str, str], has_v1_signature: bool) -> None:
+        self.has_v1_signature = has_v1_signature
+        self._names = list(parameters)
+        self._starts = [pair[: pair.index("=") + 1] for pair in pairs]
+        self._escaped_starts = [start[:-1].replace("%", "%25") + "%3D" for start in self._starts]
+        # "%3D" behind them has names in order whatever the values are, see `check_v1`.
+        self._escaped = sorted(start for start in self._escaped_starts if start != "Signature%3D")
+        self._places = [
+            self._escaped.index(start) if start in self._escaped else _UNSIGNED for start in self._escaped_starts
+        ]
+        self._parameters = parameters.copy()
+        self._lasting = [pair if len(pair) <= PAIR_KEPT_CHARS_MAX else _VARIES for pair in pairs]
+        for index, pair in enumerate(pairs):
+            place = self._places[index]
+            if place != _UNSIGNED:
+                self._escaped[place] += pair[len(self._starts[index]) :].replace("%", "%25")
+            if not self._lasting[index]:
+                self._forget(index)
+        self._bindings: dict[object, _Binding] = {}
+
+    def read(self, pairs: list[str]) -> tuple[dict[str, str], list[str]] | None:
+        """What `read_pairs` gives of these pairs, the second in order; None where they are not in this layout.
+
+        Raises:
+            BadEncoding: bytes that are not UTF-8.
+        """
+        lasting, starts = self._lasting, self._starts
+        if not pairs[0].startswith(starts[0]) or not pairs[-1].startswith(starts[-1]):
+            return None
+        parameters, escaped = self._parameters.copy(), self._escaped.copy()
+        for index, pair in enumerate(pairs):
+            if pair == lasting[index]:
+                continue
+            start = starts[index]
+            if not pair.startswith(start):
+                return None
+            if lasting[index]:
+                self._vary(index)
+            value = pair[len(start) :]
+            place = self._places[index]
+            if place != _UNSIGNED:
+                escaped[place] = self._escaped_starts[index] + value.replace("%", "%25")
+            if "%" in value:
+                try:
+                    value = unescape(value)
+                except UnicodeDecodeError:
+                    raise BadEncoding(shown_name(pair)) from None
+            parameters[self._names[index]] = value
+        return parameters, escaped
+
+    def _vary(self, index: int) -> None:
+        self._forget(index)
+        self._bindings.clear()
+
+    def _forget(self, index: int) -> None:
+        """Keep nothing of a value that is another in each request."""
+        self._lasting[index] = _VARIES
+        self._parameters[self._names[index]] = ""
+        place = self._places[index]
+        if place != _UNSIGNED:
+            self._escaped[place] = ""
+
+    def list_unknown(
+        self, request_type: type[RequestShape], parameters: dict[str, str], aliases: Mapping[str, str]
+    ) -> list[str]:
+        """See `unknown_parameters`; for parameters that were read by this layout."""
+        binding = self._bindings.get(request_type)
+        return binding.unknown if binding is not None else unknown_parameters(request_type, parameters, aliases)
+
+    def bind(
+        self, request_type: type[RequestShape], parameters: dict[str, str], aliases: Mapping[str, str]
+    ) -> RequestShape:
+        """See `api.parameters.bind`; for parameters that were read by this layout.
+
+        Args:
+            aliases: always the same of a request type.
+        """
+        binding = self._bindings.get(request_type)
+        if binding is None:
+            return self._bind_first(request_type, parameters, aliases)
+        bound: RequestShape = _copy(binding.prototype)
+        for attribute, name, read in binding.fields:
+            text = parameters[name]
+            if not text:
+                # Empty may be absent.
+                return bind(request_type, parameters, aliases)
+            setattr(bound, attribute, text if read is None else read(name, text))
+        return bound
+
+    def _bind_first(
+        self, request_type: type[RequestShape], parameters: dict[str, str], aliases: Mapping[str, str]
+    ) -> RequestShape:
+        bound = bind(request_type, parameters, aliases)
+        plan = plan_request(request_type)
+        # Lists go the general way, and parameters under another name: errors tell the proper one.
+        if not plan.lists and not any(alias in parameters for alias in aliases):
+            varying = {name for name, pair in zip(self._names, self._lasting, strict=True) if not pair}
+            fields = [(field.attribute, field.name, field.read) for field in plan.scalars if field.name in varying]
+            unknown = unknown_parameters(request_type, parameters, aliases)
+            self._bindings[request_type] = _Binding(_copy(bound), fields, unknown)
+        return bound
+
+
+class Layouts:
+    """Layouts of the requests that were taken lately, `LAYOUTS_OF_LENGTH_MAX` of each number of parameters.
+
+    Only who signs rightly has one remembered.
+    """
+
+    __slots__ = ("_of_length",)
+
+    def __init__(self) -> None:
+        self._of_length: dict[int, list[Layout]] = {}
+
+    def read(self, pairs: list[str]) -> tuple[Layout, dict[str, str], list[str]] | None:
+        """The layout that pairs are in, and what `Layout.read` gives; None where there is none."""
+        layouts = self._of_length.get(len(pairs))
+        if layouts is not None:
+            for layout in layouts:
+                read = layout.read(pairs)
+                if read is not None:
+                    return layout, read[0], read[1]
+        return None
+
+    def remember(self, pairs: list[str], parameters: dict[str, str], *, has_v1_signature: bool) -> None:
+        """Keep the layout of a request that has none of those known, where it can be kept: each name is in it once."""
+        if len(pairs) != len(parameters) or len(pairs) > LAYOUT_PAIRS_MAX:
+            return
+        for pair in pairs:
+            if not 0 <= pair.find("=") <= NAME_KEPT_CHARS_MAX:
+                return
+        layouts = self._of_length.setdefault(len(pairs), [])
+        if len(layouts) >= LAYOUTS_OF_LENGTH_MAX:
+            del layouts[0]
+        layouts.append(Layout(pairs, parameters, has_v1_signature))
