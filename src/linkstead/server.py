@@ -47,6 +47,7 @@ from linkstead.measures import Sample, Sampler
 from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf
 from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
+from linkstead.mqtt.sockets import HAS_EPOLL, SocketListener
 from linkstead.mqtt.witness import Witness
 from linkstead.registry import AccessKey, Account, Node, NodeState, Presence, Registrar, Registry, StoreAway, Taken
 from linkstead.scripts.host import ScriptHost
@@ -393,7 +394,7 @@ class Server:
         self.access_key: AccessKey | None = None
         self.endpoints: Endpoints | None = None
         self._is_ready = False
-        self._listeners: list[asyncio.Server | SniffingAcceptor] = []
+        self._listeners: list[asyncio.Server | SniffingAcceptor | SocketListener] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._heart: asyncio.Task[None] | None = None
         self._registry_version = 0
@@ -745,11 +746,20 @@ class Server:
                 backlog=BACKLOG,
                 reuse_address=True,
                 reuse_port=self._shares_ports,
+                start_serving=not (takes_plain and HAS_EPOLL),
             )
         except OSError as error:
             raise StartError(f"cannot listen on {address}: {_reason(error)}") from None
-        self._listeners.append(listener)
         host, port = listener.sockets[0].getsockname()[:2]
+        if listener.is_serving():
+            self._listeners.append(listener)
+            return Address(host, port)
+        # The event loop has found and bound its addresses; what comes by them is not its own.
+        for bound in listener.sockets:
+            own = SocketListener(socket.socket(fileno=os.dup(bound.fileno())), make_protocol, self.clock)
+            own.start()
+            self._listeners.append(own)
+        listener.close()
         return Address(host, port)
 
     def _listen_for_tls(

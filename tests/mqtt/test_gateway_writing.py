@@ -1,6 +1,7 @@
 """A device that does not read: what is written to it waits within bounds, and no verdict says it had more."""
 
 import asyncio
+import os
 import socket
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from linkstead.mqtt import gateway
 from linkstead.mqtt.gateway import WRITE_BUFFER_BYTES_MAX, DeviceConnection
 from linkstead.mqtt.packets import PingReq, PingResp, Publish, encode
+from linkstead.mqtt.sockets import SocketTransport
 from linkstead.sessions import QueuedMessage
 from tests.rig import LAMP, Certificate, Rig, RigStarter
 from tests.wire import DeviceClient, stages, until
@@ -30,7 +32,10 @@ async def _connect_without_reading(rig: Rig) -> tuple[DeviceClient, DeviceConnec
     await device.connect()
     device.writer.transport.pause_reading()  # type: ignore[attr-defined]
     (connection,) = rig.server.gateway.connections
-    _transport(connection).get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+    transport: object = _transport(connection)
+    assert isinstance(transport, SocketTransport)
+    with socket.socket(fileno=os.dup(transport.fileno())) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
     return device, connection
 
 

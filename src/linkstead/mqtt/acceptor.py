@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from linkstead.clock import Clock, Timer
+from linkstead.mqtt.sockets import HAS_EPOLL, Sockets
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +66,13 @@ class SniffingAcceptor:
         self._addresses: dict[socket.socket, str] = {}
         self._of_address: Counter[str] = Counter()
         self._retry: Timer | None = None
+        self._sockets = Sockets() if takes_plain and HAS_EPOLL else None
         self._tasks: dict[asyncio.Task[None], socket.socket] = {}
 
     def start(self) -> None:
         """Listen."""
+        # Connections have it from the socket that they come by.
+        self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._listening.listen(BACKLOG)
         self._resume()
 
@@ -82,6 +86,8 @@ class SniffingAcceptor:
             self._drop(connection)
         for task in self._tasks:
             task.cancel()
+        if self._sockets is not None:
+            self._sockets.close()
 
     def _resume(self) -> None:
         self._retry = None
@@ -124,7 +130,10 @@ class SniffingAcceptor:
         self._waiting.pop(connection).cancel()
         tls = self._tls if first[0] == TLS_HANDSHAKE_FIRST_BYTE else None
         if tls is None:
-            self._let_go(connection)
+            address = self._let_go(connection)
+            if self._sockets is not None:
+                self._sockets.take(connection.detach(), (address,), self._make_protocol())
+                return
         elif len(self._tasks) >= HANDSHAKES_MAX:
             self._let_go(connection)
             connection.close()
@@ -165,11 +174,11 @@ class SniffingAcceptor:
         self._loop.remove_reader(connection)
         connection.close()
 
-    def _let_go(self, connection: socket.socket) -> None:
-        """Count a connection no more; once is enough."""
-        address = self._addresses.pop(connection, None)
-        if address is None:
-            return
-        self._of_address[address] -= 1
-        if not self._of_address[address]:
-            del self._of_address[address]
+    def _let_go(self, connection: socket.socket) -> str:
+        """Count a connection no more; once is enough. Returns its address, empty where it was not counted."""
+        address = self._addresses.pop(connection, "")
+        if address in self._of_address:
+            self._of_address[address] -= 1
+            if not self._of_address[address]:
+                del self._of_address[address]
+        return address

@@ -1,0 +1,351 @@
+"""Connections without TLS, on sockets of our own: the event loop sees one epoll for all of them, and not each.
+
+A transport of uvloop's takes 1,240 bytes of a device that says nothing: an object, libuv's handle, callbacks, a weak
+reference in a table. Here it is one object of a tenth of that. Only where the system has epoll; elsewhere, and under
+TLS, connections are the event loop's.
+"""
+
+import asyncio
+import logging
+import os
+import select
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from linkstead.clock import Clock, Timer
+
+log = logging.getLogger(__name__)
+
+HAS_EPOLL: Final = hasattr(select, "epoll")
+
+READ_BYTES_USUAL: Final = 4_096
+READ_BYTES_MAX: Final = 65_536
+"""Read of one connection before others have their turn: first what most need at most, then, where it was more, this."""
+
+EVENTS_MAX: Final = 256
+"""Connections that have their turn before the event loop does something else."""
+
+ACCEPTED_AT_ONCE_MAX: Final = 128
+"""Likewise for those that are new."""
+
+BACKLOG: Final = 1_024
+
+ACCEPT_RETRY_WAIT_S: Final = 1.0
+"""After the system could not give another connection: too many open files, or no memory."""
+
+_READ: Final = 1  # EPOLLIN
+_WRITE: Final = 4  # EPOLLOUT
+
+
+class SocketTransport:
+    """One connection: as much of an `asyncio.Transport` as a protocol of ours asks for.
+
+    The high-water mark is always 0: `pause_writing` when something could not be written at once, `resume_writing` when
+    all of it has left. Its place among the others is its file descriptor.
+    """
+
+    __slots__ = (
+        "_fd",
+        "_is_closing",
+        "_is_over",
+        "_is_paused",
+        "_peer",
+        "_protocol",
+        "_sockets",
+        "_unsent",
+        "_watched",
+    )
+
+    def __init__(self, sockets: "Sockets", fd: int, peer: object, protocol: asyncio.Protocol) -> None:
+        self._sockets = sockets
+        self._fd = fd
+        self._peer = peer
+        self._protocol = protocol
+        self._unsent: bytearray | None = None
+        self._watched = 0
+        self._is_closing = False
+        self._is_over = False
+        self._is_paused = False
+
+    # what the protocol asks for
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """`peername`, while the protocol is told that the connection is made; nothing else is known."""
+        return self._peer if name == "peername" and self._peer is not None else default
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing: see the class."""
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that have not left."""
+        return len(self._unsent) if self._unsent is not None else 0
+
+    def is_closing(self) -> bool:
+        """True once the end was asked for, or came."""
+        return self._is_closing
+
+    def is_reading(self) -> bool:
+        """True while what comes is read."""
+        return not self._is_paused and not self._is_closing
+
+    def pause_reading(self) -> None:
+        """Read nothing from now on."""
+        self._is_paused = True
+        self._watch()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._is_paused = False
+        self._watch()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, at once as far as the other side takes it, and the rest when it does."""
+        if self._is_closing or not data:
+            return
+        if self._unsent is not None:
+            self._unsent += data
+            return
+        try:
+            sent = os.write(self._fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._break_off(error)
+            return
+        if sent < len(data):
+            self._unsent = bytearray(data[sent:])
+            self._watch()
+            self._protocol.pause_writing()
+
+    def close(self) -> None:
+        """End the connection when all that waits has left."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        if self._unsent is None:
+            self._break_off(None)
+        else:
+            self._watch()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        self._break_off(None)
+
+    def fileno(self) -> int:
+        """The file descriptor; it stays that of this connection until `connection_lost`."""
+        return self._fd
+
+    # what the epoll brings
+
+    def begin(self) -> None:
+        """Tell the protocol of the connection, and begin to read."""
+        try:
+            self._protocol.connection_made(self)  # type: ignore[arg-type]
+        except Exception as error:  # noqa: BLE001
+            self._tell_fault(error)
+        # It is a tuple of two, which nobody needs for as long as the connection lasts.
+        self._peer = None
+        self._watch()
+
+    def take(self, events: int) -> None:
+        """Something can be read or written, or the connection has ended."""
+        if self._is_over:
+            return
+        try:
+            if events & _WRITE and self._unsent is not None:
+                self._send_rest(self._unsent)
+            if events & ~_WRITE and not self._is_paused and not self._is_closing:
+                self._receive()
+        except Exception as error:  # noqa: BLE001
+            self._tell_fault(error)
+
+    def _receive(self) -> None:
+        size = READ_BYTES_USUAL
+        while True:
+            try:
+                data = os.read(self._fd, size)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._break_off(error)
+                return
+            if not data:
+                if not self._protocol.eof_received():
+                    self.close()
+                return
+            self._protocol.data_received(data)
+            if len(data) < size or size == READ_BYTES_MAX or self._is_paused or self._is_closing:
+                return
+            size = READ_BYTES_MAX
+
+    def _send_rest(self, unsent: bytearray) -> None:
+        try:
+            sent = os.write(self._fd, unsent)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._break_off(error)
+            return
+        del unsent[:sent]
+        if unsent:
+            return
+        self._unsent = None
+        if self._is_closing:
+            self._break_off(None)
+            return
+        self._watch()
+        self._protocol.resume_writing()
+
+    def _tell_fault(self, error: Exception) -> None:
+        self._sockets.tell_fault(error, self)
+        self._break_off(error)
+
+    # its end
+
+    def _watch(self) -> None:
+        """Have the epoll tell what is waited for now. Where that is nothing, it does not tell of the end either."""
+        if self._is_over:
+            return
+        wanted = 0 if self._is_paused or self._is_closing else _READ
+        if self._unsent is not None:
+            wanted |= _WRITE
+        if wanted != self._watched:
+            self._sockets.watch(self._fd, self._watched, wanted)
+            self._watched = wanted
+
+    def _break_off(self, error: Exception | None) -> None:
+        if self._is_over:
+            return
+        self._unsent = None
+        self._is_closing = True
+        self._watch()
+        self._is_over = True
+        self._sockets.end_soon(self, error)
+
+    def end(self, error: Exception | None) -> None:
+        """Tell the protocol that the connection is over, and give its file descriptor back."""
+        try:
+            self._protocol.connection_lost(error)
+        finally:
+            os.close(self._fd)
+
+
+class Sockets:
+    """Connections without TLS, and the epoll that they share."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._epoll = select.epoll()
+        # By file descriptor. A table by number would be three times as large.
+        self._transports: list[SocketTransport | None] = []
+        self._count = 0
+        self._is_closed = False
+        self._loop.add_reader(self._epoll.fileno(), self._poll)
+
+    def take(self, fd: int, peer: object, protocol: asyncio.Protocol) -> None:
+        """Have a connection, which does not block, belong to a protocol from now on."""
+        transport = SocketTransport(self, fd, peer, protocol)
+        if fd >= len(self._transports):
+            self._transports.extend([None] * (fd + 1 - len(self._transports)))
+        self._transports[fd] = transport
+        self._count += 1
+        transport.begin()
+
+    def close(self) -> None:
+        """Take no more; those that are there stay until they end."""
+        self._is_closed = True
+        self._close_if_over()
+
+    def watch(self, fd: int, watched: int, wanted: int) -> None:
+        """Have a connection's events told that are wanted, where others were."""
+        if not watched:
+            self._epoll.register(fd, wanted)
+        elif not wanted:
+            self._epoll.unregister(fd)
+        else:
+            self._epoll.modify(fd, wanted)
+
+    def end_soon(self, transport: SocketTransport, error: Exception | None) -> None:
+        """End a connection in the loop's next turn: who asks for it is in the middle of something."""
+        self._loop.call_soon(self._end, transport, error)
+
+    def tell_fault(self, error: Exception, transport: SocketTransport) -> None:
+        """A protocol has raised something."""
+        self._loop.call_exception_handler(
+            {"message": "a connection is cut by a fault of the server", "exception": error, "transport": transport}
+        )
+
+    def _end(self, transport: SocketTransport, error: Exception | None) -> None:
+        self._transports[transport.fileno()] = None
+        self._count -= 1
+        try:
+            transport.end(error)
+        finally:
+            self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        if self._is_closed and not self._count and not self._epoll.closed:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+
+    def _poll(self) -> None:
+        # No file descriptor is given back in between: ends wait for the loop's next turn.
+        for fd, events in self._epoll.poll(0, EVENTS_MAX):
+            transport = self._transports[fd]
+            if transport is not None:
+                transport.take(events)
+
+
+class SocketListener:
+    """Accepts connections without TLS.
+
+    Args:
+        listening: a bound socket.
+        make_protocol: makes the protocol of a connection.
+        clock: tells when the system may have another connection again, after it had none.
+    """
+
+    def __init__(self, listening: socket.socket, make_protocol: Callable[[], asyncio.Protocol], clock: Clock) -> None:
+        self._listening = listening
+        self._make_protocol = make_protocol
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._sockets = Sockets()
+        self._retry: Timer | None = None
+
+    def start(self) -> None:
+        """Listen."""
+        self._listening.setblocking(False)
+        # Connections have it from the socket that they come by.
+        self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._listening.listen(BACKLOG)
+        self._resume()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        if self._retry is not None:
+            self._retry.cancel()
+        self._loop.remove_reader(self._listening)
+        self._listening.close()
+        self._sockets.close()
+
+    def _resume(self) -> None:
+        self._retry = None
+        self._loop.add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE_MAX):
+            try:
+                # Without the object that `accept` makes of it, and its question to the system.
+                fd, peer = self._listening._accept()  # type: ignore[attr-defined]
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                # It stays in the kernel's queue: to ask again at once would keep the loop busy with nothing else.
+                log.error("no connection can be accepted for %d s: %s", ACCEPT_RETRY_WAIT_S, error)
+                self._loop.remove_reader(self._listening)
+                self._retry = self._clock.call_later(ACCEPT_RETRY_WAIT_S, self._resume)
+                return
+            os.set_blocking(fd, False)
+            self._sockets.take(fd, peer, self._make_protocol())
