@@ -196,12 +196,15 @@ def query(url: str, *statements: str) -> list[float]:
     return asyncio.run(run())
 
 
+CALLS = "SELECT (SELECT COUNT(*) FROM call_history) + (SELECT COALESCE(SUM(call_count), 0) FROM call_segment)"
+"""How many calls are kept, in rows and in segments."""
+
 COUNTS = (
     "SELECT COALESCE(SUM(n_tup_ins + n_tup_upd + n_tup_del), 0) FROM pg_stat_user_tables",
     "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')",
-    "SELECT COUNT(*) FROM call_history",
+    CALLS,
     "SELECT COUNT(*) FROM property_history",
-    "SELECT pg_total_relation_size('call_history')",
+    "SELECT pg_total_relation_size('call_history') + pg_total_relation_size('call_segment')",
     "SELECT pg_total_relation_size('property_history')",
 )
 
@@ -556,7 +559,7 @@ def look_at_sqlite(path: Path) -> tuple[int, int]:
                 "PRAGMA page_count",
                 "PRAGMA freelist_count",
                 "PRAGMA page_size",
-                "SELECT COUNT(*) FROM call_history",
+                CALLS,
             )
         )
     finally:

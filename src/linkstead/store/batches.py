@@ -22,6 +22,7 @@ from linkstead.store.audit import write_audit
 from linkstead.store.backlog import LetterNote, NoticeNote, add_letters, write_letter_notes
 from linkstead.store.history import CallRow, encode_call, write_calls
 from linkstead.store.presence import PresenceNote, write_presence
+from linkstead.store.segments import is_for_segment, write_segments
 from linkstead.store.sessions import SessionNote, drop_messages, write_sessions
 from linkstead.store.telemetry import measure_report, newest, write_events, write_points, write_present
 from linkstead.store.waiting import Notes, Queue, Waiting
@@ -73,9 +74,10 @@ DROPPED_LOGGED_EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is written in one transaction."""
+    """What is written in one transaction; `ended` are calls that may be together in a segment."""
 
     calls: Sequence[CallRow]
+    ended: Sequence[CallRow]
     reports: Sequence[PropertyPoint | EventRecord]
     presence: Sequence[PresenceNote]
     present: Sequence[PropertyPoint]
@@ -384,8 +386,10 @@ class Batches:
         # A notice may tell how an asynchronous call ended: both are written, or neither. So of these two kinds all that
         # waits is taken, which is more than a batch's rows only after the database could not write for a while. Nor is
         # a message ever forgotten before what became of its call is written.
+        calls, ended = self._take_calls()
         batch = Batch(
-            calls=self._take_calls(self._accepted, self._accepted.ready_count) + self._take_calls(self._calls),
+            calls=calls,
+            ended=ended,
             notices=[note for _, note in self._notices.take(self._notices.ready_count)],
             letters=self._letters.take(BATCH_ROWS),
             audit=[entry for _, entry in self._audit.take(BATCH_ROWS)],
@@ -416,24 +420,29 @@ class Batches:
         self._written_within.add(self._clock.monotonic_s() - began_s)
         return True
 
-    @staticmethod
-    def _take_calls(calls: Queue[str, Call], limit: int = BATCH_ROWS) -> list[CallRow]:
-        rows = []
-        for name, call in calls.take(limit):
-            try:
-                rows.append(encode_call(call))
-            except (ValueError, OverflowError):
-                # No later try would fare better, and it would take the whole batch with it.
-                calls.discard(name)
-        return rows
+    def _take_calls(self) -> tuple[list[CallRow], list[CallRow]]:
+        """Calls to write as rows, and those that may be together in a segment."""
+        calls: list[CallRow] = []
+        ended: list[CallRow] = []
+        for queue, limit in ((self._accepted, self._accepted.ready_count), (self._calls, BATCH_ROWS)):
+            for name, call in queue.take(limit):
+                try:
+                    row = encode_call(call)
+                except (ValueError, OverflowError):
+                    # No later try would fare better, and it would take the whole batch with it.
+                    queue.discard(name)
+                else:
+                    (ended if is_for_segment(call) else calls).append(row)
+        return calls, ended
 
 
 def write_batch(connection: sa.Connection, batch: Batch) -> None:
     """Write a batch within a transaction."""
     points = [report for report in batch.reports if isinstance(report, PropertyPoint)]
     events = [report for report in batch.reports if isinstance(report, EventRecord)]
-    if batch.calls:
-        write_calls(connection, batch.calls)
+    calls = [*batch.calls, *write_segments(connection, batch.ended)]
+    if calls:
+        write_calls(connection, calls)
     if batch.presence:
         write_presence(connection, batch.presence)
     if points:

@@ -1,4 +1,4 @@
-"""The history of calls: a call as a row and back, and the statements on them.
+"""The history of calls: a call as a row and back, and the statements on rows. Most calls are in `segments`.
 
 A record is MessagePack: the fields of `Call` and of `Moment` by place, without their names, which would double it. So a
 field may be added at the end of either; one that is moved, renamed or dropped needs a revision.
@@ -109,25 +109,31 @@ def add_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
         connection.exec_driver_sql(_compile(_INSERT, connection.dialect), list(rows))
 
 
-def find_call(connection: sa.Connection, account_id: str, call_id: str) -> Call | None:
-    """See `CallHistory.find_call`; message ids and Alink ids are decimal."""
-    column = call_history.c
-    names = [column.request_id == call_id]
-    if call_id.isascii() and call_id.isdigit() and len(call_id) <= len(str(INTEGER_MAX)):
-        number = int(call_id)
-        if number <= INTEGER_MAX:
-            names = [column.message_id == number, *names, column.alink_id == number]
+def find_call_by_message_id(connection: sa.Connection, account_id: str, message_id: int) -> Call | None:
+    """The account's call of this message id that has a row."""
+    return _find_latest(connection, account_id, call_history.c.message_id == message_id)
+
+
+def find_call_by_request_id(connection: sa.Connection, account_id: str, request_id: str) -> Call | None:
+    """Likewise of this request id."""
+    return _find_latest(connection, account_id, call_history.c.request_id == request_id)
+
+
+def find_call_by_alink_id(connection: sa.Connection, account_id: str, alink_id: int) -> Call | None:
+    """Likewise of this Alink id; of several the latest."""
+    return _find_latest(connection, account_id, call_history.c.alink_id == alink_id)
+
+
+def _find_latest(connection: sa.Connection, account_id: str, named: sa.ColumnElement[bool]) -> Call | None:
     # One question a name: SQLite would answer an OR by going through all calls of the account.
-    for named in names:
-        statement = sa.select(column.record).where(named, column.account_id == account_id).order_by(column.id.desc())
-        record = connection.execute(statement.limit(1)).scalar()
-        if record is not None:
-            return decode_call(record)
-    return None
+    column = call_history.c
+    statement = sa.select(column.record).where(named, column.account_id == account_id).order_by(column.id.desc())
+    record = connection.execute(statement.limit(1)).scalar()
+    return decode_call(record) if record is not None else None
 
 
 def list_calls(connection: sa.Connection, calls: CallFilter) -> list[Call]:
-    """See `CallHistory.list_calls`; at most `CALLS_LISTED_MAX`."""
+    """Calls that match and have a row, newest first; at most `CALLS_LISTED_MAX`."""
     column = call_history.c
     conditions = [column.account_id == calls.account_id]
     if calls.product_key:

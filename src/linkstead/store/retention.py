@@ -5,7 +5,15 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from linkstead.registry import DeviceKey
-from linkstead.store.tables import IS_FOR_WEBHOOK, call_history, device_id_of, event_history, letter, property_history
+from linkstead.store.tables import (
+    IS_FOR_WEBHOOK,
+    call_history,
+    call_segment,
+    device_id_of,
+    event_history,
+    letter,
+    property_history,
+)
 
 CALL_HISTORY_DAYS = 30
 CALL_HISTORY_ROWS_MAX = 1_000_000
@@ -34,6 +42,9 @@ disks.
 PRUNED_PER_TRANSACTION_MAX = 2_000
 """Rows looked at and deleted at a time, so that other writes do not wait long."""
 
+SEGMENTS_PRUNED_MAX = 64
+"""Segments of calls looked at and deleted at a time, of `PRUNED_PER_TRANSACTION_MAX` calls at most."""
+
 DAY_MS = 24 * 3600 * 1000
 
 REPORT_TABLES = (property_history, event_history)
@@ -58,8 +69,26 @@ def count_excess(connection: sa.Connection, table: sa.Table, rows_max: int) -> i
     return max(count - rows_max, 0)
 
 
-def prune_calls(connection: sa.Connection, now_ms: int, excess: int, after_id: int) -> PrunedPart:
-    """Of the `PRUNED_PER_TRANSACTION_MAX` calls after `after_id` delete those too old, and up to `excess` of all."""
+def count_excess_calls(connection: sa.Connection) -> int:
+    """How many calls are kept beyond `CALL_HISTORY_ROWS_MAX`, in rows and in segments."""
+    in_segments: int = connection.execute(sa.select(sa.func.sum(call_segment.c.call_count))).scalar_one() or 0
+    rows_max = CALL_HISTORY_ROWS_MAX - in_segments
+    return count_excess(connection, call_history, rows_max) if rows_max >= 0 else count_rows(connection) - rows_max
+
+
+def count_rows(connection: sa.Connection) -> int:
+    """How many calls are kept as rows."""
+    count: int = connection.execute(sa.select(sa.func.count()).select_from(call_history)).scalar_one()
+    return count
+
+
+def prune_calls(
+    connection: sa.Connection, now_ms: int, excess: int, after_id: int, until_ms: int | None = None
+) -> PrunedPart:
+    """Of the `PRUNED_PER_TRANSACTION_MAX` rows after `after_id` delete those too old, and up to `excess` of all.
+
+    `until_ms`: which are older than that, where it is said.
+    """
     column = call_history.c
     too_old_ms = now_ms - CALL_HISTORY_DAYS * DAY_MS
     # Ids rise with time, so what has to go is among the lowest; no index on time alone is needed.
@@ -67,12 +96,58 @@ def prune_calls(connection: sa.Connection, now_ms: int, excess: int, after_id: i
     rows = connection.execute(statement.order_by(column.id).limit(PRUNED_PER_TRANSACTION_MAX)).all()
     doomed: list[int] = []
     for row in rows:
-        if row.received_ms < too_old_ms or (row.verdict is not None and len(doomed) < excess):
+        is_excess = (
+            row.verdict is not None and len(doomed) < excess and (until_ms is None or row.received_ms < until_ms)
+        )
+        if row.received_ms < too_old_ms or is_excess:
             doomed.append(row.id)
     if doomed:
         connection.execute(sa.delete(call_history).where(column.id.in_(doomed)))
-    is_full = len(rows) == PRUNED_PER_TRANSACTION_MAX
+    is_full = len(rows) == PRUNED_PER_TRANSACTION_MAX and (until_ms is None or rows[-1].received_ms < until_ms)
     return PrunedPart(len(doomed), rows[-1].id if rows else after_id, is_full)
+
+
+class OldestSegment(NamedTuple):
+    """The segment that was written first: when the last of its calls was received, and how many they are."""
+
+    last_ms: int
+    call_count: int
+
+
+def find_oldest_segment(connection: sa.Connection) -> OldestSegment | None:
+    """The segment that is to go next."""
+    column = call_segment.c
+    row = connection.execute(sa.select(column.last_ms, column.call_count).order_by(column.id).limit(1)).one_or_none()
+    return OldestSegment(*row) if row is not None else None
+
+
+def prune_old_segments(connection: sa.Connection, now_ms: int) -> int:
+    """Delete some of the segments in which all calls are too old; returns how many calls."""
+    too_old = call_segment.c.last_ms < now_ms - CALL_HISTORY_DAYS * DAY_MS
+    # In this order they are found in the index.
+    doomed = sa.select(call_segment.c.id, call_segment.c.call_count).where(too_old).order_by(call_segment.c.last_ms)
+    return _delete_segments(connection, doomed)
+
+
+def prune_excess_segments(connection: sa.Connection, excess: int) -> int:
+    """Delete some of the segments that were written first, of no more than `excess` calls; returns how many calls."""
+    doomed = sa.select(call_segment.c.id, call_segment.c.call_count).order_by(call_segment.c.id)
+    return _delete_segments(connection, doomed, excess)
+
+
+def _delete_segments(
+    connection: sa.Connection, doomed: sa.Select[tuple[int, int]], calls_max: int = PRUNED_PER_TRANSACTION_MAX
+) -> int:
+    deleted = 0
+    ids: list[int] = []
+    calls_max = min(calls_max, PRUNED_PER_TRANSACTION_MAX)
+    for row in connection.execute(doomed.limit(SEGMENTS_PRUNED_MAX)):
+        if ids and deleted + row.call_count > calls_max:
+            break
+        ids.append(row.id)
+        deleted += row.call_count
+    connection.execute(sa.delete(call_segment).where(call_segment.c.id.in_(ids)))
+    return deleted
 
 
 def prune_old_reports(connection: sa.Connection, table: sa.Table, now_ms: int) -> int:

@@ -51,6 +51,7 @@ from linkstead.store import (
     retention,
     scripts,
     sealing,
+    segments,
     sessions,
     shadows,
     statements,
@@ -63,7 +64,7 @@ from linkstead.store import (
 from linkstead.store.batches import Batch, Batches, write_batch
 from linkstead.store.commits import ROW_FAULTS, Commits, Outcome, Wish, write_each, write_together
 from linkstead.store.device_reads import DeviceReads
-from linkstead.store.tables import INTEGER_MAX, call_history, letter
+from linkstead.store.tables import INTEGER_MAX, letter
 from linkstead.subscription import BacklogStore, ConsumerGroup, GroupStore, Letter, Notice, SubscribeRelation
 from linkstead.subscription.webhooks import DeadLetter, Webhook, WebhookStore, destination_of
 from linkstead.telemetry import DesiredProperty, EventRecord, PropertyPoint, Shadow, Span, TelemetryStore
@@ -325,11 +326,27 @@ class SqlStore(
         return pruned + await self._prune_letters(now_ms) + await self._prune_webhook_letters(now_ms)
 
     async def _prune_calls(self, now_ms: int) -> int:
-        excess = await self._read(retention.count_excess, call_history, retention.CALL_HISTORY_ROWS_MAX)
+        pruned = 0
+        while part := await self._write_soon(retention.prune_old_segments, now_ms):
+            pruned += part
+        excess = await self._read(retention.count_excess_calls)
+        while True:
+            # Of rows and segments those first that are older.
+            oldest = await self._read(retention.find_oldest_segment) if excess > 0 else None
+            rows = await self._prune_call_rows(now_ms, excess, oldest.last_ms if oldest is not None else None)
+            pruned += rows
+            excess -= rows
+            if oldest is None or excess < oldest.call_count:
+                return pruned
+            part = await self._write_soon(retention.prune_excess_segments, excess)
+            pruned += part
+            excess -= part
+
+    async def _prune_call_rows(self, now_ms: int, excess: int, until_ms: int | None) -> int:
         pruned = 0
         part = retention.PrunedPart(0, 0, True)
         while part.is_full:
-            part = await self._write_soon(retention.prune_calls, now_ms, excess, part.last_id)
+            part = await self._write_soon(retention.prune_calls, now_ms, excess, part.last_id, until_ms)
             pruned += part.deleted
             excess -= part.deleted
             if not part.deleted and excess <= 0:
@@ -391,11 +408,11 @@ class SqlStore(
 
     async def find_call(self, account_id: str, call_id: str) -> Call | None:
         await self.flush()
-        return await self._read(history.find_call, account_id, call_id)
+        return await self._read(segments.find_call, account_id, call_id)
 
     async def list_calls(self, calls: CallFilter) -> list[Call]:
         await self.flush()
-        return await self._read(history.list_calls, calls)
+        return await self._read(segments.list_calls, calls)
 
     async def list_service_calls(
         self, account_id: str, key: DeviceKey, identifier: str | None, span: Span

@@ -245,6 +245,21 @@ sa.Index(
     postgresql_where=call_history.c.service.is_not(None),
 )
 
+# Many calls in one row, for which see `segments`.
+call_segment = sa.Table(
+    "call_segment",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True),
+    sa.Column("account_id", sa.String, nullable=False),
+    sa.Column("first_ms", sa.BigInteger, nullable=False),
+    sa.Column("last_ms", sa.BigInteger, nullable=False),
+    sa.Column("call_count", sa.Integer, nullable=False),
+    sa.Column("terms", sa.LargeBinary, nullable=False),
+    sa.Column("records", sa.LargeBinary, nullable=False),
+    # All that is asked before a segment is read.
+    sa.Index("ix_call_segment_listed", "account_id", "last_ms", "first_ms", "call_count"),
+)
+
 thing_model_draft = sa.Table(
     "thing_model_draft",
     metadata,
