@@ -50,6 +50,18 @@ def test_a_device_answers_as_it_was_told(dev: Endpoint) -> None:
     assert ask(dev, "GET", "expectations")["faults"] == ["lamp: any call was expected once and came 2 times"]
 
 
+def test_a_message_is_expected_over_http_too(dev: Endpoint) -> None:
+    lamp = ask(dev, "POST", "devices", {"device_name": "lamp"})
+    wanted = {"device_name": "lamp", "topic": "user/get", "given": {"light": "on"}}
+    assert ask(dev, "POST", "expectations", wanted)["topic"] == "user/get"
+    topic = f"/{lamp['product_key']}/lamp/user/get"
+    content = base64.b64encode(b'{"light":"on"}').decode()
+    sent = {"ProductKey": lamp["product_key"], "TopicFullName": topic, "MessageContent": content, "Qos": "1"}
+    assert dev.invoke("Pub", sent, 8.0)["Success"] is True
+    told = ask(dev, "GET", "expectations")
+    assert (told["faults"], [each["seen"] for each in told["expectations"]]) == ([], [1])
+
+
 def test_time_is_turned(dev: Endpoint) -> None:
     lamp = ask(dev, "POST", "devices", {"device_name": "lamp"})
     ask(dev, "POST", "expectations", {"device_name": "lamp", "no_reply": True})

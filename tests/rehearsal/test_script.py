@@ -15,6 +15,7 @@ from linkstead.rehearsal.script import (
     Answer,
     Expectation,
     ExpectationError,
+    Message,
     Request,
     Script,
     read_request,
@@ -157,3 +158,33 @@ def test_the_limits_themselves_are_taken_and_so_many_expectations() -> None:
         expect(script)
     script.clear()
     expect(script)
+
+
+def test_a_message_is_met_by_its_topic_and_its_payload() -> None:
+    script = Script()
+    full = f"/{KEY.product_key}/{KEY.device_name}/user/get"
+    as_json = script.add(KEY, Expectation(device_name=KEY.device_name, topic="user/get", given={"a": 1}))
+    as_bytes = script.add(KEY, Expectation(device_name=KEY.device_name, topic=full, given_base64="AP8="))
+    of_any = script.add(KEY, Expectation(device_name=KEY.device_name, topic="/broadcast/#"))
+    call = script.add(KEY, Expectation(device_name=KEY.device_name))
+    assert script.list_topics(KEY) == [full, "/broadcast/#"]
+    assert script.list_topics(DeviceKey(KEY.product_key, "other")) == []
+    assert script.meet(KEY, Message(full, b'{"a": 1}')) is as_json
+    assert script.meet(KEY, Message(full, b"\x00\xff")) is as_bytes
+    assert script.meet(KEY, Message("/broadcast/x/y", b"")) is of_any
+    assert script.meet(KEY, Message(full, b"else")) is None
+    assert script.meet(KEY, a_request()) is call
+    script.remove(call)
+    assert script.meet(KEY, a_request()) is None
+
+
+@pytest.mark.parametrize("fields", [{"call": "Blink"}, {"reply": Answer()}, {"no_reply": True}, {"after_ms": 1}])
+def test_a_message_is_not_answered(fields: dict[str, Any]) -> None:
+    with pytest.raises(ExpectationError, match="topic is of a message"):
+        Expectation(device_name="lamp", topic="user/get", **fields).check()
+
+
+def test_a_topic_has_so_many_characters() -> None:
+    Expectation(device_name="lamp", topic="x" * 256).check()
+    with pytest.raises(ExpectationError, match="at most 256 characters"):
+        Expectation(device_name="lamp", topic="x" * 257).check()

@@ -75,6 +75,60 @@ def test_an_asynchronous_service_is_waited_for_at_the_end(linkstead_server: Link
     assert lamp.product_key == "a1TestKit00"
 
 
+def publish(server: LinksteadServer, device: Device, topic: str, payload: bytes, qos: int = 1) -> Any:
+    request = models.PubRequest(
+        product_key=device.product_key,
+        topic_full_name=f"/{device.product_key}/{device.name}/{topic}",
+        message_content=base64.b64encode(payload).decode(),
+        qos=qos,
+    )
+    return server.client().pub(request).body
+
+
+def test_a_message_comes_to_a_device_that_expects_it(linkstead_server: LinksteadServer) -> None:
+    lamp = linkstead_server.device("lamp")
+    told = lamp.expect_message("user/get").given({"light": "on"})
+    raw = lamp.expect_message(f"/{lamp.product_key}/{lamp.name}/user/get").given(b"\x00\xff").times(2)
+    other = lamp.expect_message(f"/broadcast/{lamp.product_key}/+").never()
+    call = lamp.expect_call().never()
+    assert publish(linkstead_server, lamp, "user/get", b'{"light": "on"}').success
+    for qos in (0, 1):
+        assert publish(linkstead_server, lamp, "user/get", b"\x00\xff", qos).success
+    linkstead_server.verify()
+    assert [each.seen for each in (told, raw, other, call)] == [1, 2, 0, 0]
+
+
+def test_a_message_that_did_not_come_or_must_not_is_told(linkstead_server: LinksteadServer) -> None:
+    lamp = linkstead_server.device("lamp")
+    lamp.expect_message("user/get").never()
+    lamp.expect_message(f"/broadcast/{lamp.product_key}/news")
+    assert publish(linkstead_server, lamp, "user/get", b"hi").success
+    surplus = f"lamp: /{lamp.product_key}/lamp/user/get was expected never and came once"
+    missing = f"lamp: /broadcast/{lamp.product_key}/news was expected once and came never"
+    with pytest.raises(AssertionError) as caught:
+        linkstead_server.verify()
+    assert str(caught.value) == f"{surplus}\n{missing}"
+    linkstead_server.reset()
+
+
+def test_a_device_subscribes_again_when_it_comes_back(linkstead_server: LinksteadServer) -> None:
+    lamp = linkstead_server.device("lamp", connect=False)
+    expected = lamp.expect_message("user/get")
+    lamp.connect()
+    lamp.disconnect()
+    lamp.connect()
+    assert publish(linkstead_server, lamp, "user/get", b"hi", qos=0).success
+    linkstead_server.verify()
+    assert expected.seen == 1
+
+
+def test_a_device_may_not_expect_what_is_another_s(linkstead_server: LinksteadServer) -> None:
+    lamp = linkstead_server.device("lamp")
+    with pytest.raises(RehearsalError, match="lamp may not subscribe to /other/lamp/user/get"):
+        lamp.expect_message("/other/lamp/user/get")
+    linkstead_server.verify()
+
+
 def test_a_timeout_takes_no_time(linkstead_server: LinksteadServer) -> None:
     lamp = linkstead_server.device("lamp")
     lamp.expect_call().no_reply()

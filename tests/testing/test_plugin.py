@@ -36,13 +36,13 @@ def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 def test_the_examples_of_the_page_pass(tmp_path: Path) -> None:
     names = [name for language, name in EXAMPLES if language == "python"]
-    assert names == ["first", "devices", "time", "faults", "cassette", "settings"]
+    assert names == ["first", "devices", "messages", "time", "faults", "cassette", "settings"]
     for name in names:
         (tmp_path / f"test_{name}.py").write_text(EXAMPLES["python", name])
     shutil.copyfile(LAMP, tmp_path / "lamp.json")
     done = run_pytest(tmp_path, "-q")
     assert done.returncode == 0, done.stdout
-    assert "11 passed" in done.stdout
+    assert "12 passed" in done.stdout
 
 
 def test_the_first_example_is_short() -> None:

@@ -117,7 +117,9 @@ class TestingDesk:
         return {}
 
     async def _expect(self, body: bytes, _rest: str) -> dict[str, Any]:
-        return view_expected(self._rehearsal.expect(msgspec.json.decode(body, type=Expectation)))
+        wish = msgspec.json.decode(body, type=Expectation)
+        expecting = self._rehearsal.expect_message(wish) if wish.topic else None
+        return view_expected(self._rehearsal.expect(wish) if expecting is None else await expecting)
 
     async def _list_expectations(self, _body: bytes, _rest: str) -> dict[str, Any]:
         faults = await self._rehearsal.find_faults()

@@ -5,20 +5,26 @@ from collections.abc import Callable
 from typing import Final
 
 from linkstead.clock import Clock
-from linkstead.mqtt.packets import Packet, PingReq, PingResp, PubAck, Publish
+from linkstead.mqtt.packets import Packet, PingReq, PingResp, PubAck, Publish, SubAck, Subscribe, Subscription
 from linkstead.registry import Device
-from linkstead.rehearsal.script import Script, read_request
+from linkstead.rehearsal.script import Message, Script, read_request
 from linkstead.simulator import Outgoing, SimulatedDevice
 from linkstead.simulator.device import RefusedError
-from linkstead.simulator.line import Line
+from linkstead.simulator.line import PACKET_ID_MAX, Line
 from linkstead.tsl import ThingModel
 
 CONNECT_WAIT_S: Final = 10.0
 BARRIER_WAIT_S: Final = 2.0
+FAILED: Final = 0x80
+"""In a SUBACK; so is all above it."""
+
+
+SUBSCRIBE_ID: Final = PACKET_ID_MAX
+"""Of every SUBSCRIBE, of which one is under way at a time; posts have those from 1 on."""
 
 
 class DeviceRefused(Exception):
-    """The device could not connect; the text says why."""
+    """The device could not connect or subscribe; the text says why."""
 
 
 class RehearsedDevice:
@@ -63,6 +69,8 @@ class RehearsedDevice:
         self._task: asyncio.Task[None] | None = None
         self._line: Line | None = None
         self._echo: asyncio.Event | None = None
+        self._subscribing = asyncio.Lock()
+        self._answered: asyncio.Future[int] | None = None
 
     async def connect(self) -> None:
         """Connect, unless it is; returns when the server has accepted it. Raises DeviceRefused."""
@@ -75,6 +83,8 @@ class RehearsedDevice:
             [self._task, connected], timeout=CONNECT_WAIT_S, return_when=asyncio.FIRST_COMPLETED
         )
         if connected in done:
+            for topic_filter in self._script.list_topics(self.device.key):
+                await self.subscribe(topic_filter)
             return
         connected.cancel()
         error = self._task.exception() if self._task in done else None
@@ -89,6 +99,23 @@ class RehearsedDevice:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             self._simulated.connected.clear()
+
+    async def subscribe(self, topic_filter: str) -> None:
+        """Subscribe, and return when that is answered; without a connection, on the next. Raises DeviceRefused."""
+        if self._line is None or not self._simulated.connected.is_set():
+            return
+        async with self._subscribing:
+            self._answered = asyncio.get_running_loop().create_future()
+            self._line.write(Subscribe(SUBSCRIBE_ID, [Subscription(topic_filter, 1)]))
+            try:
+                async with asyncio.timeout(BARRIER_WAIT_S):
+                    code = await self._answered
+            except TimeoutError:
+                raise DeviceRefused(f"{self.device.device_name} could not subscribe: no answer") from None
+            finally:
+                self._answered = None
+        if code >= FAILED:
+            raise DeviceRefused(f"{self.device.device_name} may not subscribe to {topic_filter}")
 
     async def settle(self) -> None:
         """Return when all that the server wrote before has come."""
@@ -109,11 +136,18 @@ class RehearsedDevice:
         if isinstance(packet, PingResp) and self._echo is not None:
             self._echo.set()
             return True
+        if isinstance(packet, SubAck) and self._answered is not None and not self._answered.done():
+            self._answered.set_result(packet.reason_codes[0])
+            return True
         if not isinstance(packet, Publish):
             return False
         request = read_request(self.device.key, packet.topic, packet.payload)
-        expected = self._script.meet(self.device.key, request) if request is not None else None
-        if request is None or expected is None:
+        if request is None:
+            if self._script.meet(self.device.key, Message(packet.topic, packet.payload)) is not None:
+                self._note_call()
+            return False
+        expected = self._script.meet(self.device.key, request)
+        if expected is None:
             return False
         if packet.qos:
             line.write(PubAck(packet.packet_id))

@@ -165,6 +165,16 @@ class Rehearsal:
         except ExpectationError as error:
             raise RehearsalError(str(error)) from None
 
+    async def expect_message(self, expectation: Expectation) -> Expected:
+        """Have a device subscribe and expect a message. Raises RehearsalError: as `expect`, or it may not subscribe."""
+        expected = self.expect(expectation)
+        try:
+            await self._find(expected.key).subscribe(expected.topic_filter)
+        except DeviceRefused as refused:
+            self._script.remove(expected)
+            raise RehearsalError(str(refused)) from None
+        return expected
+
     def replay(self, cassette: Cassette, key: DeviceKey, recorded_as: str = "") -> None:
         """Have a device answer as on a cassette, and expect no call that is not on it.
 

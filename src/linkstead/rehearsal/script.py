@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from linkstead.alink import topics
 from linkstead.alink.services import CODE_MAX, CODE_SUCCESS
 from linkstead.registry import DeviceKey
 from linkstead.tsl.document import shorten
@@ -49,6 +50,21 @@ class Request(NamedTuple):
     def params(self) -> Any:
         """What a service is called with, or the properties that are set."""
         return self.message.get("params", {}) if self.message is not None else None
+
+
+class Message(NamedTuple):
+    """A message that wants no answer, as it came to a device."""
+
+    topic: str
+    payload: bytes
+
+    @property
+    def params(self) -> Any:
+        """Its JSON, None where it is none."""
+        try:
+            return msgspec.json.decode(self.payload)
+        except (msgspec.DecodeError, RecursionError):
+            return None
 
 
 def read_request(key: DeviceKey, topic: str, payload: bytes) -> Request | None:
@@ -108,12 +124,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
 
 
 class Expectation(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A call that is to come to a device, how often, and what the device answers.
+    """A call that is to come to a device, how often, and what the device answers; or a message that is no call.
 
     Args:
         device_name, product_key: which device; the product matters where several have a device of that name.
         call: see `Request.name`; empty means any.
-        given: the params that it has to come with; None means any.
+        topic: of a message in place of a call: a topic or a filter, in full or, without the "/" before it, as it
+            follows `/ProductKey/DeviceName/`. Empty: it is a call.
+        given: the params that it has to come with, of a message its JSON; None means any.
         given_base64: likewise for bytes.
         reply: what is answered; None leaves it to the device's model.
         no_reply: nothing is answered.
@@ -125,6 +143,7 @@ class Expectation(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unkno
     device_name: str
     product_key: str = ""
     call: str = ""
+    topic: str = ""
     given: dict[str, Any] | None = None
     given_base64: str | None = None
     reply: Answer | None = None
@@ -139,7 +158,9 @@ class Expectation(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unkno
             raise ExpectationError(f"after_ms must be a whole number from 0 to {AFTER_MS_MAX}")
         if self.times is not None and not 0 <= self.times <= TIMES_MAX:
             raise ExpectationError(f"times must be a whole number from 0 to {TIMES_MAX}, or null for any")
-        if len(self.call) > NAME_CHARS_MAX or len(self.device_name) > NAME_CHARS_MAX:
+        if self.topic and (self.call or self.reply is not None or self.no_reply or self.after_ms):
+            raise ExpectationError("topic is of a message, and call, reply, no_reply and after_ms of a call")
+        if max(map(len, (self.call, self.topic))) > NAME_CHARS_MAX or len(self.device_name) > NAME_CHARS_MAX:
             raise ExpectationError(f"names have at most {NAME_CHARS_MAX} characters")
         if self.reply is not None:
             if self.no_reply:
@@ -167,10 +188,23 @@ class Expected:
         self.seen = 0
         self.surplus = 0
 
-    def matches(self, key: DeviceKey, request: Request) -> bool:
-        """True for a call of its sort."""
+    @property
+    def topic_filter(self) -> str:
+        """Of the messages that are expected, in full; empty for a call."""
+        topic = self.expectation.topic
+        return (
+            topic if not topic or topic.startswith("/") else f"/{self.key.product_key}/{self.key.device_name}/{topic}"
+        )
+
+    def matches(self, key: DeviceKey, request: Request | Message) -> bool:
+        """True for a call or message of its sort."""
         expectation = self.expectation
-        if key != self.key or expectation.call not in ("", request.name):
+        if key != self.key or isinstance(request, Message) != bool(expectation.topic):
+            return False
+        if isinstance(request, Message):
+            if not topics.matches(self.topic_filter, request.topic):
+                return False
+        elif expectation.call not in ("", request.name):
             return False
         if expectation.given is not None and not _fits(expectation.given, request.params):
             return False
@@ -193,7 +227,7 @@ class Expected:
         times = self.expectation.times
         if times is None or not (self.waits or self.surplus):
             return ""
-        name = self.expectation.call or "any call"
+        name = self.topic_filter or self.expectation.call or "any call"
         given = self.expectation.given
         shown = f" with {shorten(msgspec.json.encode(given).decode())}" if given is not None else ""
         came = self.seen + self.surplus
@@ -232,8 +266,8 @@ class Script:
         self.expected.append(found)
         return found
 
-    def meet(self, key: DeviceKey, request: Request) -> Expected | None:
-        """Count a call: with the first expectation that is open, or as one too many. None where nobody expected it."""
+    def meet(self, key: DeviceKey, request: Request | Message) -> Expected | None:
+        """Count it: with the first expectation that is open, or as one too many. None where nobody expected it."""
         of_its_sort = [each for each in self.expected if each.matches(key, request)]
         for each in of_its_sort:
             if each.is_open:
@@ -243,6 +277,14 @@ class Script:
             of_its_sort[-1].surplus += 1
             return of_its_sort[-1]
         return None
+
+    def remove(self, expected: Expected) -> None:
+        """Take one back."""
+        self.expected.remove(expected)
+
+    def list_topics(self, key: DeviceKey) -> list[str]:
+        """What a device has to subscribe to, each once."""
+        return list(dict.fromkeys(each.topic_filter for each in self.expected if each.key == key and each.topic_filter))
 
     def find_faults(self) -> list[str]:
         """What is wrong, a sentence each."""

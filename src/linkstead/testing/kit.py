@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
@@ -319,6 +319,18 @@ class Device:
 
         return ExpectedCall(self._thread, self._thread.run(expect()))
 
+    def expect_message(self, topic: str) -> "ExpectedMessage":
+        """Expect a message that is no call, as of `Pub`; the device has subscribed to its topic when this returns.
+
+        Args:
+            topic: in full, or what follows `/ProductKey/DeviceName/`, as `user/get`; `+` and `#` as in MQTT.
+
+        Raises:
+            RehearsalError: the device may not subscribe to it.
+        """
+        wish = Expectation(device_name=self.name, product_key=self.product_key, topic=topic)
+        return ExpectedMessage(self._thread, self._thread.run(self._rehearsal.expect_message(wish)))
+
     def fault(self, kind: str, **fields: Any) -> int:
         """Plant a fault for this device; see `Faults.add`."""
         return self._server.faults.add(kind, product_key=self.product_key, device_name=self.name, **fields)
@@ -352,45 +364,28 @@ class Device:
         return DeviceKey(self.product_key, self.name)
 
 
-class ExpectedCall:
-    """A call that is to come. Each method returns the same, so that they can be chained."""
+class ExpectedMessage:
+    """A message that is to come. Each method returns the same, so that they can be chained."""
 
     def __init__(self, thread: LoopThread, expected: Expected) -> None:
         self._thread = thread
         self._expected = expected
 
-    def given(self, params: Mapping[str, Any] | bytes) -> "ExpectedCall":
-        """It has to come with these arguments, properties or bytes."""
+    def given(self, params: Mapping[str, Any] | bytes) -> Self:
+        """It has to come with these arguments, properties or bytes; a message that is no call with this JSON."""
         if isinstance(params, bytes):
             return self._change(given_base64=base64.b64encode(params).decode())
         return self._change(given=dict(params))
 
-    def reply(
-        self, data: Mapping[str, Any] | bytes | str | None = None, *, code: int = 200, message: str = ""
-    ) -> "ExpectedCall":
-        """The device answers this: outputs of a service, or bytes as they are; a text goes as UTF-8."""
-        if isinstance(data, bytes | str):
-            payload = data.encode() if isinstance(data, str) else data
-            return self._change(reply=Answer(payload_base64=base64.b64encode(payload).decode()))
-        return self._change(reply=Answer(data=dict(data or {}), code=code, message=message))
-
-    def no_reply(self) -> "ExpectedCall":
-        """The device answers nothing."""
-        return self._change(no_reply=True)
-
-    def after(self, ms: int) -> "ExpectedCall":
-        """The device takes so long, by the server's clock."""
-        return self._change(after_ms=ms)
-
-    def times(self, count: int) -> "ExpectedCall":
+    def times(self, count: int) -> Self:
         """It has to come so often."""
         return self._change(times=count)
 
-    def never(self) -> "ExpectedCall":
+    def never(self) -> Self:
         """It must not come."""
         return self._change(times=0)
 
-    def any_times(self) -> "ExpectedCall":
+    def any_times(self) -> Self:
         """It may come as often as it likes, or not at all."""
         return self._change(times=None)
 
@@ -399,7 +394,7 @@ class ExpectedCall:
         """How often it came."""
         return self._expected.seen + self._expected.surplus
 
-    def _change(self, **fields: Any) -> "ExpectedCall":
+    def _change(self, **fields: Any) -> Self:
         changed = msgspec.structs.replace(self._expected.expectation, **fields)
         changed.check()
 
@@ -408,6 +403,25 @@ class ExpectedCall:
 
         self._thread.run(put())
         return self
+
+
+class ExpectedCall(ExpectedMessage):
+    """A call that is to come, and what the device answers."""
+
+    def reply(self, data: Mapping[str, Any] | bytes | str | None = None, *, code: int = 200, message: str = "") -> Self:
+        """The device answers this: outputs of a service, or bytes as they are; a text goes as UTF-8."""
+        if isinstance(data, bytes | str):
+            payload = data.encode() if isinstance(data, str) else data
+            return self._change(reply=Answer(payload_base64=base64.b64encode(payload).decode()))
+        return self._change(reply=Answer(data=dict(data or {}), code=code, message=message))
+
+    def no_reply(self) -> Self:
+        """The device answers nothing."""
+        return self._change(no_reply=True)
+
+    def after(self, ms: int) -> Self:
+        """The device takes so long, by the server's clock."""
+        return self._change(after_ms=ms)
 
 
 def _read_model(model: Model) -> bytes:
