@@ -9,31 +9,47 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from linkstead.alink import credentials, messages, ntp, psk, services, sub_devices, topics
+from linkstead.actions import ACTIONS
+from linkstead.alink import credentials, messages, ntp, psk, registration, services, sub_devices, topics
 from linkstead.amqp import protocol as amqp
 from linkstead.amqp.credentials import BadUserName, parse_user_name
 from linkstead.api import parameters, signatures
 from linkstead.api.exchange import HttpReply, HttpRequest
+from linkstead.errors import ApiError
 from linkstead.http.listener import HttpListener
 from linkstead.models.scripts import RAW_TO_PROTOCOL, ScriptError, check_bytes, check_object, write_bytes
 from linkstead.mqtt import protocol as mqtt
 from linkstead.mqtt.codes import ReasonCode, Refusal
 from linkstead.mqtt.websocket import HandshakeRefused, WebSocket
-from linkstead.registry import DeviceKey
+from linkstead.registry import DeviceKey, paging
 from linkstead.scripts.engine import run
 from linkstead.scripts.frames import LENGTH, FrameError, decode_length
+from linkstead.subscription import webhooks
+from linkstead.telemetry import shadow
 from linkstead.testing.clock import ManualClock
 from linkstead.tsl import read_tsl
-from linkstead.tsl.checking import ModelChecker
+from linkstead.tsl.checking import ModelChecker, ValidateType
 from linkstead.tsl.document import ModelError
-from linkstead.tsl.literal import LiteralError, read_literal, read_literal_object
+from linkstead.tsl.literal import LiteralError, read_literal, read_literal_object, read_payload_object, write_literal
+from linkstead.tsl.posts import check_post_size, check_time, unwrap_value
 from linkstead.tsl.reading import read_model
 from linkstead.tsl.thing_model_json import read_thing_model_json
 from linkstead.tsl.writing import write_model
+from linkstead.webhook.schedule import RETRY_AFTER_S_MAX, read_retry_after
+from tests.tsl.documents import read_sample
 
 CORPUS = Path(__file__).parent / "corpus"
 KEY = DeviceKey("a1Lamp00001", "lamp-01")
-SECRET = signatures.signing_key("app-secret")
+SECRET_TEXT = "app-secret"
+SECRET = signatures.signing_key(SECRET_TEXT)
+_MODEL = read_sample("all-types")
+MODEL = ModelChecker(_MODEL)
+SERVICES = [
+    found
+    for module in _MODEL.modules
+    for service in module.services
+    if (found := MODEL.find_service(service.identifier)) is not None
+]
 
 
 def take_mqtt(data: bytes) -> None:
@@ -199,6 +215,83 @@ async def _answer_http(request: HttpRequest) -> HttpReply:
     return HttpReply(200, "text/plain", b"yes")
 
 
+def take_signature(data: bytes) -> None:
+    """A request by its parts, a line each: query, Authorization, and the form; its parameters are bound to its action.
+
+    What is signed with the right key is taken, whatever stands in it.
+    """
+    query, _, rest = data.partition(b"\n")
+    line, _, form = rest.partition(b"\n")
+    try:
+        found, pairs = parameters.read_pairs(query, form)
+    except parameters.UnreadableParameters:
+        return
+    assert parameters.parse_parameters(query, form) == found
+    signatures.check_v1("POST", pairs, found, SECRET)
+    found["Signature"] = signatures.sign_v1(signatures.string_to_sign_v1("POST", found), SECRET_TEXT)
+    assert signatures.check_v1("POST", pairs, found, SECRET) is None
+    signatures.parse_timestamp(found.get("Timestamp", ""))
+    headers = {name: [found.get(name, "")] for name in signatures.V3_HEADERS_REQUIRED}
+    try:
+        authorization = signatures.parse_authorization(line.decode("latin-1"))
+        signatures.check_v3("POST", "/", query, headers, form, authorization, SECRET)
+    except (parameters.UnreadableParameters, signatures.Malformed):
+        pass
+    action = ACTIONS.get(found.get("Action", ""))
+    try:
+        if action is not None:
+            parameters.unknown_parameters(action.request, found, action.aliases)
+            parameters.bind(action.request, found, action.aliases)
+        paging.decode_next_token("products", found.get("NextToken", ""))
+    except ApiError as error:
+        error.message("zh")
+    try:
+        registration.check_sign(registration.read_form(found), SECRET_TEXT)
+    except registration.Refused:
+        pass
+
+
+def take_values(data: bytes) -> None:
+    """The same JSON as the arguments and properties of an app, as what a device reports, and as a shadow's message."""
+    try:
+        message = shadow.read_message(data)
+        for read in (lambda: message.method, lambda: message.version, lambda: message.read_attributes("reported")):
+            read()
+    except shadow.ShadowError:
+        pass
+    try:
+        given = read_literal_object(data.decode("utf-8", "replace"))
+        MODEL.check_property_set(given)
+        for service in SERVICES:
+            service.check_input(given)
+            service.check_output(given, ValidateType.STRICT)
+        posted = read_payload_object(data)
+    except LiteralError:
+        return
+    check_post_size(posted)
+    values = {}
+    for identifier, entry in posted.items():
+        messages.read_identifier(identifier)
+        values[identifier], time = unwrap_value(entry)
+        if time is not None and check_time(time, 1) is None:
+            int(str(time))
+        write_literal(values[identifier])
+    for level in ValidateType:
+        for fault in MODEL.check_property_post(values, level).values():
+            assert fault.check_failed["code"]
+
+
+def take_webhook(data: bytes) -> None:
+    """What a receiver answers with, and what a webhook is made of."""
+    text = data.decode("latin-1")
+    assert 0 <= read_retry_after(text, 1_700_000_000.0) <= RETRY_AFTER_S_MAX
+    for read in (webhooks.check_url, webhooks.read_kinds, webhooks.decode_secret):
+        try:
+            read(text)
+        except webhooks.WebhookRefused:
+            pass
+
+
 def take_tsl(data: bytes) -> None:
     """A thing model in each of its forms; what is read can be written and read again."""
     for read in (read_tsl, read_thing_model_json):
@@ -288,10 +381,13 @@ PARSERS = (
     Parser("mqtt", take_mqtt),
     Parser("websocket", take_websocket),
     Parser("http", take_http),
+    Parser("signature", take_signature),
     Parser("alink", take_alink),
+    Parser("values", take_values),
     Parser("tsl", take_tsl),
     Parser("literal", take_literal),
     Parser("amqp", take_amqp),
+    Parser("webhook", take_webhook),
     Parser("script", take_script),
 )
 
