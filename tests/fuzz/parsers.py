@@ -15,6 +15,7 @@ from linkstead.amqp import protocol as amqp
 from linkstead.amqp.credentials import BadUserName, parse_user_name
 from linkstead.api import parameters, signatures
 from linkstead.api.exchange import HttpReply, HttpRequest
+from linkstead.api.layouts import Layouts
 from linkstead.errors import ApiError
 from linkstead.http.listener import HttpListener
 from linkstead.models.scripts import RAW_TO_PROTOCOL, ScriptError, check_bytes, check_object, write_bytes
@@ -41,6 +42,7 @@ from tests.tsl.documents import read_sample
 CORPUS = Path(__file__).parent / "corpus"
 KEY = DeviceKey("a1Lamp00001", "lamp-01")
 SECRET_TEXT = "app-secret"
+LAYOUTS = Layouts()
 SECRET = signatures.signing_key(SECRET_TEXT)
 _MODEL = read_sample("all-types")
 MODEL = ModelChecker(_MODEL)
@@ -218,7 +220,8 @@ async def _answer_http(request: HttpRequest) -> HttpReply:
 def take_signature(data: bytes) -> None:
     """A request by its parts, a line each: query, Authorization, and the form; its parameters are bound to its action.
 
-    What is signed with the right key is taken, whatever stands in it.
+    What is signed with the right key is taken, whatever stands in it; by the layouts of the requests before, all is the
+    same as without them.
     """
     query, _, rest = data.partition(b"\n")
     line, _, form = rest.partition(b"\n")
@@ -227,6 +230,7 @@ def take_signature(data: bytes) -> None:
     except parameters.UnreadableParameters:
         return
     assert parameters.parse_parameters(query, form) == found
+    _take_by_layout(parameters.split_pairs(query, form), found, pairs)
     signatures.check_v1("POST", pairs, found, SECRET)
     found["Signature"] = signatures.sign_v1(signatures.string_to_sign_v1("POST", found), SECRET_TEXT)
     assert signatures.check_v1("POST", pairs, found, SECRET) is None
@@ -249,6 +253,31 @@ def take_signature(data: bytes) -> None:
         registration.check_sign(registration.read_form(found), SECRET_TEXT)
     except registration.Refused:
         pass
+
+
+def _take_by_layout(sent: list[str], found: dict[str, str], pairs: list[str]) -> None:
+    read = LAYOUTS.read(sent)
+    if read is None:
+        LAYOUTS.remember(sent, found, has_v1_signature=True)
+        return
+    layout, by_layout, in_order = read
+    assert list(by_layout.items()) == list(found.items())
+    assert in_order == sorted(pairs)
+    action = ACTIONS.get(found.get("Action", ""))
+    if action is not None:
+        general = _bind(lambda: parameters.bind(action.request, found, action.aliases))
+        # What it was bound to first, and what that taught.
+        for _ in range(2):
+            assert _bind(lambda: layout.bind(action.request, by_layout, action.aliases)) == general
+        unknown = parameters.unknown_parameters(action.request, found, action.aliases)
+        assert layout.list_unknown(action.request, by_layout, action.aliases) == unknown
+
+
+def _bind(bind: Callable[[], object]) -> object:
+    try:
+        return bind()
+    except ApiError as error:
+        return error.message("en")
 
 
 def take_values(data: bytes) -> None:
