@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from linkstead.registry import DeviceKey
@@ -139,6 +140,7 @@ async def fail() -> None:
 @pytest.mark.asyncio
 async def test_settling_fails_once_where_work_has_failed_before_or_while_it_was_waited_for() -> None:
     lanes, works = Lanes(), Works()
+    lanes.is_awaited = True
     lanes.add(KEY, 1, fail)
     with pytest.raises(NotTaken):
         await lanes.settle(KEY)
@@ -158,10 +160,42 @@ async def test_of_so_many_devices_it_is_remembered_that_work_has_failed(monkeypa
     assert lanes.FAILED_DEVICES_MAX == 10_000
     monkeypatch.setattr(lanes, "FAILED_DEVICES_MAX", 1)
     table = Lanes()
+    table.is_awaited = True
     table.add(KEY, 1, fail)
     await table.drain()
     table.add(OTHER_KEY, 1, fail)
     await table.drain()
     await table.settle(OTHER_KEY)
+    with pytest.raises(NotTaken):
+        await table.settle(KEY)
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_nobody_sends_again_holds_back_no_acknowledgement() -> None:
+    table, works = Lanes(), Works()
+    works.gate.set()
+    table.add(KEY, 1, fail)
+    table.is_awaited = True
+    table.add(KEY, 1, works.make("awaited"))
+    await table.settle(KEY)
+    assert works.done == ["awaited"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fault", [ValueError, KeyError, TypeError, msgspec.ValidationError, ZeroDivisionError])
+async def test_a_message_that_would_fail_again_counts_as_dealt_with(
+    fault: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def choke() -> None:
+        raise fault("cannot be used")
+
+    table = Lanes()
+    table.is_awaited = True
+    table.add(KEY, 1, choke)
+    await table.settle(KEY)
+    assert caplog.messages == ["a message of a device failed"]
+    # What is wrong with the disk is not the message's fault, whatever else fails with it.
+    table.add(KEY, 1, fail)
+    table.add(KEY, 1, choke)
     with pytest.raises(NotTaken):
         await table.settle(KEY)

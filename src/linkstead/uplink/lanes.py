@@ -4,7 +4,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import msgspec
 
 from linkstead.registry import DeviceKey
 
@@ -23,6 +25,22 @@ MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 FAILED_DEVICES_MAX = 10_000
 """Devices of which it is remembered that a message could not be taken."""
 
+_FAULTS_OF_A_MESSAGE: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    msgspec.MsgspecError,
+)
+"""They lie in the message and in what is made of it, not in the disk or the database.
+
+Sent again it would fail again, so it counts as dealt with: acknowledged, as the vendor's cloud acknowledges what it
+cannot use, it does not cut its device each time.
+"""
+
 
 class NotTaken(Exception):
     """What a device sent could not be dealt with, as the store was away for example."""
@@ -31,12 +49,18 @@ class NotTaken(Exception):
 class _Job(NamedTuple):
     payload_bytes: int
     work: Callable[[], Awaitable[None]]
+    is_awaited: bool
 
 
 class Lanes:
-    """Does what devices ask one after the other for each, in a task that lives as long as there is work."""
+    """Does what devices ask one after the other for each, in a task that lives as long as there is work.
+
+    `is_awaited` says of the message that is being taken in that its device waits for it to be acknowledged (QoS 1), and
+    sends it again otherwise. One that nobody sends again holds back nobody's acknowledgement when it fails.
+    """
 
     def __init__(self) -> None:
+        self.is_awaited = False
         self.message_count = 0
         self.message_bytes = 0
         self._lanes: dict[DeviceKey, deque[_Job]] = {}
@@ -68,9 +92,9 @@ class Lanes:
         self.message_count += 1
         self.message_bytes += payload_bytes
         if lane is not None:
-            lane.append(_Job(payload_bytes, work))
+            lane.append(_Job(payload_bytes, work, self.is_awaited))
             return True
-        lane = self._lanes[key] = deque([_Job(payload_bytes, work)])
+        lane = self._lanes[key] = deque([_Job(payload_bytes, work, self.is_awaited)])
         task = asyncio.get_running_loop().create_task(self._run(key, lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -80,7 +104,7 @@ class Lanes:
         """Return when what is under way of a device now has been done.
 
         Raises:
-            NotTaken: some of it failed since this was last asked.
+            NotTaken: some of it that is awaited failed since this was last asked, and may fare better another time.
         """
         lane = self._lanes.get(key)
         if lane is not None:
@@ -90,7 +114,7 @@ class Lanes:
                 reached.set()
 
             self.message_count += 1
-            lane.append(_Job(0, note))
+            lane.append(_Job(0, note, False))
             await reached.wait()
         if key in self._failed:
             self._failed.discard(key)
@@ -105,10 +129,11 @@ class Lanes:
         while lane:
             try:
                 await lane[0].work()
-            except Exception:
-                # The log is told, and what the device sent next has its turn; nothing is acknowledged that failed.
+            except Exception as error:
+                # The log is told, and what the device sent next has its turn.
                 log.exception("a message of a device failed", extra={"device": str(key)})
-                if len(self._failed) < FAILED_DEVICES_MAX:
+                may_fare_better = not isinstance(error, _FAULTS_OF_A_MESSAGE)
+                if lane[0].is_awaited and may_fare_better and len(self._failed) < FAILED_DEVICES_MAX:
                     self._failed.add(key)
             finally:
                 done = lane.popleft()

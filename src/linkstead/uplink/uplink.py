@@ -119,6 +119,7 @@ class Uplink:
         if self._sessions.taps is None and self._router.answer_on(origin, topic, payload):
             # The usual answer, which needs none of what follows: whoever else the connection carries, it is the link's.
             return True
+        self._lanes.is_awaited = qos == 1
         topic, query = topics.split_query(topic)
         answer = topics.parse_rrpc_answer(topic)
         link = self._find_sender(link, topic, answer)
