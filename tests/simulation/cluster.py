@@ -43,12 +43,12 @@ class Seat:
 class ClusterSimulation(Simulation):
     """One run with several nodes."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int, crowd: int = 1) -> None:
+        super().__init__(seed, crowd)
         self._errors = TroubleWatch()
         self._network = Network(self.clock, self.chance, self.chance.choice(SERVERS))
         self._seats = [Seat(number) for number in range(self.chance.randint(2, NODES_MAX))]
-        self._rules.limits = self.chance.choice([{}, {"RRpc": 2}])
+        self._rules.limits = self.chance.choice([{}, {"RRpc": 2 * crowd}])
         self._rules.is_of_cluster = self._rules.letters.is_of_cluster = True
 
     async def _begin(self) -> None:
@@ -262,9 +262,9 @@ class ClusterSimulation(Simulation):
         """Everything that waits for consumers gets to them."""
         await self._turn(SETTLED_S + RETURN_S)
         self._rules.letters.check_left(of_webhooks=False)
-        self._rules.check()
+        self._rules.check_all()
 
 
-def simulate_cluster(seed: int) -> list[str]:
+def simulate_cluster(seed: int, crowd: int = 1) -> list[str]:
     """Run one simulation of several nodes; returns what happened last. Raises Violation."""
-    return run_simulation(ClusterSimulation(seed)).story
+    return run_simulation(ClusterSimulation(seed, crowd)).story

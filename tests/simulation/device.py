@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from linkstead.alink import credentials
@@ -42,6 +43,10 @@ class Surroundings(Protocol):
     def chance(self) -> random.Random:
         """What the seed says."""
 
+    @property
+    def crowd(self) -> int:
+        """So many times as many calls are made; a device breaks no more often for that."""
+
     def open_wire(self, device: "SimulatedDevice") -> Wire | None:
         """A connection to the server, None while there is none."""
 
@@ -67,6 +72,7 @@ class Way:
 
     deal: Callable[["SimulatedDevice", Publish], None]
     weight: int
+    is_break: bool = False
 
 
 class SimulatedDevice:
@@ -169,7 +175,7 @@ class SimulatedDevice:
 
     def _take(self, publish: Publish) -> None:
         self._around.tell(f"{self.key.device_name} gets {publish.topic}")
-        if publish.qos == 1 and not self.is_good and self._around.chance.random() < 0.15:
+        if publish.qos == 1 and not self.is_good and self._around.chance.random() < 0.15 / self._around.crowd:
             # It breaks before it could acknowledge.
             self.cut()
             return
@@ -181,7 +187,7 @@ class SimulatedDevice:
         if is_call and self.is_good:
             self._answer(publish)
         elif is_call:
-            [way] = self._around.chance.choices(WAYS, [way.weight for way in WAYS])
+            [way] = self._around.chance.choices(WAYS, weigh(self._around.crowd))
             self._around.tell(f"{self.key.device_name} deals with it: {way.deal.__name__}")
             way.deal(self, publish)
         if publish.qos == 1 and is_quick:
@@ -295,7 +301,13 @@ WAYS = (
     Way(SimulatedDevice.answer_with_wrong_id, 2),
     Way(SimulatedDevice.let_another_answer, 3),
     Way(SimulatedDevice.stay_silent, 3),
-    Way(SimulatedDevice.answer_and_cut, 1),
-    Way(SimulatedDevice.cut_and_stay_away, 1),
-    Way(SimulatedDevice.leave, 1),
+    Way(SimulatedDevice.answer_and_cut, 1, is_break=True),
+    Way(SimulatedDevice.cut_and_stay_away, 1, is_break=True),
+    Way(SimulatedDevice.leave, 1, is_break=True),
 )
+
+
+@cache
+def weigh(crowd: int) -> list[int]:
+    """How often each way is chosen, so that what breaks connections happens as often in a time."""
+    return [way.weight if way.is_break else way.weight * crowd for way in WAYS]

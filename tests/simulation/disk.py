@@ -4,7 +4,7 @@ Several processes may share the disk, as nodes share a database on another machi
 delay, sees what the others have written, and may lose its connection. A disk can be full, or slow.
 """
 
-import asyncio
+import heapq
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -91,7 +91,11 @@ class KeptLetter:
 
 @dataclass
 class Disk:
-    """What a killed process leaves behind. `recorded` has every letter that ever was in `letters`, in order."""
+    """What a killed process leaves behind.
+
+    `recorded` has every letter that ever was in `letters`, in order of their numbers; `changed` the request id of every
+    call that was written, and `forgotten` the number of every letter that waits no longer, in the order of that.
+    """
 
     access_keys: dict[str, AccessKey] = field(default_factory=dict)
     products: dict[str, Product] = field(default_factory=dict)
@@ -118,6 +122,11 @@ class Disk:
     troubled_s: float = float("-inf")
 
     contradicted: list[tuple[Call, Call]] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
+    _by_alink_id: dict[tuple[DeviceKey | None, int], list[str]] = field(default_factory=dict)
+    _open: dict[str, None] = field(default_factory=dict)
+    _lanes: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     def write_call(self, call: Call) -> None:
         """Keep a record as it is now. The first verdict stays: `contradicted` has it, and what was said later."""
@@ -125,7 +134,56 @@ class Disk:
         if kept is not None and kept.verdict not in (None, call.verdict):
             self.contradicted.append((kept, copy_call(call)))
         else:
-            self.calls[call.request_id] = copy_call(call)
+            self.put_call(copy_call(call))
+
+    def put_call(self, call: Call) -> None:
+        """Keep a record; `changed` tells of it."""
+        request_id = call.request_id
+        if request_id not in self.calls and call.alink_id:
+            self._by_alink_id.setdefault((call.key, call.alink_id), []).append(request_id)
+        if call.is_asynchronous and not call.is_ended:
+            self._open[request_id] = None
+        else:
+            self._open.pop(request_id, None)
+        self.calls[request_id] = call
+        self.changed.append(request_id)
+
+    def find_calls(self, key: DeviceKey, alink_id: int) -> list[Call]:
+        """The asynchronous calls of an id, the earliest first."""
+        found = [self.calls[request_id] for request_id in self._by_alink_id.get((key, alink_id), ())]
+        return [call for call in found if call.is_asynchronous]
+
+    def list_open_calls(self) -> list[Call]:
+        """The asynchronous calls that have not ended, the earliest first."""
+        return [self.calls[request_id] for request_id in self._open]
+
+    def put_letter(self, kept: KeptLetter) -> None:
+        """Have a letter wait from now on."""
+        self.recorded.append(kept)
+        self.letters[kept.row_id] = kept
+        self.put_off(kept, kept.due_ms)
+
+    def put_off(self, kept: KeptLetter, due_ms: int) -> None:
+        """Have a letter be due at another moment."""
+        kept.due_ms = due_ms
+        heapq.heappush(self._lanes.setdefault(kept.destination, []), (due_ms, kept.row_id))
+
+    def find_due(self, destination: str) -> KeptLetter | None:
+        """What is due first of that which waits for somebody."""
+        lane = self._lanes.get(destination, [])
+        while lane:
+            due_ms, row_id = lane[0]
+            kept = self.letters.get(row_id)
+            if kept is not None and not kept.is_dead and kept.due_ms == due_ms:
+                return kept
+            heapq.heappop(lane)
+        return None
+
+    def forget_letter(self, row_id: int, now_s: float) -> None:
+        """A letter does not wait any longer; `forgotten` tells of it."""
+        if self.letters.pop(row_id, None) is not None:
+            self.forgotten_s[row_id] = now_s
+            self.forgotten.append(row_id)
 
     @property
     def is_troubled(self) -> bool:
@@ -383,7 +441,7 @@ class MemoryStore:
         kept = [copy_call(call) for call in calls]
         await self._wait()
         for call in kept:
-            self._disk.calls[call.request_id] = call
+            self._disk.put_call(call)
         row_ids = self._add(messages)
         # It is written, and the connection may be lost before that is learned.
         await self._reach()
@@ -407,7 +465,9 @@ class MemoryStore:
         while True:
             await self._reach()
             written_count = self._written_count
-            kept = self._list(lambda call: (call.key, call.alink_id) == (key, alink_id))
+            noted = [call for call in self._calls.values() if (call.key, call.alink_id) == (key, alink_id)]
+            calls = {call.request_id: call for call in (*self._disk.find_calls(key, alink_id), *noted)}
+            kept = [self._own(call) for call in reversed(calls.values()) if call.is_asynchronous]
             await self._reach()
             if written_count == self._written_count:
                 return [self._calls.get(call.request_id) or call for call in kept]
@@ -416,7 +476,7 @@ class MemoryStore:
         if self._is_remote:
             await self.flush()
             await self._reach()
-        return self._list(lambda call: call.key == key and target in (None, call.target) and not call.is_ended)[:limit]
+        return self._list_open(lambda call: call.key == key and target in (None, call.target))[:limit]
 
     async def list_stranded_calls(self, after: Call | None, limit: int) -> list[Call]:
         if self._is_remote:
@@ -424,17 +484,17 @@ class MemoryStore:
             await self._reach()
         waiting = {message.call_id for message in self._messages()}
         place = (after.received_ms, after.request_id) if after is not None else (-1, "")
-        stranded = self._list(
-            lambda call: (
-                not call.is_ended and call.request_id not in waiting and (call.received_ms, call.request_id) > place
-            )
+        stranded = self._list_open(
+            lambda call: call.request_id not in waiting and (call.received_ms, call.request_id) > place
         )
         return sorted(stranded, key=lambda call: (call.received_ms, call.request_id))[:limit]
 
-    def _list(self, is_meant: Callable[[Call], bool]) -> list[Call]:
-        """Asynchronous calls, each as it is now, the latest first."""
-        latest = reversed([*(self._disk.calls | self._calls).values()])
-        return [self._own(call) for call in latest if call.is_asynchronous and is_meant(call)]
+    def _list_open(self, is_meant: Callable[[Call], bool]) -> list[Call]:
+        """Asynchronous calls that have not ended, each as it is now, the latest first."""
+        noted = {call.request_id: call for call in self._calls.values() if call.is_asynchronous}
+        kept = {call.request_id: call for call in self._disk.list_open_calls()}
+        latest = reversed((kept | noted).values())
+        return [self._own(call) for call in latest if not call.is_ended and is_meant(call)]
 
     async def find_kept_call(self, request_id: str) -> Call | None:
         call = self._calls.get(request_id)
@@ -451,10 +511,10 @@ class MemoryStore:
     # sessions and messages
 
     async def list_sessions(self) -> list[SavedSession]:
-        return [
-            replace(session, waiting=sum(message.key == session.key for message in self._disk.messages.values()))
-            for session in self._disk.sessions.values()
-        ]
+        return [self._with_waiting(session) for session in self._disk.sessions.values()]
+
+    def _with_waiting(self, session: SavedSession) -> SavedSession:
+        return replace(session, waiting=sum(message.key == session.key for message in self._disk.messages.values()))
 
     async def expired_sessions(self, now_ms: int, limit: int) -> list[SavedSession]:
         ended = [session for session in await self.list_sessions() if 0 < session.kept_until_ms <= now_ms]
@@ -464,7 +524,8 @@ class MemoryStore:
         if self._is_remote:
             await self.flush()
             await self._reach()
-        return next((session for session in await self.list_sessions() if session.key == key), None)
+        session = self._disk.sessions.get(key)
+        return self._with_waiting(session) if session is not None else None
 
     def record_session(self, session: SavedSession) -> None:
         self._note_session(session.key, lambda: self._disk.sessions.update({session.key: session}))
@@ -526,26 +587,22 @@ class MemoryStore:
 
     def _add_letters(self, destinations: Sequence[str], notice: Notice) -> None:
         for destination in destinations:
-            letter = KeptLetter(len(self._disk.recorded) + 1, destination, notice, notice.generated_ms)
-            self._disk.recorded.append(letter)
-            self._disk.letters[letter.row_id] = letter
+            row_id = len(self._disk.recorded) + 1
+            self._disk.put_letter(KeptLetter(row_id, destination, notice, notice.generated_ms))
 
     def watch_letters(self, tell: Callable[[Collection[str]], None]) -> None:
         self._letter_watchers.append(tell)
-
-    def _waiting(self, destination: str) -> list[KeptLetter]:
-        found = (kept for kept in self._disk.letters.values() if kept.destination == destination and not kept.is_dead)
-        return sorted(found, key=lambda kept: (kept.due_ms, kept.row_id))
 
     async def lease_letters(self, destination: str, limit: int, now_ms: int, until_ms: int) -> list[Letter]:
         if self._has_letter_notes:
             await self.flush()
         await self._wait()
-        leased = [kept for kept in self._waiting(destination) if kept.due_ms <= now_ms][:limit]
-        for kept in leased:
-            kept.due_ms = until_ms
+        leased: list[KeptLetter] = []
+        while len(leased) < limit and (kept := self._disk.find_due(destination)) is not None and kept.due_ms <= now_ms:
+            self._disk.put_off(kept, until_ms)
             kept.attempts += 1
             kept.holder = self._node
+            leased.append(kept)
         letters = sorted((kept.letter for kept in leased), key=lambda letter: letter.row_id)
         # It is written, and the server may die before it has learned so.
         await self._wait()
@@ -556,8 +613,7 @@ class MemoryStore:
         self._note(partial(self._forget_letter, row_id))
 
     def _forget_letter(self, row_id: int) -> None:
-        if self._disk.letters.pop(row_id, None) is not None:
-            self._disk.forgotten_s[row_id] = self._clock.monotonic_s()
+        self._disk.forget_letter(row_id, self._clock.monotonic_s())
 
     def return_letter(self, row_id: int, attempts: int, due_ms: int) -> None:
         self._has_letter_notes = True
@@ -567,21 +623,22 @@ class MemoryStore:
         kept = self._disk.letters.get(row_id)
         if kept is None or kept.attempts != attempts:
             return False
-        kept.due_ms = due_ms
+        self._disk.put_off(kept, due_ms)
         kept.holder = ""
         return True
 
     async def next_due_ms(self, destination: str) -> int | None:
         if self._has_letter_notes:
             await self.flush()
-        return next((kept.due_ms for kept in self._waiting(destination)), None)
+        kept = self._disk.find_due(destination)
+        return kept.due_ms if kept is not None else None
 
     async def take_over(self, gone: Sequence[str], now_ms: int) -> Taken:
         await self._wait()
         freed = [kept for kept in self._disk.letters.values() if kept.holder and self._is_left(kept.holder, gone)]
         for kept in freed:
             kept.holder = ""
-            kept.due_ms = min(kept.due_ms, now_ms)
+            self._disk.put_off(kept, min(kept.due_ms, now_ms))
         return Taken(frozenset(kept.destination for kept in freed), 0)
 
     async def list_webhooks(self) -> list[Webhook]:
@@ -603,10 +660,3 @@ class MemoryStore:
         await self._wait()
         if self._put_off(row_id, attempts, died_ms):
             self._disk.letters[row_id].is_dead = True
-
-
-async def settle() -> None:
-    """Let the loop run until nothing is left to do before the clock is turned."""
-    ready = vars(asyncio.get_running_loop())["_ready"]
-    while ready:  # noqa: ASYNC110
-        await asyncio.sleep(0)

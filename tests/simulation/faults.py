@@ -15,8 +15,8 @@ AHEAD_S_MAX = 700.0
 class FaultySimulation(Simulation):
     """One run with faults of the disk and of the clock."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int, crowd: int = 1) -> None:
+        super().__init__(seed, crowd)
         self._errors = TroubleWatch()
         self._ahead_s = self._furthest_s = 0.0
 
@@ -77,6 +77,6 @@ class FaultySimulation(Simulation):
         await super()._return()
 
 
-def simulate_faults(seed: int) -> list[str]:
+def simulate_faults(seed: int, crowd: int = 1) -> list[str]:
     """Run one simulation of a server with faults; returns what happened last. Raises Violation."""
-    return run_simulation(FaultySimulation(seed)).story
+    return run_simulation(FaultySimulation(seed, crowd)).story

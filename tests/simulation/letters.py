@@ -13,7 +13,7 @@ import json
 from collections import deque
 from collections.abc import Callable
 
-from linkstead.invocation import Diagnosis, Stage, Verdict
+from linkstead.invocation import Call, Diagnosis, Stage, Verdict
 from linkstead.registry import DeviceKey
 from linkstead.subscription import Letter, NoticeKind, destination_of
 from linkstead.subscription.webhooks import DESTINATION_HEAD
@@ -48,7 +48,9 @@ class LetterRules:
         self._told: set[tuple[DeviceKey, NoticeKind, str, bytes]] = set()
         self._seen_count = 0
         self._names: dict[tuple[str, int], KeptLetter] = {}
-        self._waiting: dict[int, KeptLetter] = {}
+        self._forgotten_count = 0
+        self._written_count = 0
+        self._untold: dict[str, Call] = {}
         self._taken: set[int] = set()
         self._accepted: deque[tuple[float, int]] = deque()
         self._results: set[tuple[str, str]] = set()
@@ -93,11 +95,12 @@ class LetterRules:
     def check(self) -> None:
         """Look at all that is told."""
         self._look_at_new()
-        for row_id, kept in list(self._waiting.items()):
-            if row_id not in self._disk.letters:
-                del self._waiting[row_id]
-                if row_id not in self._taken:
-                    self._report(self._rule(kept), f"{self._show(kept)} is gone, and nobody took it")
+        forgotten = self._disk.forgotten
+        for row_id in forgotten[self._forgotten_count :]:
+            if row_id not in self._taken:
+                kept = self._disk.recorded[row_id - 1]
+                self._report(self._rule(kept), f"{self._show(kept)} is gone, and nobody took it")
+        self._forgotten_count = len(forgotten)
         now_s = self._clock.monotonic_s()
         while self._accepted and now_s > max(self._accepted[0][0], self._disk.troubled_s) + FORGOTTEN_S_MAX:
             _, row_id = self._accepted.popleft()
@@ -118,7 +121,7 @@ class LetterRules:
 
     def _look_at_new(self) -> None:
         for kept in self._disk.recorded[self._seen_count :]:
-            self._names[kept.destination, kept.notice.message_id] = self._waiting[kept.row_id] = kept
+            self._names[kept.destination, kept.notice.message_id] = kept
             self._check_new(kept)
         self._seen_count = len(self._disk.recorded)
 
@@ -168,22 +171,30 @@ class LetterRules:
 
     def _check_results(self, before_s: float) -> None:
         """See that what is on the disk as ended before this moment is told."""
-        for call in self._disk.calls.values():
-            key = call.key
-            if key is None or not call.alink_id or not call.is_asynchronous or call.verdict in (None, Verdict.REJECTED):
+        changed = self._disk.changed
+        for request_id in changed[self._written_count :]:
+            call = self._disk.calls[request_id]
+            if request_id not in self._ended and self._is_to_be_told(call):
+                # It may be looked at long after its answer came, and was told.
+                answered = call.moment(Stage.ANSWERED)
+                self._ended[request_id] = answered.monotonic_s if answered is not None else self._clock.monotonic_s()
+                self._untold[request_id] = call
+        self._written_count = len(changed)
+        for request_id, call in list(self._untold.items()):
+            ended_s, key = self._ended[request_id], call.key
+            if ended_s > before_s or key is None:
                 continue
-            if call.diagnosis is Diagnosis.INTERNAL_ERROR:
-                # Its app was told that it was not accepted.
-                continue
-            # It may be looked at long after its answer came, and was told.
-            answered = call.moment(Stage.ANSWERED)
-            now_s = self._clock.monotonic_s()
-            ended_s = self._ended.setdefault(call.request_id, answered.monotonic_s if answered is not None else now_s)
-            if ended_s > before_s:
-                continue
+            del self._untold[request_id]
             for name in self._find_entitled(key.product_key, NoticeKind.DEVICE_DATA, ended_s):
                 if (name, str(call.alink_id)) not in self._results:
                     self._report(9, f"{call.action} {call.alink_id} to {key} ended {call.verdict}; {name} is not told")
+
+    @staticmethod
+    def _is_to_be_told(call: Call) -> bool:
+        is_of_device = call.key is not None and call.alink_id and call.is_asynchronous
+        # An error of ours its app was told at once: it was not accepted.
+        is_ended = call.verdict not in (None, Verdict.REJECTED) and call.diagnosis is not Diagnosis.INTERNAL_ERROR
+        return bool(is_of_device) and is_ended
 
     def check_acknowledged(self, key: DeviceKey, payload: bytes) -> None:
         """A device may forget what it published."""

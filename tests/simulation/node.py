@@ -25,7 +25,17 @@ from linkstead.cluster.cluster import Cluster
 from linkstead.cluster.holder import GuestSink
 from linkstead.cluster.nodes import BEAT_S
 from linkstead.ids import Ids
-from linkstead.invocation import Call, CallHistory, CallJournal, CallSink, Delivery, LocalRouter, ServiceCallStore
+from linkstead.invocation import (
+    Call,
+    CallHistory,
+    CallJournal,
+    CallSink,
+    Delivery,
+    LocalRouter,
+    ServiceCallStore,
+    Stage,
+    Verdict,
+)
 from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf, ScriptStore
 from linkstead.mqtt.gateway import DeviceGateway
 from linkstead.registry import DeviceKey, NodeState, Presence, Registry, Taken
@@ -99,8 +109,8 @@ class NodeClock:
             finally:
                 RUNNING.reset(token)
 
-    async def sleep(self, delay_s: float) -> None:
-        await self._clock.sleep(delay_s)
+    def sleep(self, delay_s: float) -> Coroutine[Any, Any, None]:
+        return self._clock.sleep(delay_s)
 
 
 class UplinkWatcher(Protocol):
@@ -138,15 +148,29 @@ class WatchedForwarder(Forwarder):
 
 
 class WatchedJournal(CallJournal):
-    """The journal, with every call that it was ever given in `opened`."""
+    """The journal, with every call that it was ever given in `opened`.
+
+    `watched` has those that are to be looked at again, and `seen` how each was when it was looked at last.
+    """
 
     def __init__(self, sink: CallSink) -> None:
         super().__init__(sink)
         self.opened: dict[str, Call] = {}
+        self.watched: dict[str, Call] = {}
+        self.seen: dict[str, tuple[int, Verdict | None]] = {}
+        self._unnamed: list[Call] = []
+        self._by_alink_id: dict[int, Call] = {}
 
     def open(self, call: Call) -> None:
-        self.opened[call.request_id] = call
+        self.opened[call.request_id] = self.watched[call.request_id] = call
+        self._unnamed.append(call)
         super().open(call)
+
+    def find_by_alink_id(self, alink_id: int) -> Call | None:
+        """A call of the id that it was given after it was opened."""
+        self._by_alink_id |= {call.alink_id: call for call in self._unnamed if call.alink_id}
+        self._unnamed = [call for call in self._unnamed if not call.alink_id and call.moment(Stage.RETURNED) is None]
+        return self._by_alink_id.get(alink_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +183,10 @@ class Place:
 
 
 class Node:
-    """One process. Wired as `Server` wires it. `answering_count`: requests of apps that are under way."""
+    """One process. Wired as `Server` wires it.
+
+    `answering_count`: requests of apps that are under way. `is_open`: it has started, so that somebody may turn to it.
+    """
 
     def __init__(
         self,
@@ -175,6 +202,7 @@ class Node:
         self.name = place.name if place is not None else ALONE
         self.clock = NodeClock(clock)
         self.answering_count = 0
+        self.is_open = False
         self.store = store = MemoryStore(disk, self.clock, chance, self.name)
         self._disk = disk
         self.registry = registry = Registry(store.registry_port, self.clock.monotonic_s)
@@ -272,6 +300,7 @@ class Node:
             await self._take_all()
         else:
             await self._join(self.cluster)
+        self.is_open = True
 
     async def _take_all(self) -> None:
         now_ms = milliseconds(self.clock.time_s())

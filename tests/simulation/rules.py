@@ -3,7 +3,7 @@
 import base64
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ UNREACHED = (
     Diagnosis.NODE_LOST,
     Diagnosis.NODES_UNREACHABLE,
 )
-STAGES = list(Stage)
+PLACES = {stage: place for place, stage in enumerate(Stage)}
 CALL_ENDS = ("/thing/service/Start", "/user/get")
 """How topics end on which accepted calls go to devices."""
 
@@ -109,6 +109,8 @@ class Rules:
         list_nodes: Callable[[], Sequence[Node]],
     ) -> None:
         self.calls: list[AppCall] = []
+        self._looked_at: list[AppCall] = []
+        self._written_count = 0
         self._handed: dict[int, float] = {}
         self._topics: set[str] = set()
         self._replies: deque[_Reply] = deque()
@@ -146,9 +148,15 @@ class Rules:
         # What it was about to write is lost with it.
         self._replies = deque(reply for reply in self._replies if reply.node != node.name)
         self.letters.lose()
-        for app_call in self.calls:
+        self._check_records(node.journal.opened.values())
+        for app_call in self._looked_at:
             if app_call.node == node.name and app_call.answer is None:
                 app_call.is_lost = True
+
+    def add(self, app_call: AppCall) -> None:
+        """An app makes a call."""
+        self.calls.append(app_call)
+        self._looked_at.append(app_call)
 
     def note_handed(self, publish: Publish) -> None:
         """See `Watcher`."""
@@ -220,17 +228,12 @@ class Rules:
         if self.is_of_cluster:
             # Whose it is at the moment is for the nodes to know: it shows on the disk.
             return None
-        return self._find_delivered(node.journal.opened.values(), key, alink_id)
-
-    @staticmethod
-    def _find_delivered(calls: Iterable[Call], key: DeviceKey, alink_id: int) -> Call | None:
-        named = (call for call in calls if call.is_asynchronous and call.key == key and 0 < alink_id == call.alink_id)
-        return next(named, None)
+        call = node.journal.find_by_alink_id(alink_id) if alink_id > 0 else None
+        return call if call is not None and call.is_asynchronous and call.key == key else None
 
     def _note_for_earlier(self, node: Node, key: DeviceKey, alink_id: int, payload: bytes) -> None:
         """A reply to a call that this server did not begin: it has to be on the disk a moment later."""
-        call = self._find_delivered(self._disk.calls.values(), key, alink_id)
-        if call is not None:
+        for call in self._disk.find_calls(key, alink_id)[:1] if alink_id > 0 else ():
             self._replies.append(_Reply(node.name, self._clock.monotonic_s(), call.request_id, payload))
 
     def _check_replies(self) -> None:
@@ -271,12 +274,23 @@ class Rules:
     # after each step
 
     def check(self) -> None:
-        """Look at every call. Raises Violation."""
+        """Look at every call that is another than when it was looked at last. Raises Violation."""
         for node in self._list_nodes():
-            for call in node.journal.opened.values():
+            journal = node.journal
+            for request_id, call in list(journal.watched.items()):
+                # Only what became of it can be another than when it was looked at last, and how late it is.
+                state = len(call.timeline), call.verdict
+                if journal.seen.get(request_id) == state:
+                    self._check_time(call)
+                    continue
                 self._check_record(call)
-        for app_call in self.calls:
-            self._check_app(app_call)
+                if call.verdict is not None and call.moment(Stage.RETURNED) is not None:
+                    # Nothing becomes of it any more but what `check_all` sees.
+                    del journal.watched[request_id]
+                else:
+                    journal.seen[request_id] = state
+        self._check_apps(self._looked_at)
+        self._looked_at = [app_call for app_call in self._looked_at if not self._is_settled(app_call)]
         self._check_replies()
         self.letters.check()
         for kept, call in self._disk.contradicted:
@@ -284,17 +298,50 @@ class Rules:
             if call.verdict is not None and not self._is_troubled_since(kept.timeline[0].monotonic_s):
                 self.report(13, f"{self._show(kept)} was handled by two nodes: {self._show(call)}")
         self._disk.contradicted.clear()
-        for call in self._disk.calls.values():
-            verdict = call.verdict
-            if verdict is not None and self._kept_verdicts.setdefault(call.request_id, verdict) is not verdict:
-                self.report(4, f"{self._show(call)} was something else on the disk")
-            is_lost = call.diagnosis is Diagnosis.NODE_LOST and call.verdict is not Verdict.TIMEOUT
-            if is_lost and call.moment(Stage.WRITTEN) is not None:
-                self.report(3, f"{self._show(call)} left before its server was lost")
+        changed, self._written_count = self._disk.changed[self._written_count :], len(self._disk.changed)
+        for request_id in changed:
+            self._check_written(self._disk.calls[request_id])
         if self.violation is not None:
             raise self.violation
 
-    def _check_app(self, app_call: AppCall) -> None:
+    def check_all(self) -> None:
+        """Look at every call there was. Raises Violation."""
+        for node in self._list_nodes():
+            self._check_records(node.journal.opened.values())
+        self._check_apps(self.calls)
+        for call in self._disk.calls.values():
+            self._check_written(call)
+        self.check()
+
+    def _is_settled(self, app_call: AppCall) -> bool:
+        """Whether nothing becomes of a call any more but what `check_all` sees."""
+        call = app_call.call
+        if app_call.is_lost or app_call.is_gone:
+            return True
+        if call is None or app_call.answer is None:
+            return False
+        kept = self._disk.calls.get(call.request_id)
+        is_kept = kept is not None and (app_call.qos == 0 or kept.verdict is not None)
+        return app_call.is_synchronous or not app_call.answer["Success"] or is_kept
+
+    def _check_records(self, calls: Iterable[Call]) -> None:
+        for call in calls:
+            self._check_record(call)
+
+    def _check_apps(self, app_calls: Iterable[AppCall]) -> None:
+        waiting = {message.call_id for message in self._disk.messages.values()}
+        for app_call in app_calls:
+            self._check_app(app_call, waiting)
+
+    def _check_written(self, call: Call) -> None:
+        verdict = call.verdict
+        if verdict is not None and self._kept_verdicts.setdefault(call.request_id, verdict) is not verdict:
+            self.report(4, f"{self._show(call)} was something else on the disk")
+        is_lost = call.diagnosis is Diagnosis.NODE_LOST and call.verdict is not Verdict.TIMEOUT
+        if is_lost and call.moment(Stage.WRITTEN) is not None:
+            self.report(3, f"{self._show(call)} left before its server was lost")
+
+    def _check_app(self, app_call: AppCall, waiting: Collection[str]) -> None:
         if app_call.is_lost or app_call.is_gone:
             return
         answer, call = app_call.answer, app_call.call
@@ -311,7 +358,7 @@ class Rules:
                 self.report(1, f"{self._show(call)} was answered without having ended")
             self._check_told(app_call, answer, call)
         elif answer["Success"]:
-            self._check_kept(app_call, call)
+            self._check_kept(app_call, call, waiting)
 
     def _check_told(self, app_call: AppCall, answer: dict[str, Any], call: Call) -> None:
         if app_call.action == "RRpc":
@@ -331,7 +378,7 @@ class Rules:
         moments = [moment.monotonic_s for moment in call.timeline]
         stages = [moment.stage for moment in call.timeline]
         # An asynchronous call goes on after its app was told that it is accepted.
-        steps = [STAGES.index(stage) for stage in stages if stage is not Stage.RETURNED or not call.is_asynchronous]
+        steps = [PLACES[stage] for stage in stages if stage is not Stage.RETURNED or not call.is_asynchronous]
         if steps != sorted(set(steps)) or moments != sorted(moments) or len(set(stages)) != len(stages):
             self.report(3, f"{self._show(call)} has its stages out of order")
         # What is handed over may come to a server at the moment at which nobody listens there any longer.
@@ -347,15 +394,20 @@ class Rules:
             self.report(3, f"{self._show(call)} was answered")
         if not call.is_asynchronous and call.message_id:
             self._check_against_wire(call, is_written)
-            routed = call.moment(Stage.ROUTED)
-            deadline_s = moments[0]
-            if self.is_of_cluster:
-                # Other nodes are asked first.
-                deadline_s += call.timeout_ms / 1000 + self._late_s_max
-            elif routed is not None:
-                deadline_s = routed.monotonic_s + call.timeout_ms / 1000
-            if verdict is None and self._clock.monotonic_s() > deadline_s + LATE_S_MAX:
-                self.report(1, f"{self._show(call)} has not ended by its deadline")
+        self._check_time(call)
+
+    def _check_time(self, call: Call) -> None:
+        if call.verdict is not None or call.is_asynchronous or not call.message_id:
+            return
+        routed = call.moment(Stage.ROUTED)
+        deadline_s = call.timeline[0].monotonic_s
+        if self.is_of_cluster:
+            # Other nodes are asked first.
+            deadline_s += call.timeout_ms / 1000 + self._late_s_max
+        elif routed is not None:
+            deadline_s = routed.monotonic_s + call.timeout_ms / 1000
+        if self._clock.monotonic_s() > deadline_s + LATE_S_MAX:
+            self.report(1, f"{self._show(call)} has not ended by its deadline")
 
     def _is_troubled_since(self, since_s: float) -> bool:
         """Whether nodes, the network or the disk were not all there at some moment of late."""
@@ -373,14 +425,14 @@ class Rules:
         if has_left and call.verdict is not None and not is_written and not is_lost:
             self.report(3, f"{self._show(call)} left in full before it ended")
 
-    def _check_kept(self, app_call: AppCall, call: Call) -> None:
+    def _check_kept(self, app_call: AppCall, call: Call, waiting: Collection[str]) -> None:
         kept = self._disk.calls.get(call.request_id)
         if kept is None:
             self.report(5, f"{self._show(call)} was accepted and is not on the disk")
-        elif app_call.qos == 1 and kept.verdict is None:
-            has_message = any(message.call_id == call.request_id for message in self._disk.messages.values())
-            if not has_message and not self._was_taken(app_call, call):
-                self.report(5, f"{self._show(call)} is accepted, open, and its message is not on the disk")
+            return
+        is_waiting = app_call.qos != 1 or kept.verdict is not None or call.request_id in waiting
+        if not is_waiting and not self._was_taken(app_call, call):
+            self.report(5, f"{self._show(call)} is accepted, open, and its message is not on the disk")
 
     def _is_orphaned(self, app_call: AppCall) -> bool:
         """The server died with the message of a session that is not kept, or that its device wanted forgotten since."""

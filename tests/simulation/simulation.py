@@ -2,14 +2,14 @@
 
 import asyncio
 import base64
-import heapq
 import json
 import logging
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import lru_cache
 
 from linkstead.alink import topics
 from linkstead.api import signatures
@@ -19,16 +19,16 @@ from linkstead.registry import DeviceKey
 from linkstead.sessions import Link
 from linkstead.subscription import NoticeKind, SubscribeRelation, destination_of
 from linkstead.subscription.webhooks import Webhook
-from linkstead.testing.clock import ManualClock
 from linkstead.tsl import ThingModel
 from linkstead.tsl.writing import write_model
 from tests.actions.world import CountedIds
 from tests.rig import ACCOUNT_ID, KEY, OTHER_ACCOUNT_ID, OTHER_PRODUCT_KEY, PRODUCT_KEY, ErrorWatch, a_device, a_product
 from tests.simulation.consumer import SimulatedConsumer, SimulatedReceivers
 from tests.simulation.device import SimulatedDevice
-from tests.simulation.disk import Disk, settle
+from tests.simulation.disk import Disk
 from tests.simulation.gateway import SimulatedGateway, SimulatedSubDevice
 from tests.simulation.letters import LetterRules
+from tests.simulation.loop import SimulatedLoop, SteppedClock
 from tests.simulation.node import Node, make_task
 from tests.simulation.rules import AppCall, Rules, Violation
 from tests.simulation.wire import Wire
@@ -61,6 +61,21 @@ WEBHOOK_KINDS = {
     "wh_2": frozenset({NoticeKind.DEVICE_DATA}),
 }
 
+COMMON = (
+    "Version=2018-01-20",
+    "Format=JSON",
+    f"AccessKeyId={KEY.access_key_id}",
+    "SignatureMethod=HMAC-SHA1",
+    "SignatureVersion=1.0",
+)
+"""What every request of an app has."""
+
+CALL_WEIGHTS = (8, 5, 6, 5)
+"""How often each kind of call is made."""
+
+TOGETHER = (1, 1, 2, 4)
+"""How many things happen at once."""
+
 UNAVAILABLE = 3
 """The return code with which a device is sent away that cannot be looked up."""
 
@@ -77,26 +92,19 @@ DOWN_ONE_IN = 20
 """Of so many simulations, one has a webhook that never comes back."""
 
 
-class SteppedClock(ManualClock):
-    """A clock that can be turned from one callback to the next."""
-
-    def wait_s(self) -> float | None:
-        """How long until something is due, None when nothing is."""
-        while self._timers and self._timers[0][2].cancelled:
-            heapq.heappop(self._timers)
-        return max(0.0, self._timers[0][0] - self.monotonic_s()) if self._timers else None
-
-
 class Simulation:
     """One run.
 
     Args:
         seed: all that happens follows from it.
+        crowd: so many times as many calls are made in the same time.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, crowd: int = 1) -> None:
+        self.crowd = crowd
         self.chance = random.Random(seed)
         self.clock = SteppedClock()
+        self.loop = SimulatedLoop(self.clock)
         self._ids = CountedIds()
         self._disk = make_disk()
         self._nodes: list[Node] = []
@@ -115,6 +123,7 @@ class Simulation:
         if self.chance.randrange(DOWN_ONE_IN) == 0:
             self._receivers.down.add(self._disk.webhooks["wh_1"].destination)
         self._errors = ErrorWatch()
+        self._calls = (self._call_rrpc, self._call_service, self._post_service, self._publish)
 
     @property
     def story(self) -> list[str]:
@@ -125,6 +134,15 @@ class Simulation:
     def call_count(self) -> int:
         """Calls that apps have made."""
         return len(self._rules.calls)
+
+    def count_verdicts(self) -> Counter[str]:
+        """How calls ended, as it is written down; those that their server's death cut off, and those still open."""
+        verdicts: Counter[str] = Counter()
+        for app_call in self._rules.calls:
+            call = app_call.call
+            verdict = self._disk.calls.get(call.request_id, call).verdict if call is not None else None
+            verdicts["server killed" if call is None else "open" if verdict is None else verdict.value] += 1
+        return verdicts
 
     # what devices and consumers act in
 
@@ -217,17 +235,11 @@ class Simulation:
 
     def _choose_node(self) -> Node | None:
         """The node that somebody turns to."""
-        return self._nodes[0] if self._nodes else None
+        return self._nodes[0] if self._nodes and self._nodes[0].is_open else None
 
     async def _turn(self, seconds: float) -> None:
         """Let time pass, each moment of it settled before the next."""
-        end_s = self.clock.monotonic_s() + seconds
-        await settle()
-        while (wait_s := self.clock.wait_s()) is not None and self.clock.monotonic_s() + wait_s <= end_s:
-            self.clock.advance(wait_s)
-            await settle()
-        self.clock.advance(max(0.0, end_s - self.clock.monotonic_s()))
-        await settle()
+        await self.loop.pass_time(seconds)
         if self._errors.errors:
             self._rules.report(1, self._errors.errors[0])
         self._rules.check()
@@ -245,18 +257,23 @@ class Simulation:
         self.chance.choice([self._devices[key] for key in (*LAMPS, STRANGER)]).report()
         device = self.chance.choice([self._devices[key] for key in (*LAMPS, *PROBES)])
         weights = {
-            self._call_rrpc: 8,
-            self._call_service: 5,
-            self._post_service: 6,
-            self._publish: 5,
+            **dict(zip(self._calls, CALL_WEIGHTS, strict=True)),
             self._connect: 1,
             self._cut: 1,
             self._vanish: 1,
             self._disconnect: 1,
             self._stall: 3,
         }
-        for act in self.chance.choices(list(weights), list(weights.values()), k=self.chance.choice([1, 1, 2, 4])):
+        for act in self.chance.choices(list(weights), list(weights.values()), k=self.chance.choice(TOGETHER)):
             act(device)
+        for _ in range(self.crowd - 1):
+            self.clock.call_later(self.chance.uniform(0.0, STEP_S_MEAN), self._call_often)
+
+    def _call_often(self) -> None:
+        """Some calls to one device at once."""
+        device = self.chance.choice([self._devices[key] for key in (*LAMPS, *PROBES)])
+        for make in self.chance.choices(self._calls, CALL_WEIGHTS, k=self.chance.choice(TOGETHER)):
+            make(device)
 
     async def _act_on_servers(self) -> None:
         if not self._nodes:
@@ -294,7 +311,7 @@ class Simulation:
         for app_call in self._rules.calls:
             self._rules.check_return(app_call)
         self._rules.check_left()
-        self._rules.check()
+        self._rules.check_all()
 
     async def _outlive(self) -> None:
         """Nobody is there for longer than anything is kept."""
@@ -316,7 +333,7 @@ class Simulation:
         await self._turn(RETURN_S)
         for app_call in self._rules.calls:
             self._rules.check_end(app_call)
-        self._rules.check()
+        self._rules.check_all()
 
     # the server
 
@@ -339,14 +356,7 @@ class Simulation:
     async def _wait_for(self, work: Coroutine[None, None, object], node: Node | None = None) -> None:
         """Let as much time pass as something takes that a node does, or nobody."""
         with node.clock.running() if node is not None else nullcontext():
-            task = asyncio.get_running_loop().create_task(work)
-        await settle()
-        while not task.done():
-            wait_s = self.clock.wait_s()
-            assert wait_s is not None
-            self.clock.advance(wait_s)
-            await settle()
-        task.result()
+            await self.loop.finish(work)
 
     # what operators and consumers do
 
@@ -431,15 +441,11 @@ class Simulation:
         app_call.node = node.name
         app_call.wire = device.wire
         app_call.is_gone = self.chance.random() < 0.1
-        self._rules.calls.append(app_call)
+        self._rules.add(app_call)
         own = {"Action": action, "ProductKey": device.key.product_key}
         if action != "Pub":
             own["DeviceName"] = device.key.device_name
-        common = {"Version": "2018-01-20", "Format": "JSON"}
-        now = signatures.format_timestamp(self.clock.time_s())
-        query = signatures.signed_query_v1(
-            "GET", {**common, **own, **parameters}, KEY.access_key_id, KEY.secret, f"nonce-{self.next_number()}", now
-        )
+        query = sign({**own, **parameters}, f"nonce-{self.next_number()}", int(self.clock.time_s()))
         self.tell(f"{action} qos {qos} to {device.key.device_name}")
         with node.clock.running():
             asyncio.get_running_loop().create_task(self._wait_for_answer(node, app_call, query))
@@ -464,6 +470,27 @@ class Simulation:
         app_call.was_kept = app_call.key in self._disk.sessions
         self._rules.check_reached(app_call, node)
         node.openapi.finish(reply.call, delivered=not app_call.is_gone)
+
+
+@lru_cache(1_024)
+def _escape(text: str) -> str:
+    return signatures.percent_encode(text)
+
+
+@lru_cache(1_024)
+def _format_time(time_s: int) -> str:
+    return _escape(signatures.format_timestamp(time_s))
+
+
+def sign(parameters: dict[str, str], nonce: str, time_s: int) -> str:
+    """A query as `signatures.signed_query_v1` makes it; most of what is in it is there thousands of times."""
+    pairs = [f"{name}={_escape(value)}" for name, value in parameters.items()]
+    pairs += (*COMMON, f"SignatureNonce={nonce}", f"Timestamp={_format_time(time_s)}")
+    pairs.sort()
+    query = "&".join(pairs)
+    escaped = query.replace("%", "%25").replace("=", "%3D").replace("&", "%26")
+    signature = signatures.signing_key(KEY.secret).sign_v1(f"GET&%2F&{escaped}".encode()).decode()
+    return f"{query}&Signature={signature.replace('+', '%2B').replace('/', '%2F').replace('=', '%3D')}"
 
 
 def make_disk() -> Disk:
@@ -493,11 +520,11 @@ def make_disk() -> Disk:
 
 def run_simulation(simulation: Simulation) -> Simulation:
     """Run one from its beginning to its end. Raises Violation."""
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=lambda: simulation.loop) as runner:
         runner.run(simulation.run())
     return simulation
 
 
-def simulate(seed: int) -> list[str]:
+def simulate(seed: int, crowd: int = 1) -> list[str]:
     """Run one simulation; returns what happened last. Raises Violation."""
-    return run_simulation(Simulation(seed)).story
+    return run_simulation(Simulation(seed, crowd)).story

@@ -15,6 +15,7 @@ from linkstead.registry import DeviceKey
 from tests.simulation.cluster import simulate_cluster
 from tests.simulation.rules import Violation
 
+CROWD_NAME = "LINKSTEAD_SIMULATION_CROWD"
 SEED_NAME = "LINKSTEAD_SIMULATION_CLUSTER_SEED"
 SEEDS = 30
 FAULT_SEEDS = 20
@@ -25,10 +26,10 @@ BATCH = 10
 """Seeds of one test."""
 
 
-def check(seed: int) -> None:
+def check(seed: int, crowd: int = 1) -> None:
     """One seed; where a rule is broken the failure says how to see it again."""
     try:
-        simulate_cluster(seed)
+        simulate_cluster(seed, crowd)
     except Exception as error:
         error.add_note(f"again: {SEED_NAME}={seed} .venv/bin/pytest tests/simulation -k repeat_cluster")
         raise
@@ -58,7 +59,7 @@ def test_the_rules_hold_for_nodes_and_many_seeds(first: int) -> None:
 
 def test_repeat_cluster() -> None:
     """The seed that the environment names, or the first one."""
-    check(int(os.environ.get(SEED_NAME, "0")))
+    check(int(os.environ.get(SEED_NAME, "0")), int(os.environ.get(CROWD_NAME, "1")))
 
 
 # --- what the simulation is worth: each fault is found

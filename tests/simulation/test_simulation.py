@@ -20,6 +20,7 @@ from tests.simulation.disk import MemoryStore
 from tests.simulation.rules import Violation
 from tests.simulation.simulation import simulate
 
+CROWD_NAME = "LINKSTEAD_SIMULATION_CROWD"
 SEED_NAME = "LINKSTEAD_SIMULATION_SEED"
 SEEDS = 100
 LONG_SEEDS = 3_000
@@ -27,10 +28,10 @@ BATCH = 20
 """Seeds of one test."""
 
 
-def check(seed: int) -> None:
+def check(seed: int, crowd: int = 1) -> None:
     """One seed; where a rule is broken the failure says how to see it again."""
     try:
-        simulate(seed)
+        simulate(seed, crowd)
     except Exception as error:
         error.add_note(f"again: {SEED_NAME}={seed} .venv/bin/pytest tests/simulation -k repeat")
         raise
@@ -60,7 +61,7 @@ def test_the_rules_hold_for_many_seeds(first: int) -> None:
 
 def test_repeat() -> None:
     """The seed that the environment names, or the first one."""
-    check(int(os.environ.get(SEED_NAME, "0")))
+    check(int(os.environ.get(SEED_NAME, "0")), int(os.environ.get(CROWD_NAME, "1")))
 
 
 # --- what the simulation is worth: each fault is found
