@@ -21,9 +21,12 @@ from tests.rig import Certificate, ErrorWatch, Rig, RigStarter, fill, make_certi
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-ONE_NODE, TWO_NODES = "one node", "two nodes"
+ONE_NODE, TWO_NODES, TWO_WORKERS = "one node", "two nodes", "two workers"
 ON_BOTH_ENGINES = {"test_services", "test_leases"}
 """Tests of the whole server that run on PostgreSQL every time."""
+
+ON_WORKERS = {"test_rrpc_verdicts", "test_rrpc_strays"}
+"""Those that run with app and device on different workers of a machine every time."""
 
 PLUGIN = "linkstead.testing.plugin"
 
@@ -109,13 +112,15 @@ def filled_postgres(postgres: PostgresServer) -> str:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What starts a server runs on both engines, on PostgreSQL mostly among the long tests.
 
-    What is marked `on_two_nodes` runs on one node, and with app and device on different ones.
+    What is marked `on_two_nodes` runs on one node, and with app and device on different ones, and workers.
     """
+    module = metafunc.module.__name__.rpartition(".")[2]
     if "engine" in metafunc.fixturenames:
-        marks = () if metafunc.module.__name__.rpartition(".")[2] in ON_BOTH_ENGINES else pytest.mark.long
+        marks = () if module in ON_BOTH_ENGINES else pytest.mark.long
         metafunc.parametrize("engine", ["sqlite", pytest.param("postgres", marks=marks)])
     if metafunc.definition.get_closest_marker("on_two_nodes") and "start_rig" in metafunc.fixturenames:
-        metafunc.parametrize("start_rig", [ONE_NODE, TWO_NODES], indirect=True)
+        workers = pytest.param(TWO_WORKERS, marks=() if module in ON_WORKERS else pytest.mark.long)
+        metafunc.parametrize("start_rig", [ONE_NODE, TWO_NODES, workers], indirect=True)
 
 
 DatabaseMaker = Callable[[], contextlib.AbstractAsyncContextManager[dict[str, Any]]]
@@ -156,8 +161,9 @@ async def start_rig(
             if getattr(request, "param", ONE_NODE) == ONE_NODE:
                 return await stack.enter_async_context(running(folder=folder, **database, **settings))
             nats: NatsServer = request.getfixturevalue("nats_server")
+            near = request.param == TWO_WORKERS
             return await stack.enter_async_context(
-                running_pair(folder=folder, nats_url=nats.url, **database, **settings)
+                running_pair(folder=folder, nats_url=nats.url, near=near, **database, **settings)
             )
 
         yield start

@@ -6,6 +6,7 @@ import logging
 import shutil
 import ssl
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from linkstead.clock import Clock
+from linkstead.cluster.near_bus import NearPlace
 from linkstead.config import Address, Settings
 from linkstead.invocation import Call, CallFilter
 from linkstead.registry import (
@@ -30,7 +32,7 @@ from linkstead.server import DATABASE_FILE, Endpoints, Server, make_store
 from linkstead.store.sql import SqlStore
 from linkstead.subscription import NoticeSink
 from linkstead.testing.clock import ManualClock
-from tests.wire import App, DeviceClient, Response
+from tests.wire import App, DeviceClient, Response, until
 
 CREATED_MS = 1_600_000_000_000
 ACCOUNT_ID, OTHER_ACCOUNT_ID = "1001", "1002"
@@ -362,28 +364,45 @@ class NetworkClock(ManualClock):
 
 
 def start_nodes(
-    filled: Path | None, folder: Path, nats_url: str, cluster_name: str, clock: Clock, count: int, **others: Any
+    filled: Path | None,
+    folder: Path,
+    nats_url: str,
+    cluster_name: str,
+    clock: Clock,
+    count: int,
+    *,
+    near: Path | None = None,
+    **others: Any,
 ) -> list[Server]:
-    """Nodes of a cluster on one database, not started yet; `filled` as in `running`."""
+    """Nodes of a cluster on one database, not started yet; `filled` as in `running`.
+
+    With `near`, a folder, they have roads of their own, as workers have.
+    """
     if filled is not None:
         path = folder / DATABASE_FILE
         shutil.copyfile(filled, path)
         others["database"] = f"sqlite:///{path}"
     settings = rig_settings(folder, nats=nats_url, cluster_name=cluster_name, **others)
-    return [Server(settings, is_production=True, clock=clock) for _ in range(count)]
+    places = [NearPlace(str(near), number + 1) if near is not None else None for number in range(count)]
+    return [Server(settings, is_production=True, clock=clock, near=place) for place in places]
 
 
 @contextlib.asynccontextmanager
 async def running_pair(
-    filled: Path | None, folder: Path, nats_url: str, *, clock: Clock | None = None, **others: Any
+    filled: Path | None, folder: Path, nats_url: str, *, near: bool = False, clock: Clock | None = None, **others: Any
 ) -> AsyncIterator[PairRig]:
-    """Two nodes, one for apps and one for devices, from start to stop."""
+    """Two nodes, one for apps and one for devices, from start to stop; `near` as workers of one machine."""
     manual = NetworkClock()
     # The folder's name is a new one each time.
     name = f"{folder.name}-{id(folder)}"[-32:]
-    caller, holder = start_nodes(filled, folder, nats_url, name, clock or manual, 2, **others)
-    with watching() as watch:
+    with contextlib.ExitStack() as stack:
+        # Names of sockets are short.
+        sockets = Path(stack.enter_context(tempfile.TemporaryDirectory())) if near else None
+        caller, holder = start_nodes(filled, folder, nats_url, name, clock or manual, 2, near=sockets, **others)
+        watch = stack.enter_context(watching())
         at_caller, at_holder = await caller.start(), await holder.start()
+        if near:
+            await until(lambda: are_near(caller, holder))
         for server in (caller, holder):
             assert server.cluster is not None
             await server.cluster.nodes.look()
@@ -397,6 +416,16 @@ async def running_pair(
         )
         async with stopped_at_the_end(rig):
             yield rig
+
+
+def are_near(*servers: Server) -> bool:
+    """Whether workers have found each other."""
+    return all(
+        server.cluster is not None and server.cluster.bus.is_near(other.node)
+        for server in servers
+        for other in servers
+        if other is not server
+    )
 
 
 class Certificate(NamedTuple):

@@ -29,8 +29,9 @@ from linkstead.api.audit import Audit
 from linkstead.api.nonces import NonceWindow
 from linkstead.api.openapi import OpenApi
 from linkstead.clock import Clock, Timer
-from linkstead.cluster.bus import BusRefused
+from linkstead.cluster.bus import Bus, BusRefused
 from linkstead.cluster.cluster import Cluster
+from linkstead.cluster.near_bus import NearBus, NearPlace
 from linkstead.cluster.nodes import BEAT_S
 from linkstead.cluster.router import NatsRouter
 from linkstead.cluster.whereabouts import FRESH_S
@@ -203,6 +204,7 @@ class Server:
         name: what its node's name begins with; that of the machine unless given.
         shares_ports: others on this machine may listen where it does.
         is_claimed: who started this process has claimed the database.
+        near: where it speaks to these without NATS.
         steady: where `clock` can be turned, one that cannot: clients of HTTP and AMQP, the times of signatures, and
             simulated devices go by it.
     """
@@ -219,11 +221,13 @@ class Server:
         name: str | None = None,
         shares_ports: bool = False,
         is_claimed: bool = False,
+        near: NearPlace | None = None,
         steady: Clock | None = None,
     ) -> None:
         self.settings = settings
         self._shares_ports = shares_ports
         self._is_claimed = is_claimed
+        self._near = near
         self._is_production = is_production
         self.clock: Clock = clock or SystemClock()
         # A client that waits for nothing is not to be cut off because time was turned.
@@ -540,11 +544,16 @@ class Server:
             from linkstead.cluster.nats_bus import NatsBus  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise StartError(f"--nats needs the extra [cluster]: pip install 'linkstead[cluster]' ({error})") from None
-        self.node = f"{self.node}-{self.ids.token(LOWER_AND_DIGITS, NODE_CHARS)}"
+        node = self.node = f"{self.node}-{self.ids.token(LOWER_AND_DIGITS, NODE_CHARS)}"
+
+        def make_bus(reconnected: Callable[[], None], lost: Callable[[str], None]) -> Bus:
+            bus = NatsBus((settings.nats or "").split(","), node, reconnected)
+            return NearBus(bus, self._near, node=node, version=__version__, lost=lost) if self._near else bus
+
         return Cluster(
             node=self.node,
             name=settings.cluster_name,
-            make_bus=partial(NatsBus, (settings.nats or "").split(","), self.node),
+            make_bus=make_bus,
             store=self.store,
             presence=self.registry,
             clock=self.clock,

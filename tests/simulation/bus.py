@@ -23,6 +23,9 @@ log = logging.getLogger("linkstead.simulation")
 DELAY_S_MAX = 0.003
 """One way between a node and its server, or between two servers, unless it is slow."""
 
+NEAR_S_MAX = 0.0003
+"""One way between two workers of a machine."""
+
 SLOW_S_MAX = 0.3
 ROUTE_WAIT_S = 1.0
 """Between two tries of a server to reach another."""
@@ -38,12 +41,12 @@ TOO_FEW_SERVERS = {"error": {"code": 400, "err_code": 10074, "description": "rep
 class Pipe:
     """One direction of a connection: in order, each message some time after it was sent."""
 
-    def __init__(self, network: "Network") -> None:
+    def __init__(self, network: "Network", delay_s: float = DELAY_S_MAX) -> None:
         self._network = network
         self._last_s = 0.0
         self._held: list[tuple[Callable[..., None], tuple[object, ...]]] | None = None
         self._age = 0
-        self.delay_s = DELAY_S_MAX
+        self.delay_s = delay_s
 
     def carry(self, take: Callable[..., None], *args: object) -> None:
         """Have `take(*args)` called on the other side."""
@@ -296,6 +299,7 @@ class Network:
         self._routes: dict[tuple[NatsServer, NatsServer], Pipe] = {}
         self._cuts: set[frozenset[NatsServer]] = set()
         self.troubled_s = float("-inf")
+        self.workers: list[SimulatedBus] = []
         for server in self.servers:
             self._open_routes(server)
 
@@ -389,12 +393,25 @@ class SimulatedBus:
         reconnected: called when the connection is there again.
         first: the number of the server that it gets to first.
         is_newer: it is of a later version, whose frames say more.
+        name: of the node.
+        machine: the nodes of one machine and version have roads of their own, on which all that comes to a node comes
+            in the order in which it was said; None for a node that has none.
+        lost: called with the name of a near node that has ended.
     """
 
     payload_bytes_max = FRAME_BYTES_MAX
 
     def __init__(
-        self, network: Network, clock: Clock, reconnected: Callable[[], None], first: int, *, is_newer: bool
+        self,
+        network: Network,
+        clock: Clock,
+        reconnected: Callable[[], None],
+        first: int,
+        *,
+        is_newer: bool,
+        name: str,
+        machine: int | None,
+        lost: Callable[[str], None],
     ) -> None:
         self._network = network
         self._clock = clock
@@ -411,6 +428,11 @@ class SimulatedBus:
         self.said_count = 0
         self.outgoing = Pipe(network)
         self.incoming = Pipe(network)
+        self.name = name
+        self.machine = machine
+        self._lost = lost
+        self._roads: dict[str, SimulatedBus] = {}
+        self._near = Pipe(network, NEAR_S_MAX)
 
     @property
     def is_connected(self) -> bool:
@@ -434,10 +456,12 @@ class SimulatedBus:
         if server is None or self.is_cut:
             raise BusRefused("no NATS server answers")
         self._open(server)
+        self._open_roads()
 
     async def close(self) -> None:
         """See `Bus.close`."""
         self._is_closing = True
+        self._close_roads()
         server, self._server = self._server, None
         if server is not None:
             # What was said before is still heard.
@@ -479,6 +503,62 @@ class SimulatedBus:
             payload = msgspec.msgpack.encode([*msgspec.msgpack.decode(payload), "said by later versions alone"])
         self.said_count += 1
         self.outgoing.carry(self._server.publish, self, subject, payload, reply)
+
+    # roads to near nodes
+
+    def _open_roads(self) -> None:
+        if self.machine is None:
+            return
+        for other in self._network.workers:
+            if (other.machine, other._is_newer) == (self.machine, self._is_newer):
+                self._near.carry(self._roads.__setitem__, other.name, other)
+                other._near.carry(other._roads.__setitem__, self.name, self)
+        self._network.workers.append(self)
+
+    def _close_roads(self) -> None:
+        if self in self._network.workers:
+            self._network.workers.remove(self)
+            for other in self._network.workers:
+                other._near.carry(other._close_road, self.name)
+
+    def _close_road(self, name: str) -> None:
+        if self._roads.pop(name, None) is not None:
+            self._clock.call_later(0.0, self._lost, name)
+
+    def is_near(self, node: str) -> bool:
+        """See `Bus.is_near`."""
+        return node in self._roads and self._server is not None
+
+    def rush(self, node: str, subject: str, payload: bytes, reply: str = "") -> None:
+        """See `Bus.rush`."""
+        other = self._roads.get(node)
+        if other is None:
+            self.publish(subject, payload, reply)
+            return
+        self.said_count += 1
+        other._near.carry(other._hear, self, subject, reply, payload)
+
+    def herald(self, subject: str, payload: bytes) -> None:
+        """See `Bus.herald`."""
+        for other in self._roads.values():
+            other._near.carry(other._hear, self, subject, "", payload)
+        self.publish(subject, payload)
+
+    def _hear(self, sender: "SimulatedBus", subject: str, reply: str, payload: bytes | None) -> None:
+        self._clock.call_later(0.0, self._take_near, sender, subject, reply, payload)
+
+    def _take_near(self, sender: "SimulatedBus", subject: str, reply: str, payload: bytes | None) -> None:
+        interest = Interest()
+        for number, (pattern, group) in self._subscriptions.items():
+            if not group:
+                interest.add(pattern, number, group)
+        found = interest.find(subject)
+        if found and (self._server is not None or not reply):
+            heard_by = found[0][0]
+            assert isinstance(heard_by, int)
+            self._take(heard_by, subject, reply, payload or b"", payload is None)
+        elif reply:
+            sender._near.carry(sender._hear, self, reply, "", None)
 
     def count(self, subject: str, amount: int, reply: str) -> None:
         """See `Bus.count`."""
@@ -573,6 +653,7 @@ class SimulatedBus:
         """Its process has ended: its server learns so at once, or later where the whole machine is gone."""
         server, self._server = self._server, None
         self._is_closing = True
+        self._close_roads()
         self.outgoing.reset()
         self.incoming.reset()
         if server is not None:

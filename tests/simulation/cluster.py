@@ -4,6 +4,7 @@ Devices, consumers and apps turn to any of them.
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,15 +27,25 @@ SKEW_S_MAX = 2.0
 REPLAYED_S = 0.5
 """After which a request is made once more elsewhere."""
 
+WORKERS_SHARE = 0.5
+"""How many of the simulations have workers."""
+
+MACHINES = (1, 1, 1, 2, None)
+"""Where a node is; None for one that is no worker."""
+
 QUIET_S = 5.0
 """By then all that was out of order is in order again, once everybody reaches everybody."""
 
 
 @dataclass(eq=False)
 class Seat:
-    """Where a node runs: one after the other, each under a name of its own. `bus` is that of the latest."""
+    """Where a node runs: one after the other, each under a name of its own. `bus` is that of the latest.
+
+    The nodes of a machine, where it has a number, are its workers.
+    """
 
     number: int
+    machine: int | None = None
     node: Node | None = None
     bus: SimulatedBus | None = None
     started: int = 0
@@ -48,6 +59,10 @@ class ClusterSimulation(Simulation):
         self._errors = TroubleWatch()
         self._network = Network(self.clock, self.chance, self.chance.choice(SERVERS))
         self._seats = [Seat(number) for number in range(self.chance.randint(2, NODES_MAX))]
+        place = random.Random(seed)
+        if place.random() < WORKERS_SHARE:
+            for seat in self._seats:
+                seat.machine = place.choice(MACHINES)
         self._rules.limits = self.chance.choice([{}, {"RRpc": 2 * crowd}])
         self._rules.is_of_cluster = self._rules.letters.is_of_cluster = True
 
@@ -67,9 +82,18 @@ class ClusterSimulation(Simulation):
         is_newer = self.chance.random() < 0.3
         self.tell(f"{name} starts, newer={is_newer}")
 
-        def make_bus(clock: Clock, reconnected: Callable[[], None]) -> SimulatedBus:
+        def make_bus(clock: Clock, reconnected: Callable[[], None], lost: Callable[[str], None]) -> SimulatedBus:
             first = seat.number % len(self._network.servers)
-            seat.bus = SimulatedBus(self._network, clock, reconnected, first, is_newer=is_newer)
+            seat.bus = SimulatedBus(
+                self._network,
+                clock,
+                reconnected,
+                first,
+                is_newer=is_newer,
+                name=name,
+                machine=seat.machine,
+                lost=lost,
+            )
             return seat.bus
 
         place = Place(name, make_bus, self._rules.limits)
@@ -91,6 +115,9 @@ class ClusterSimulation(Simulation):
         assert seat.node is not None
         assert seat.bus is not None
         after_s = self.chance.choice([0.0, self.chance.uniform(0.0, NOTICED_S_MAX)])
+        if seat.machine is not None:
+            # Where the machine went, the other workers would go as well.
+            after_s = 0.0
         seat.bus.die(after_s=after_s)
         await self._kill_node(seat.node)
         self._note_stale(after_s)

@@ -178,7 +178,7 @@ class Place:
     """A node's place among others: its name, and its way to them."""
 
     name: str
-    make_bus: Callable[[Clock, Callable[[], None]], Bus]
+    make_bus: Callable[[Clock, Callable[[], None], Callable[[str], None]], Bus]
     limits: dict[str, int]
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from linkstead.cli.process import name_ports, ready_file, stop_on_signals
 from linkstead.cluster.nats_server import NatsUnusable, OwnNatsServer, find_nats_server
+from linkstead.cluster.near_bus import NearPlace
 from linkstead.config import Address, Settings
 from linkstead.server import Endpoints, StartError, SystemClock, claim_file
 from linkstead.store.claim import FileClaim
@@ -46,6 +47,7 @@ class Order(msgspec.Struct):
     name: str
     settings: Settings
     is_claimed: bool
+    near: NearPlace | None
 
 
 class Ready(msgspec.Struct):
@@ -70,7 +72,7 @@ async def supervise(settings: Settings) -> None:
         claim = None
         try:
             claim = await claim_file(settings, SystemClock())
-            await Supervisor(settings, nats, stop, claim).run()
+            await Supervisor(settings, nats, stop, claim, folder).run()
         finally:
             if claim is not None:
                 claim.give_up()
@@ -151,15 +153,19 @@ class Supervisor:
         nats: to be started for them; None where the settings name one.
         stop: set when it is enough.
         claim: on the database, which workers keep as long as they live; None where each makes its own.
+        folder: for the workers' sockets, which others must not be able to look into.
     """
 
     def __init__(
-        self, settings: Settings, nats: OwnNatsServer | None, stop: asyncio.Event, claim: FileClaim | None
+        self, settings: Settings, nats: OwnNatsServer | None, stop: asyncio.Event, claim: FileClaim | None, folder: str
     ) -> None:
         self._settings = settings
         self._nats = nats
         self._stop = stop
         self._claim = claim
+        self._folder = folder if NearPlace(folder, settings.workers).fits else None
+        if self._folder is None:
+            log.warning("calls cross between workers over NATS: the name of %s is too long for sockets", folder)
         self._workers: dict[str, asyncio.subprocess.Process] = {}
         self._watches: set[asyncio.Task[None]] = set()
         self._statuses: dict[str, int] = {}
@@ -218,12 +224,13 @@ class Supervisor:
         """Start a worker, and return when it listens. Raises StartError; why, the worker has said."""
         nats_url = self._nats.url if self._nats is not None else self._settings.nats
         settings = msgspec.structs.replace(self._settings, nats=nats_url, ready_file=None)
+        number = int(name.rpartition("-")[2])
         if settings.metrics is not None:
             # Whoever asks has to know whom he asks: these are not shared.
-            number = int(name.rpartition("-")[2])
             own = Address(settings.metrics.host, settings.metrics.port + number - 1)
             settings = msgspec.structs.replace(settings, metrics=own)
-        order = Order(name, settings, is_claimed=self._claim is not None)
+        near = NearPlace(self._folder, number) if self._folder is not None else None
+        order = Order(name, settings, is_claimed=self._claim is not None, near=near)
         inherited = () if self._claim is None or self._claim.descriptor is None else (self._claim.descriptor,)
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -66,6 +66,7 @@ async def _work(order: Order) -> None:
         name=order.name,
         shares_ports=True,
         is_claimed=order.is_claimed,
+        near=order.near,
     )
     await server.start()
     collect_garbage_rarely()

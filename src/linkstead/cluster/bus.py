@@ -50,6 +50,21 @@ class Bus(Protocol):
     def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Say something. Where nobody listens, and there is a reply subject, that is said there. Raises BusAway."""
 
+    def is_near(self, node: str) -> bool:
+        """True while there is a shorter road to a node than to others: it is a worker of this machine."""
+
+    def rush(self, node: str, subject: str, payload: bytes, reply: str = "") -> None:
+        """Say something of a call to a node, on a subject of which it alone takes it, by the shortest road there is.
+
+        On that it may overtake what was published. Raises BusAway.
+        """
+
+    def herald(self, subject: str, payload: bytes) -> None:
+        """Publish something that nodes are to know before they take what is rushed to them; near ones hear it twice.
+
+        Raises BusAway.
+        """
+
     def count(self, subject: str, amount: int, reply: str) -> None:
         """Add to a counter. What it is at then comes to the reply subject, as JSON with `val`. Raises BusAway."""
 

@@ -29,7 +29,8 @@ class Cluster:
     Args:
         node: its name.
         name: of the cluster.
-        make_bus: the way to the other nodes, made with what it calls when it is there again after it was not.
+        make_bus: the way to the other nodes, made with what it calls when it is there again after it was not, and
+            with what it calls when a node that was near is lost.
         store: where nodes and presence are kept.
         presence: where devices come and go.
         clock: moments.
@@ -42,7 +43,7 @@ class Cluster:
         *,
         node: str,
         name: str,
-        make_bus: Callable[[Callable[[], None]], Bus],
+        make_bus: Callable[[Callable[[], None], Callable[[str], None]], Bus],
         store: NodeStore,
         presence: PresenceSink,
         clock: Clock,
@@ -53,7 +54,7 @@ class Cluster:
         self._store = store
         self._clock = clock
         self._subjects = Subjects(name)
-        self.bus = make_bus(self._take_up)
+        self.bus = make_bus(self._take_up, self._lose)
         self.holder = Holder(node=node, presence=presence, bus=self.bus, subjects=self._subjects, clock=clock)
         self.nodes = Nodes(store, clock, describe)
         self.heirs = Heirs(node=node, store=store, nodes=self.nodes, clock=clock, tell=tell_taken)
@@ -83,7 +84,6 @@ class Cluster:
         self._changes = Changes(
             node=self._node, bus=self.bus, subjects=self._subjects, registry=registry, sessions=sessions
         )
-        self.holder.follow(self._changes.drain, self._changes.review)
         self._router = NatsRouter(
             node=self._node,
             local=local,
@@ -95,6 +95,7 @@ class Cluster:
             heartbeats=self.nodes,
             clock=self._clock,
         )
+        self.holder.follow(self._changes.drain, self._changes.review, self._router.note_holder)
         return self._router
 
     def make_quotas(self, limits: Mapping[str, int]) -> SharedQuotas:
@@ -167,6 +168,11 @@ class Cluster:
             self._nonces.take_up()
         if self._quotas is not None:
             self._quotas.take_up()
+
+    def _lose(self, node: str) -> None:
+        """End what a node has in hand that has just ended itself."""
+        if self._router is not None:
+            self._router.lose(node)
 
     def review_all(self) -> None:
         """Look at every device that is connected here, in case it was not heard that it may not be any more."""

@@ -176,15 +176,18 @@ class Holder:
         self,
         changes_seen: Callable[[], Coroutine[None, None, None]],
         review: Callable[[Sequence[DeviceKey]], None],
+        note_holder: Callable[[DeviceKey, str], None],
     ) -> None:
         """Have changes seen to that were made elsewhere. Likewise.
 
         Args:
             changes_seen: returns when all have been; messages wait for it.
             review: looks again, in a moment, whether devices may be connected.
+            note_holder: called with each device that another node says it holds, and its name.
         """
         self._changes_seen = changes_seen
         self._review = review
+        self._note_holder = note_holder
 
     def deliver_by(self, delivery: Delivery) -> None:
         """Have what other nodes post, and what waits for devices that connect, delivered. Likewise."""
@@ -285,7 +288,7 @@ class Holder:
 
     def _say_own(self, key: DeviceKey, claim: _Claim) -> None:
         try:
-            self._bus.publish(self._subjects.own(key), frames.encode(Own(node=self._node, epoch=claim.epoch)))
+            self._bus.herald(self._subjects.own(key), frames.encode(Own(node=self._node, epoch=claim.epoch)))
         except BusAway:
             log.info("not told to the other nodes that a device is here", extra={"device": str(key)})
 
@@ -356,6 +359,7 @@ class Holder:
             return
         key = read_key(subject)
         self._registry.note_online(key, milliseconds(self._clock.time_s()))
+        self._note_holder(key, own.node)
         claim = self._claims.get(key)
         if claim is None:
             return
@@ -381,7 +385,7 @@ class Holder:
         except NotUnderstood as error:
             log.error("another node was not understood: %s", error)
             if reply:
-                self._reply(reply, Reply(node=self._node, kind=Kind.FAILED))
+                self._reply("", reply, Reply(node=self._node, kind=Kind.FAILED))
             return
         match told:
             case Question():
@@ -413,9 +417,9 @@ class Holder:
         call = told.call
         key = call.key
         if key is None or self._sessions.link(key) is None or told.node == self._node or key in self._sent_away:
-            self._reply(reply, Reply(node=self._node, kind=Kind.NOT_HELD))
+            self._reply(told.node, reply, Reply(node=self._node, kind=Kind.NOT_HELD))
             return
-        call.node = self._node
+        caller, call.node = told.node, self._node
         # On the clock of this node: what is said takes next to no time to come.
         later_s = self._clock.monotonic_s() - told.said_s
         call.timeline = [
@@ -423,13 +427,13 @@ class Holder:
         ]
         self._runner.start(
             self._delivery.post(call, told.topic, told.payload, told.qos, needs_subscription=told.needs_subscription),
-            partial(self._tell_accepted, reply, call),
-            partial(self._tell_refusal, reply, call),
+            partial(self._tell_accepted, caller, reply, call),
+            partial(self._tell_refusal, caller, reply, call),
         )
 
-    def _tell_accepted(self, reply: str, call: Call, _: None) -> None:
+    def _tell_accepted(self, caller: str, reply: str, call: Call, _: None) -> None:
         self._journal.close(call)
-        self._reply(reply, Reply(node=self._node, kind=Kind.ACCEPTED))
+        self._reply(caller, reply, Reply(node=self._node, kind=Kind.ACCEPTED))
 
     def _take_copies(self, _subject: str, _reply: str, data: bytes, _is_nobody: bool) -> None:
         """Send a broadcast of another node to the devices that are connected here."""
@@ -517,15 +521,15 @@ class Holder:
         key = DeviceKey(question.product_key, question.device_name)
         session = self._sessions.find(key)
         if key in self._sent_away:
-            self._reply(reply, Reply(node=self._node, kind=Kind.LEAVING))
+            self._reply(question.node, reply, Reply(node=self._node, kind=Kind.LEAVING))
             return
         if session is None or session.link is None:
             is_half = session is not None and session.is_half_connected(came_s)
-            self._reply(reply, Reply(node=self._node, kind=Kind.HALF if is_half else Kind.NOT_HELD))
+            self._reply(question.node, reply, Reply(node=self._node, kind=Kind.HALF if is_half else Kind.NOT_HELD))
             return
         if question.node == self._node:
             # It connected here while it was asked for; the call goes on where its record is.
-            self._reply(reply, Reply(node=self._node, kind=Kind.NOT_HELD))
+            self._reply(question.node, reply, Reply(node=self._node, kind=Kind.NOT_HELD))
             return
         guest = GuestCall(
             request_id=f"{question.request_id}@{self._node}",
@@ -553,12 +557,13 @@ class Holder:
         self._runner.start(
             self._local.call(guest, message, activated=True, enabled=True),
             partial(self._tell_end, reply, guest, came_s),
-            partial(self._tell_refusal, reply, guest),
+            partial(self._tell_refusal, guest.caller, reply, guest),
         )
 
     def _tell_end(self, reply: str, guest: GuestCall, came_s: float, outcome: Outcome) -> None:
         self._unwritten.pop(guest.message_id, None)
         self._reply(
+            guest.caller,
             reply,
             Reply(
                 node=self._node,
@@ -576,7 +581,7 @@ class Holder:
         self._journal.close(guest)
         guest.is_told = True
 
-    def _tell_refusal(self, reply: str, guest: Call, error: Exception) -> None:
+    def _tell_refusal(self, caller: str, reply: str, guest: Call, error: Exception) -> None:
         self._unwritten.pop(guest.message_id, None)
         match error:
             case RouterOverloaded():
@@ -586,15 +591,15 @@ class Holder:
             case _:
                 log.error("a call of another node failed", exc_info=error, extra={"device": str(guest.key)})
                 kind = Kind.FAILED
-        self._reply(reply, Reply(node=self._node, kind=kind))
+        self._reply(caller, reply, Reply(node=self._node, kind=kind))
 
-    def _reply(self, subject: str, reply: Reply) -> None:
+    def _reply(self, caller: str, subject: str, reply: Reply) -> None:
         data = frames.encode(reply)
         if len(data) > frames.FRAME_BYTES_MAX:
             log.error("a reply to another node is too large: %d bytes", len(data))
             data = frames.encode(Reply(node=self._node, kind=Kind.FAILED))
         try:
-            self._bus.publish(subject, data)
+            self._bus.rush(caller, subject, data)
         except BusAway:
             log.warning("a call of another node could not be replied to: there is no connection to NATS")
 
@@ -633,6 +638,6 @@ class Holder:
 
     def _tell(self, node: str, frame: Written | Afterwards | Sent) -> None:
         try:
-            self._bus.publish(self._subjects.node(node, type(frame).__name__), frames.encode(frame))
+            self._bus.rush(node, self._subjects.node(node, type(frame).__name__), frames.encode(frame))
         except BusAway:
             log.warning("another node was not told what came of its calls: there is no connection to NATS")

@@ -130,6 +130,18 @@ class NatsBus:
         if not self._send(b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(payload), payload)):
             raise BusAway
 
+    def is_near(self, _node: str) -> bool:
+        """See `Bus.is_near`. All are as far as the server is."""
+        return False
+
+    def rush(self, _node: str, subject: str, payload: bytes, reply: str = "") -> None:
+        """See `Bus.rush`."""
+        self.publish(subject, payload, reply)
+
+    def herald(self, subject: str, payload: bytes) -> None:
+        """See `Bus.herald`."""
+        self.publish(subject, payload)
+
     def count(self, subject: str, amount: int, reply: str) -> None:
         """See `Bus.count`."""
         headers = INCREMENT % amount

@@ -70,6 +70,9 @@ MOVE_WAIT_S = 2.0
 MOVE_LOOK_S = 0.05
 """How often it is looked for meanwhile."""
 
+NEAR_HOLDERS_MAX = 100_000
+"""Devices of which it is remembered which worker of this machine holds them; then all are forgotten."""
+
 GRACE_MS = 20
 """Past its deadline a call waits so long for the verdict of the node that holds the device."""
 
@@ -135,6 +138,11 @@ def _is_elsewhere(answer: _Answer) -> bool:
     return answer is _NOBODY or (isinstance(answer, Reply) and answer.kind in (Kind.NOT_HELD, Kind.LEAVING))
 
 
+def _is_nowhere(answer: _Answer) -> bool:
+    """True when who was asked does not hold the device as far as he knows, or only for as long as no other does."""
+    return _is_elsewhere(answer) or (isinstance(answer, Reply) and answer.kind == Kind.HALF)
+
+
 def _is_leaving(answer: _Answer) -> bool:
     """True when who was asked has sent the device away."""
     return isinstance(answer, Reply) and answer.kind == Kind.LEAVING
@@ -143,7 +151,7 @@ def _is_leaving(answer: _Answer) -> bool:
 class _Asked:
     """A call that another node is asked for."""
 
-    __slots__ = ("asked_s", "call", "deadline_s", "is_over", "key", "waiter")
+    __slots__ = ("asked_s", "call", "deadline_s", "is_over", "key", "near", "waiter")
 
     def __init__(self, call: Call, key: DeviceKey, deadline_s: float) -> None:
         self.call = call
@@ -151,6 +159,7 @@ class _Asked:
         self.deadline_s = deadline_s
         self.asked_s = 0.0
         self.is_over = False
+        self.near = ""
         self.waiter: Waiter[_Answer] | None = None
 
     def wait(self) -> Waiter[_Answer]:
@@ -226,6 +235,7 @@ class NatsRouter:
         self._heartbeats = heartbeats
         self._clock = clock
         self._asked: dict[int, _Asked] = {}
+        self._near_holders: dict[DeviceKey, str] = {}
         self._deadlines = Deadlines(clock, self._expire, self._asked.__contains__)
         self._lookups: set[asyncio.Task[Presence | None]] = set()
         self._numbers = count(1)
@@ -369,8 +379,35 @@ class NatsRouter:
         for key in unwoken:
             self.wake(key)
 
+    def lose(self, node: str) -> None:
+        """End the calls that a near node was asked for: it has ended, and their devices' connections with it."""
+        for asked in list(self._asked.values()):
+            if asked.near == node:
+                asked.is_over = True
+                asked.answer(_LOST)
+
+    def _find_near(self, key: DeviceKey) -> str:
+        """The near node that was last known to hold a device, empty where there is none."""
+        holder = self._near_holders.get(key, "")
+        return holder if holder and self._bus.is_near(holder) else ""
+
+    def note_holder(self, key: DeviceKey, node: str) -> None:
+        """Another node holds a device."""
+        if self._bus.is_near(node):
+            if len(self._near_holders) >= NEAR_HOLDERS_MAX:
+                self._near_holders.clear()
+            self._near_holders[key] = node
+        else:
+            self._near_holders.pop(key, None)
+
     async def _find_and_call(self, asked: _Asked, message: Message, *, activated: bool) -> Outcome:
         call = asked.call
+        if near := self._find_near(asked.key):
+            answer = await self._ask(asked, self._subjects.node(near, Question.__name__), message, near)
+            if not _is_nowhere(answer):
+                return self._take_end(asked, answer)
+            # Whoever holds it now listens for it.
+            self._near_holders.pop(asked.key, None)
         anybody = self._subjects.device(asked.key)
         for wait_s in (*RETRY_WAITS_S, None):
             answer = await self._ask(asked, anybody, message)
@@ -441,8 +478,8 @@ class NatsRouter:
                 until_s = now_s + MOVE_WAIT_S
         return self._end_absent(call, Whereabouts.OFFLINE, None)
 
-    async def _ask(self, asked: _Asked, subject: str, message: Message) -> _Answer:
-        """Ask who listens on a subject."""
+    async def _ask(self, asked: _Asked, subject: str, message: Message, near: str = "") -> _Answer:
+        """Ask who listens on a subject, or the near node that does."""
         if asked.is_over:
             return _LOST
         call, clock = asked.call, self._clock
@@ -465,13 +502,14 @@ class NatsRouter:
             needs_reply=message.is_acceptable is not None,
             payload=message.payload,
         )
-        return await self._say(asked, subject, frames.encode(question), call.message_id)
+        return await self._say(asked, subject, frames.encode(question), call.message_id, near)
 
-    async def _say(self, asked: _Asked, subject: str, data: bytes, number: int) -> _Answer:
+    async def _say(self, asked: _Asked, subject: str, data: bytes, number: int, near: str = "") -> _Answer:
         if len(data) > frames.FRAME_BYTES_MAX:
             raise LinkTooSmall
+        asked.near = near
         try:
-            self._bus.publish(subject, data, self._subjects.reply(self._node, number))
+            self._bus.rush(near, subject, data, self._subjects.reply(self._node, number))
         except BusAway:
             return _AWAY
         return await asked.wait()
@@ -528,6 +566,7 @@ class NatsRouter:
 
     def _take_end(self, asked: _Asked, reply: _Answer) -> Outcome:
         call = asked.call
+        asked.near, near = "", asked.near
         if reply is _AWAY:
             return self._end(call, Verdict.UNKNOWN, Diagnosis.NODES_UNREACHABLE)
         if not isinstance(reply, Reply):
@@ -543,6 +582,8 @@ class NatsRouter:
                 raise LinkTooSmall
             case _:
                 return self._end(call, Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR)
+        if not near:
+            self.note_holder(asked.key, reply.node)
         self._add_moments(asked, reply.node, reply.moments, reply.elapsed_s)
         for evidence in reply.evidence:
             call.add_evidence(evidence)

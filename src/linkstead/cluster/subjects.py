@@ -1,5 +1,6 @@
 """The subjects that nodes speak on. Source: `dependencies.md`, "How a call finds its device"."""
 
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from linkstead.registry import DeviceKey
@@ -7,6 +8,9 @@ from linkstead.registry import DeviceKey
 PREFIX = "ls"
 SAFE = "-_@:~!$&'()+,;="
 """Characters of a name that stand for themselves, besides letters and digits. A dot would end the word."""
+
+NODES_MAX = 1_024
+"""Nodes of which it is remembered how their names stand in subjects: some do in those of every call."""
 
 
 class Subjects:
@@ -51,7 +55,7 @@ class Subjects:
 
     def node(self, node: str, what: str) -> str:
         """Where one node is told something; `*` for all that it is told."""
-        return f"{self._node}{_encode(node)}.{what}"
+        return f"{self._node}{_encode_node(node)}.{what}"
 
     def replies(self, node: str) -> str:
         """Where replies to the questions of a node go."""
@@ -59,7 +63,7 @@ class Subjects:
 
     def reply(self, node: str, number: int) -> str:
         """Where the replies to one question go."""
-        return f"{self._reply}{_encode(node)}.{number}"
+        return f"{self._reply}{_encode_node(node)}.{number}"
 
     def quota(self, account_id: str, action: str, second: int) -> str:
         """The counter of an account's calls of an action in a second since 1970."""
@@ -104,3 +108,6 @@ def read_number(subject: str) -> int:
 
 def _encode(name: str) -> str:
     return quote(name, safe=SAFE).replace(".", "%2E")
+
+
+_encode_node = lru_cache(NODES_MAX)(_encode)
