@@ -159,6 +159,16 @@ def test_a_request_where_a_name_is_empty_or_comes_twice_leaves_no_layout(query: 
     assert not is_known(layouts, query)
 
 
+@pytest.mark.parametrize("value", ["a", "a" * PAIR_KEPT_CHARS_MAX])
+def test_nothing_is_not_a_pair_whose_value_varies(value: str) -> None:
+    layouts = Layouts()
+    for each in (value, "b", value):
+        query = f"A=1&Topic={each}&B=1".encode()
+        learn(layouts, query)
+        assert is_known(layouts, query)
+    assert not is_known(layouts, b"A=1&&B=1")
+
+
 def test_a_value_that_is_not_utf8_is_refused_by_name() -> None:
     layouts = Layouts()
     learn(layouts, b"A=1&B%2E=2")

@@ -1,7 +1,7 @@
 """What the requests of one program have in common: names, their order, and most values.
 
-A client's request differs from its last one in its time, its nonce, its signature, and in what it asks of which device;
-the rest is the same to the letter. So a request is first held against the layouts of those before it. One that has a
+A client's request differs from its last one in its nonce, its signature, and in what it asks of which device; the rest
+is the same to the letter. So a request is first held against the layouts of those before it. One that has a
 known layout is read, put in order and bound with work for what is new alone; any other goes the general way of
 `api.parameters`, which gives the same.
 """
@@ -30,9 +30,11 @@ NAME_KEPT_CHARS_MAX: Final = 64
 """Of a request with a longer name, as it was sent, no layout is remembered."""
 
 PAIR_KEPT_CHARS_MAX: Final = 256
-"""A longer pair counts as one that is never the same twice."""
+"""Of a longer pair nothing is remembered but its name."""
 
-_VARIES: Final = ""
+_UNKNOWN: Final = "&"
+"""What no pair is."""
+
 _UNSIGNED: Final = -1
 
 
@@ -68,10 +70,11 @@ class Layout:
         "_bindings",
         "_escaped",
         "_escaped_starts",
-        "_lasting",
+        "_is_lasting",
         "_names",
         "_parameters",
         "_places",
+        "_recent",
         "_starts",
         "has_v1_signature",
     )
@@ -86,15 +89,13 @@ class Layout:
         self._places = [
             self._escaped.index(start) if start in self._escaped else _UNSIGNED for start in self._escaped_starts
         ]
-        self._parameters = parameters.copy()
-        self._lasting = [pair if len(pair) <= PAIR_KEPT_CHARS_MAX else _VARIES for pair in pairs]
-        for index, pair in enumerate(pairs):
-            place = self._places[index]
-            if place != _UNSIGNED:
-                self._escaped[place] += pair[len(self._starts[index]) :].replace("%", "%25")
-            if not self._lasting[index]:
-                self._forget(index)
+        # Pairs of the last request, what they mean and how they are signed; nothing of one that is too long.
+        self._recent = [_UNKNOWN] * len(pairs)
+        self._parameters = dict.fromkeys(self._names, "")
+        self._is_lasting = [True] * len(pairs)
         self._bindings: dict[object, _Binding] = {}
+        for index, pair in enumerate(pairs):
+            self._keep(index, pair)
 
     def read(self, pairs: list[str]) -> tuple[dict[str, str], list[str]] | None:
         """What `read_pairs` gives of these pairs, the second in order; None where they are not in this layout.
@@ -102,41 +103,51 @@ class Layout:
         Raises:
             BadEncoding: bytes that are not UTF-8.
         """
-        lasting, starts = self._lasting, self._starts
+        recent, starts = self._recent, self._starts
         if not pairs[0].startswith(starts[0]) or not pairs[-1].startswith(starts[-1]):
             return None
-        parameters, escaped = self._parameters.copy(), self._escaped.copy()
+        long: list[int] = []
         for index, pair in enumerate(pairs):
-            if pair == lasting[index]:
+            if pair == recent[index]:
                 continue
-            start = starts[index]
-            if not pair.startswith(start):
+            if not pair.startswith(starts[index]):
                 return None
-            if lasting[index]:
-                self._vary(index)
-            value = pair[len(start) :]
-            place = self._places[index]
-            if place != _UNSIGNED:
-                escaped[place] = self._escaped_starts[index] + value.replace("%", "%25")
-            if "%" in value:
-                try:
-                    value = unescape(value)
-                except UnicodeDecodeError:
-                    raise BadEncoding(shown_name(pair)) from None
+            if self._is_lasting[index]:
+                self._is_lasting[index] = False
+                self._bindings.clear()
+            if not self._keep(index, pair):
+                long.append(index)
+        parameters, escaped = self._parameters.copy(), self._escaped.copy()
+        for index in long:
+            value, signed = self._read_value(index, pairs[index])
             parameters[self._names[index]] = value
+            if self._places[index] != _UNSIGNED:
+                escaped[self._places[index]] = signed
         return parameters, escaped
 
-    def _vary(self, index: int) -> None:
-        self._forget(index)
-        self._bindings.clear()
-
-    def _forget(self, index: int) -> None:
-        """Keep nothing of a value that is another in each request."""
-        self._lasting[index] = _VARIES
-        self._parameters[self._names[index]] = ""
+    def _keep(self, index: int, pair: str) -> bool:
+        """Keep a pair for the next request, which may have it too. False where it is too long for that."""
+        if len(pair) > PAIR_KEPT_CHARS_MAX:
+            self._is_lasting[index] = False
+            return False
+        value, signed = self._read_value(index, pair)
+        self._recent[index] = pair
+        self._parameters[self._names[index]] = value
         place = self._places[index]
         if place != _UNSIGNED:
-            self._escaped[place] = ""
+            self._escaped[place] = signed
+        return True
+
+    def _read_value(self, index: int, pair: str) -> tuple[str, str]:
+        """What a pair means, and the pair as it is signed."""
+        value = pair[len(self._starts[index]) :]
+        if "%" not in value:
+            return value, self._escaped_starts[index] + value
+        signed = self._escaped_starts[index] + value.replace("%", "%25")
+        try:
+            return unescape(value), signed
+        except UnicodeDecodeError:
+            raise BadEncoding(shown_name(pair)) from None
 
     def list_unknown(
         self, request_type: type[RequestShape], parameters: dict[str, str], aliases: Mapping[str, str]
@@ -172,7 +183,7 @@ class Layout:
         plan = plan_request(request_type)
         # Lists go the general way, and parameters under another name: errors tell the proper one.
         if not plan.lists and not any(alias in parameters for alias in aliases):
-            varying = {name for name, pair in zip(self._names, self._lasting, strict=True) if not pair}
+            varying = {name for name, is_lasting in zip(self._names, self._is_lasting, strict=True) if not is_lasting}
             fields = [(field.attribute, field.name, field.read) for field in plan.scalars if field.name in varying]
             unknown = unknown_parameters(request_type, parameters, aliases)
             self._bindings[request_type] = _Binding(_copy(bound), fields, unknown)
