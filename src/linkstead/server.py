@@ -111,6 +111,9 @@ ACCOUNT_ID_DIGITS = 16
 DATABASE_FILE = "linkstead.db"
 
 
+_HEX_PAIRS = [f"{number:02X}" for number in range(256)]
+
+
 class StartError(Exception):
     """The server cannot start; the text says why and what to do."""
 
@@ -154,7 +157,8 @@ class SystemIds:
         self._alink_last = secrets.randbelow(ALINK_ID_MAX)
         self._draw = random.Random(secrets.randbits(128)).getrandbits
         self._uuid_head = str(uuid.uuid4()).upper()[:-12]
-        self._uuid_tail = secrets.randbits(47)
+        self._uuid_tail = secrets.randbits(39) << 8
+        self._uuid_start = ""
 
     def message_id(self) -> int:
         """See `Ids.message_id`."""
@@ -171,8 +175,13 @@ class SystemIds:
 
     def request_id(self) -> str:
         """See `Ids.request_id`."""
-        self._uuid_tail = (self._uuid_tail + 1) & 0xFFFF_FFFF_FFFF
-        return f"{self._uuid_head}{self._uuid_tail:012X}"
+        tail = self._uuid_tail
+        last = tail & 0xFF
+        # All but the last two digits is written once in 256 times.
+        if not last or not self._uuid_start:
+            self._uuid_start = f"{self._uuid_head}{tail >> 8:010X}"
+        self._uuid_tail = (tail + 1) & 0xFFFF_FFFF_FFFF
+        return self._uuid_start + _HEX_PAIRS[last]
 
     def token(self, alphabet: str, length: int) -> str:
         """See `Ids.token`."""
