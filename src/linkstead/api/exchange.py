@@ -2,12 +2,10 @@
 
 from collections.abc import AsyncIterator, Mapping
 
-import msgspec
-
 from linkstead.invocation import Call
 
 
-class HttpRequest(msgspec.Struct, eq=False):
+class HttpRequest:
     """One request, read to its end.
 
     Args:
@@ -21,15 +19,39 @@ class HttpRequest(msgspec.Struct, eq=False):
         is_private: it came over TLS or from this very machine, so that a secret in it was not overheard.
     """
 
-    method: str
-    path: str
-    query: bytes
-    headers: Mapping[str, list[str]]
-    body: bytes
-    received_s: float
-    received_monotonic_s: float
-    peer: str = ""
-    is_private: bool = False
+    __slots__ = (
+        "body",
+        "headers",
+        "is_private",
+        "method",
+        "path",
+        "peer",
+        "query",
+        "received_monotonic_s",
+        "received_s",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: bytes,
+        headers: Mapping[str, list[str]],
+        body: bytes,
+        received_s: float,
+        received_monotonic_s: float,
+        peer: str = "",
+        is_private: bool = False,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = body
+        self.received_s = received_s
+        self.received_monotonic_s = received_monotonic_s
+        self.peer = peer
+        self.is_private = is_private
 
     def header(self, name: str) -> str | None:
         """The first value of a header, by its lower-case name."""
@@ -37,17 +59,29 @@ class HttpRequest(msgspec.Struct, eq=False):
         return values[0] if values else None
 
 
-class HttpReply(msgspec.Struct, eq=False):
+class HttpReply:
     """One answer. `call` is the call it answers, to be closed once the answer is written.
 
     `stream`: more of the body, part by part as it comes to be; the connection ends with it. The next part is
     asked for when the client has read those before; it is closed when the client is gone or the server stops.
     """
 
-    status: int
-    content_type: str
-    body: bytes
-    request_id: str = ""
-    call: Call | None = None
-    headers: dict[str, str] = {}
-    stream: AsyncIterator[bytes] | None = None
+    __slots__ = ("body", "call", "content_type", "headers", "request_id", "status", "stream")
+
+    def __init__(
+        self,
+        status: int,
+        content_type: str,
+        body: bytes,
+        request_id: str = "",
+        call: Call | None = None,
+        headers: dict[str, str] | None = None,
+        stream: AsyncIterator[bytes] | None = None,
+    ) -> None:
+        self.status = status
+        self.content_type = content_type
+        self.body = body
+        self.request_id = request_id
+        self.call = call
+        self.headers = {} if headers is None else headers
+        self.stream = stream
