@@ -39,6 +39,10 @@ class Answer(msgspec.Struct, rename="pascal", kw_only=True):
     code: str | UnsetType = UNSET
     error_message: str | UnsetType = UNSET
 
+    def write_json(self) -> bytes | None:
+        """The answer as JSON where its action writes it itself, the same as in general and sooner; else None."""
+        return None
+
 
 class Shape(msgspec.Struct, rename="pascal", kw_only=True):
     """An object inside an answer. A field left UNSET is not sent; a list is an element repeated in XML."""

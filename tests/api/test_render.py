@@ -1,3 +1,4 @@
+import base64
 import json
 from xml.etree import ElementTree
 
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
 from linkstead.action import Answer, Shape
+from linkstead.actions.messaging import rrpc
 from linkstead.api.render import (
     JSON_TYPE,
     XML_TYPE,
@@ -16,6 +18,7 @@ from linkstead.api.render import (
     render_json,
     render_xml,
 )
+from linkstead.invocation import Verdict
 
 DECLARATION = "<?xml version='1.0' encoding='UTF-8'?>"
 REQUEST_ID = "41C4265E-F05D-4E2E-AB09-E031F501AF7F"
@@ -284,3 +287,16 @@ def test_any_text_is_legal_xml_and_read_back(text: str) -> None:
 @settings(deadline=None)
 def test_any_text_is_read_back_from_json(text: str) -> None:
     assert json.loads(render_json(LooseAnswer(text=text)))["Text"] == text
+
+
+def test_what_rrpc_writes_itself_is_what_is_written_in_general() -> None:
+    payload = base64.b64encode(bytes(range(256))).decode()
+    answer = rrpc.RRpcAnswer(rrpc_code=Verdict.SUCCESS, payload_base64_byte=payload, message_id=889455942124347392)
+    answer.request_id = "E4C0FF92-2A86-41DB-92D3-73B60310D25E"
+    assert answer.write_json() == msgspec.json.encode(answer) == render_json(answer)
+
+
+def test_what_has_texts_to_escape_is_written_in_general() -> None:
+    answer = rrpc.RRpcAnswer(success=False, rrpc_code=Verdict.TIMEOUT, error_message='"')
+    assert answer.write_json() is None
+    assert json.loads(render_json(answer))["ErrorMessage"] == '"'

@@ -2,24 +2,28 @@
 
 import re
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from linkstead.action import Answer
 
-JSON_TYPE = "application/json;charset=utf-8"
-XML_TYPE = "text/xml;charset=utf-8"
+JSON_TYPE: Final = "application/json;charset=utf-8"
+XML_TYPE: Final = "text/xml;charset=utf-8"
 """Exactly this text: the current SDK reads an XML error with this type only. Source: `cloud-api.md` 3.1."""
 
-_DECLARATION = "<?xml version='1.0' encoding='UTF-8'?>"
+_DECLARATION: Final = "<?xml version='1.0' encoding='UTF-8'?>"
 # what XML 1.0 [2] does not allow, escaped or not
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-_encoder = msgspec.json.Encoder()
+_encoder: Final = msgspec.json.Encoder()
 
 
 def render_json(answer: Answer) -> bytes:
     """One JSON object; fields that are UNSET or None are left out. Source: `cloud-api.md` 4.2."""
+    written = answer.write_json()
+    if written is not None:
+        return written
     encoded = _encoder.encode(answer)
     # `in` would first try whether the text is a number.
     if encoded.find(b"null") < 0:

@@ -1,10 +1,11 @@
 """What every message carries: bytes, sent as Base64."""
 
 import binascii
+from typing import Final
 
 from linkstead.errors import ApiError, codes
 
-PAYLOAD_BYTES_MAX = 262_144
+PAYLOAD_BYTES_MAX: Final = 262_144
 """Decoded bytes of a message to a device. Source: `cloud-api.md` 5.1: the MQTT limit of 256 KB for one message."""
 
 
