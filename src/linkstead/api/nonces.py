@@ -1,18 +1,19 @@
 """Nonces used lately, so that no signed request is taken twice."""
 
 from collections import deque
+from typing import Final
 
-NONCES_MAX = 2_070_000
+NONCES_MAX: Final = 2_070_000
 """Nonces remembered: 1,000 calls a second over span and slack. So many take 150 MB."""
 
-NONCE_SPAN_S = 1_800
+NONCE_SPAN_S: Final = 1_800
 """Twice the tolerance of timestamps. Source: `cloud-api.md` 2.3."""
 
-GENERATIONS = 8
+GENERATIONS: Final = 8
 """A span is remembered in so many sets, each small enough to grow and to drop in a moment; one more is being filled."""
 
 # A number below 2**60 takes 32 bytes, a longer one 48. Two nonces in use meet by chance once in 10**11 calls at most.
-_DIGEST_MASK = (1 << 60) - 1
+_DIGEST_MASK: Final = (1 << 60) - 1
 
 
 class _Generation:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import lru_cache
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -48,19 +48,19 @@ from linkstead.uplink import News
 
 log = logging.getLogger(__name__)
 
-V3_PREFIX = "ACS3-"
+V3_PREFIX: Final = "ACS3-"
 """How an Authorization header of signature version 3 begins, whatever its algorithm."""
 
-VERSION = "2018-01-20"
-NOBODY = AccessKey("", "", "", "", False, 0)
-TIMESTAMP_TOLERANCE_S = 900
+VERSION: Final = "2018-01-20"
+NOBODY: Final = AccessKey("", "", "", "", False, 0)
+TIMESTAMP_TOLERANCE_S: Final = 900
 """Source: `cloud-api.md` 2.3."""
 
-VERDICT_WAIT_MS = 30
+VERDICT_WAIT_MS: Final = 30
 """After the end of a call's time, for whoever routed it to say how it ended."""
 
 ACCOUNT_SCOPES_CACHED_MAX = 1_024
-UNKNOWN_PARAMETERS_KEPT_MAX = 16
+UNKNOWN_PARAMETERS_KEPT_MAX: Final = 16
 """Names kept with a call; what else was sent is forgotten."""
 
 COMMON_PARAMETERS_V1 = (
@@ -82,6 +82,12 @@ COMMON_HEADERS_V3 = {
     "x-acs-signature-nonce": "SignatureNonce",
 }
 """Required with ACS3, and the name a missing one goes by in the error. Source: `cloud-api.md` 1.4."""
+
+
+# Looked up once: to ask an enumeration for a member costs as much as to make a record.
+_RECEIVED: Final = Stage.RECEIVED
+_AUTHENTICATED: Final = Stage.AUTHENTICATED
+_RETURNED: Final = Stage.RETURNED
 
 
 class OpenApi:
@@ -263,7 +269,7 @@ class OpenApi:
     def finish(self, call: Call, *, delivered: bool) -> None:
         """Close a call's record: its answer was written to the caller, or the caller had gone."""
         if delivered:
-            call.mark(Stage.RETURNED, self._clock.time_s(), self._clock.monotonic_s())
+            call.mark(_RETURNED, self._clock.time_s(), self._clock.monotonic_s())
         else:
             call.caller_gone = True
         self._journal.close(call)
@@ -381,8 +387,8 @@ class OpenApi:
             call = exchange.call = Call(
                 exchange.request_id, self._node, action.name, caller.account_id, caller.access_key_id
             )
-            call.mark(Stage.RECEIVED, request.received_s, request.received_monotonic_s)
-            call.mark(Stage.AUTHENTICATED, now_s, self._clock.monotonic_s())
+            call.mark(_RECEIVED, request.received_s, request.received_monotonic_s)
+            call.mark(_AUTHENTICATED, now_s, self._clock.monotonic_s())
             self._journal.open(call)
         return action
 
@@ -474,7 +480,7 @@ class OpenApi:
 
     def _check_token(self, key: AccessKey, token: str | None) -> None:
         """Raises ApiError unless a temporary key comes with its own token, in time; of a lasting key none is asked."""
-        if key.is_temporary:
+        if key.security_token:
             check_token(key, token, self._clock.time_s())
 
     def _check_time(self, timestamp: str) -> None:

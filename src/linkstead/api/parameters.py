@@ -5,7 +5,7 @@ import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Union, get_args, get_origin
+from typing import Any, Final, NamedTuple, Union, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -13,13 +13,13 @@ import msgspec
 from linkstead.action import Request, RequestShape
 from linkstead.errors import invalid_parameter, missing_parameter
 
-PARAMETERS_MAX = 20_100
+PARAMETERS_MAX: Final = 20_100
 """Parameters of one request, query and form together: 10,000 devices of a BatchCheckDeviceNames, each with a name and a
 nickname, and room for the others. Reading so many takes some milliseconds, whoever sent them.
 """
 
-NAME_SHOWN_CHARS_MAX = 64
-FORM_TYPE = "application/x-www-form-urlencoded"
+NAME_SHOWN_CHARS_MAX: Final = 64
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 COMMON_PARAMETERS = frozenset(
     {
@@ -144,7 +144,7 @@ def shown_name(pair: bytes | str) -> str:
 
 
 _HEX_DIGITS = "0123456789abcdefABCDEF"
-_ASCII_ESCAPES = {high + low: chr(int(high + low, 16)) for high in "01234567" for low in _HEX_DIGITS}
+_ASCII_ESCAPES: Final = {high + low: chr(int(high + low, 16)) for high in "01234567" for low in _HEX_DIGITS}
 
 
 def unescape(text: str) -> str:
@@ -166,7 +166,7 @@ def unescape(text: str) -> str:
         return unquote_to_bytes(text).decode()
 
 
-USUAL_DIGITS_MAX = 18
+USUAL_DIGITS_MAX: Final = 18
 """Of a number that is in range whatever the digits are."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")

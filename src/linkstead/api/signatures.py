@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from hashlib import sha1, sha256
 from hmac import compare_digest
 from hmac import digest as hmac_digest
+from typing import Final
 from urllib.parse import quote
 
 from linkstead.api.parameters import FORM_TYPE, parse_parameters
@@ -20,13 +21,13 @@ from linkstead.api.parameters import FORM_TYPE, parse_parameters
 SIGNING_KEYS_CACHED_MAX = 1_024
 TIMESTAMPS_CACHED_MAX = 4_096
 
-V1_METHOD = "HMAC-SHA1"
-V1_VERSION = "1.0"
-V3_ALGORITHM = "ACS3-HMAC-SHA256"
+V1_METHOD: Final = "HMAC-SHA1"
+V1_VERSION: Final = "1.0"
+V3_ALGORITHM: Final = "ACS3-HMAC-SHA256"
 V3_HEADERS_REQUIRED = ("host", "x-acs-action", "x-acs-content-sha256", "x-acs-date", "x-acs-signature-nonce")
 """Headers a V3 signature has to cover: what says where to, what, when, and that it is once only."""
 
-_SHA1_BLOCK_BYTES = 64
+_SHA1_BLOCK_BYTES: Final = 64
 _UNRESERVED = re.compile(r"[A-Za-z0-9\-_.~]*")
 
 
@@ -241,7 +242,7 @@ def check_v3(
 
 
 _TIMESTAMP = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
-_TIMESTAMP_CHARS = 20
+_TIMESTAMP_CHARS: Final = 20
 
 
 def parse_timestamp(text: str) -> int | None:

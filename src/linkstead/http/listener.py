@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import httptools
 
@@ -23,13 +23,13 @@ from linkstead.registry import StoreAway
 
 log = logging.getLogger(__name__)
 
-HEAD_BYTES_MAX = 512 * 1024
+HEAD_BYTES_MAX: Final = 512 * 1024
 """Target, header names and values. Some SDKs carry a whole Base64 payload of 256 KB in the query. `cloud-api.md` 5.1"""
 
 HEADERS_MAX = 100
 HEADER_NAMES_CACHED_MAX, HEADER_NAME_CACHED_BYTES_MAX = 256, 64
 HEAD_STARTS_CACHED_MAX = 256
-BODY_BYTES_MAX = 1024 * 1024
+BODY_BYTES_MAX: Final = 1024 * 1024
 """Source: `architecture.md` 6."""
 
 UNFINISHED_HEAD_BYTES_MAX = HEAD_BYTES_MAX + 64 + 4 * HEADERS_MAX
@@ -38,8 +38,8 @@ UNFINISHED_HEAD_BYTES_MAX = HEAD_BYTES_MAX + 64 + 4 * HEADERS_MAX
 REQUEST_BYTES_MAX = HEAD_BYTES_MAX + 8 * BODY_BYTES_MAX
 """A whole request as sent; a body in tiny chunks is several times its own size."""
 
-PIPELINED_REQUESTS_MAX = 64
-PIPELINED_BYTES_MAX = 1024 * 1024
+PIPELINED_REQUESTS_MAX: Final = 64
+PIPELINED_BYTES_MAX: Final = 1024 * 1024
 """Of requests that wait for their turn; past it the connection is not read until one is taken."""
 
 CONNECTIONS_MAX, CONNECTIONS_OF_ADDRESS_MAX = 10_000, 8_000
@@ -48,28 +48,28 @@ CONNECTIONS_MAX, CONNECTIONS_OF_ADDRESS_MAX = 10_000, 8_000
 KEPT_BYTES_MAX = 512 * 1024 * 1024
 """Of requests that are not whole yet, on all connections together."""
 
-REQUEST_WAIT_S = 30.0
+REQUEST_WAIT_S: Final = 30.0
 """From the first byte of a request to its last."""
 
-IDLE_WAIT_S = 120.0
+IDLE_WAIT_S: Final = 120.0
 """Between requests of one connection."""
 
-ANSWER_WAIT_S = 9.0
+ANSWER_WAIT_S: Final = 9.0
 """From the last byte of a request to its answer, where nothing else bounds it. The vendor's clients wait for 10 s.
 
 Source: `cloud-api.md` 0.5.
 """
 
-DRAIN_WAIT_S = 10.0
+DRAIN_WAIT_S: Final = 10.0
 """For a client to read what is written to it; one that reads nothing at all must not hold memory."""
 
 REPEATED_TAIL_BYTES_MAX = 2_048
 """Of what follows a request's target, to be recognised when it comes again; see `HttpConnection._take_repeated`."""
 
-_REPEATED_STARTS = (b"GET /?", b"POST /?")
-_VERSION = b" HTTP/1.1\r\n"
+_REPEATED_STARTS: Final = (b"GET /?", b"POST /?")
+_VERSION: Final = b" HTTP/1.1\r\n"
 _UNREPEATED_HEADERS = frozenset({"authorization", "expect", "transfer-encoding", "upgrade"})
-_TARGET_BYTES = bytes(byte if 0x21 <= byte <= 0x7E else byte ^ 0x80 for byte in range(256))
+_TARGET_BYTES: Final = bytes(byte if 0x21 <= byte <= 0x7E else byte ^ 0x80 for byte in range(256))
 """Leaves a target as it is when there is nothing in it but what the parser takes."""
 
 Answerer = Callable[[HttpRequest], Coroutine[None, None, HttpReply]]
