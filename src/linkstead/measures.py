@@ -1,6 +1,6 @@
 """What is counted while the server works, to be read now and then: plain numbers, as a call pays for each of them."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 8.0, 10.0)
@@ -31,6 +31,17 @@ class Durations:
         duration_s = max(duration_s, 0.0)
         self.counts[bisect_left(BOUNDS_S, duration_s)] += 1
         self.sum_s += duration_s
+
+    def add_all(self, durations_s: list[float]) -> None:
+        """Count many: to sort them takes a fraction of finding the class of each."""
+        durations_s.sort()
+        counted = 0
+        for place, bound_s in enumerate(BOUNDS_S):
+            reached = bisect_right(durations_s, bound_s)
+            self.counts[place] += reached - counted
+            counted = reached
+        self.counts[-1] += len(durations_s) - counted
+        self.sum_s += sum(durations_s)
 
 
 Sample = tuple[str, tuple[str, ...], float | Durations]

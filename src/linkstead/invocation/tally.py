@@ -1,24 +1,29 @@
 """How many calls ended how, and how long they took: counted as each ends."""
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final
 
 from linkstead.invocation.call import Call
 from linkstead.invocation.record import Diagnosis, Stage, Verdict
-from linkstead.measures import BOUNDS_S, Durations, Sample
+from linkstead.measures import Durations, Sample
 
 # Members at hand: to look one up in its class takes as long as all the rest.
 _SUCCESS: Final = Verdict.SUCCESS
 _WRITTEN: Final = Stage.WRITTEN
 _ANSWERED: Final = Stage.ANSWERED
-_ANSWERED_MOMENTS_MIN = 4  # received, written, answered, returned
+_ANSWERED_MOMENTS_MIN: Final = 4  # received, written, answered, returned
+
+NOTED_MAX: Final = 1_000
+"""Calls that ended alike and whose durations wait to be counted together."""
 
 
 class _Ended:
-    """Of the calls that ended alike: how many; of those that an app waited for, how long it and the device took."""
+    """Of the calls that ended alike: how many; of those that an app waited for, how long it and the device took.
 
-    __slots__ = ("action", "count", "device", "diagnosis", "verdict", "whole")
+    The last durations are only noted, in seconds: `count_noted` counts them.
+    """
+
+    __slots__ = ("action", "count", "device", "device_noted", "diagnosis", "verdict", "whole", "whole_noted")
 
     def __init__(self, action: str, verdict: Verdict, diagnosis: Diagnosis) -> None:
         self.action = action
@@ -27,6 +32,14 @@ class _Ended:
         self.count = 0
         self.whole = Durations()
         self.device = Durations()
+        self.whole_noted: list[float] = []
+        self.device_noted: list[float] = []
+
+    def count_noted(self) -> None:
+        self.whole.add_all(self.whole_noted)
+        self.device.add_all(self.device_noted)
+        self.whole_noted = []
+        self.device_noted = []
 
 
 class CallTally:
@@ -57,10 +70,10 @@ class CallTally:
         if call.is_asynchronous or not timeline:
             return
         last = timeline[-1]
-        duration_s = last.monotonic_s - timeline[0].monotonic_s
-        whole = ended.whole
-        whole.counts[bisect_left(BOUNDS_S, duration_s)] += 1
-        whole.sum_s += duration_s
+        noted = ended.whole_noted
+        noted.append(last.monotonic_s - timeline[0].monotonic_s)
+        if len(noted) >= NOTED_MAX:
+            ended.count_noted()
         if verdict is not _SUCCESS or len(timeline) < _ANSWERED_MOMENTS_MIN:
             return
         # Its end is as a rule: written, answered, returned.
@@ -70,10 +83,7 @@ class CallTally:
             if _WRITTEN not in found or _ANSWERED not in found:
                 return
             written, answered = found[_WRITTEN], found[_ANSWERED]
-        duration_s = answered.monotonic_s - written.monotonic_s
-        device = ended.device
-        device.counts[bisect_left(BOUNDS_S, duration_s)] += 1
-        device.sum_s += duration_s
+        ended.device_noted.append(answered.monotonic_s - written.monotonic_s)
 
     def _find(self, action: str, verdict: Verdict, diagnosis: Diagnosis) -> _Ended:
         key = (action, id(verdict), id(diagnosis))
@@ -88,6 +98,7 @@ class CallTally:
         whole: dict[tuple[str, str], Durations] = {}
         device: dict[str, Durations] = {}
         for ended in self._ended.values():
+            ended.count_noted()
             action, verdict = ended.action, ended.verdict.value
             yield "linkstead_calls_total", (action, verdict, ended.diagnosis.value), float(ended.count)
             if ended.whole.count:
