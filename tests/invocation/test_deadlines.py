@@ -72,9 +72,24 @@ def test_cleared_nothing_expires() -> None:
     bench.add(1, 5_000)
     bench.add(2, 6_000)
     bench.deadlines.clear()
-    assert bench.clock.timer_count == 0
+    assert bench.deadlines.entry_count == 0
     bench.clock.advance(10.0)
     assert not bench.expired
+    assert bench.clock.timer_count == 0
+
+
+def test_after_that_what_is_added_expires_in_its_own_time() -> None:
+    bench = Bench()
+    bench.add(1, 5_000)
+    bench.deadlines.clear()
+    bench.clock.advance(3.0)
+    bench.add(2, 5_000)
+    assert bench.clock.timer_count == 1
+    bench.clock.advance(4.999)
+    assert not bench.expired
+    bench.clock.advance(0.001)
+    assert list(bench.expired) == [2]
+    assert bench.clock.timer_count == 0
 
 
 def test_a_queue_is_swept_of_what_ended_behind_one_that_waits() -> None:
