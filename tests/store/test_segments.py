@@ -11,6 +11,7 @@ from linkstead.invocation import Call, CallFilter, Diagnosis, Evidence, Stage, S
 from linkstead.registry import DeviceKey
 from linkstead.store import SqliteStore, retention, segments
 from linkstead.store.batches import BATCH_ROWS
+from linkstead.store.history import encode_call
 from linkstead.store.retention import CALL_HISTORY_DAYS, DAY_MS, PRUNED_PER_TRANSACTION_MAX
 from linkstead.store.segments import SEGMENT_CALLS_MIN, is_for_segment
 from linkstead.store.sql import SqlStore
@@ -51,8 +52,9 @@ async def count_rows(store: SqlStore) -> tuple[int, int]:
 
 
 def test_a_call_whose_app_has_its_answer_is_for_a_segment() -> None:
-    assert is_for_segment(a_returned_call())
-    assert is_for_segment(a_returned_call(verdict=Verdict.REJECTED, diagnosis=Diagnosis.REJECTED, key=None))
+    assert is_for_segment(a_returned_call(), encode_call(a_returned_call()))
+    rejected = a_returned_call(verdict=Verdict.REJECTED, diagnosis=Diagnosis.REJECTED, key=None)
+    assert is_for_segment(rejected, encode_call(rejected))
 
 
 @pytest.mark.parametrize(
@@ -66,17 +68,16 @@ def test_a_call_whose_app_has_its_answer_is_for_a_segment() -> None:
         a_returned_call(alink_id=1),
         a_returned_call(action="InvokeThingService", target="setMode"),
         a_returned_call(evidence=[Evidence(Stray.LATE, NOW_MS, "", "/a/topic", b"late", 4)]),
-        a_returned_call(evidence_dropped=1),
     ],
 )
 def test_a_call_that_is_looked_for_otherwise_or_written_again_is_not(call: Call) -> None:
-    assert not is_for_segment(call)
+    assert not is_for_segment(call, encode_call(call))
 
 
 def test_a_fault_that_acted_after_the_answer_has_a_call_written_as_a_row() -> None:
     call = a_returned_call()
     call.mark(Stage.PLANTED_DUPLICATE_ANSWER, NOW_MS / 1000 + 6, 1_006.0)
-    assert not is_for_segment(call)
+    assert not is_for_segment(call, encode_call(call))
 
 
 @pytest.mark.asyncio

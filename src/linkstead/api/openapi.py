@@ -38,6 +38,7 @@ from linkstead.invocation import (
     Verdict,
     diagnose,
 )
+from linkstead.invocation.call import mark_stage
 from linkstead.measures import Sample
 from linkstead.models import ModelShelf, ScriptRunner
 from linkstead.registry import PUBLIC_INSTANCE, AccessKey, Registry, Scope, StoreAway
@@ -269,7 +270,7 @@ class OpenApi:
     def finish(self, call: Call, *, delivered: bool) -> None:
         """Close a call's record: its answer was written to the caller, or the caller had gone."""
         if delivered:
-            call.mark(_RETURNED, self._clock.time_s(), self._clock.monotonic_s())
+            mark_stage(call, _RETURNED, self._clock.time_s(), self._clock.monotonic_s())
         else:
             call.caller_gone = True
         self._journal.close(call)
@@ -387,8 +388,8 @@ class OpenApi:
             call = exchange.call = Call(
                 exchange.request_id, self._node, action.name, caller.account_id, caller.access_key_id
             )
-            call.mark(_RECEIVED, request.received_s, request.received_monotonic_s)
-            call.mark(_AUTHENTICATED, now_s, self._clock.monotonic_s())
+            mark_stage(call, _RECEIVED, request.received_s, request.received_monotonic_s)
+            mark_stage(call, _AUTHENTICATED, now_s, self._clock.monotonic_s())
             self._journal.open(call)
         return action
 

@@ -14,13 +14,64 @@ PROMPT_MS: Final = 10
 CALL_PAYLOAD_KEPT_BYTES_MAX: Final = 16_384
 """Bytes of the request and of the answer kept with the record; the true length is kept beside them."""
 
+# Compiled modules reach a method of a struct by way of the interpreter, and a function of a compiled module at once. So
+# what every call goes through is here as functions; the methods are the same for all others.
+
+_MOMENT: Final = Moment
+
+
+def mark_stage(call: CallRecord, stage: Stage, time_s: float, monotonic_s: float) -> None:
+    """See `Call.mark`."""
+    call.timeline.append(_MOMENT(stage, int(time_s * 1000), monotonic_s, call.node))
+
+
+def end_call(call: CallRecord, verdict: Verdict, diagnosis: Diagnosis, code: str = "") -> None:
+    """See `Call.end`."""
+    if call.verdict is not None:
+        raise RuntimeError(f"call {call.message_id} ended twice: {call.verdict}, then {verdict}")
+    call.verdict = verdict
+    call.diagnosis = diagnosis
+    if code:
+        call.code = code
+
+
+def keep_request(call: CallRecord, payload: bytes, is_whole: bool = False) -> None:
+    """See `Call.set_request`."""
+    call.request_bytes = size_bytes = len(payload)
+    is_kept = is_whole or size_bytes <= CALL_PAYLOAD_KEPT_BYTES_MAX
+    call.request_payload = payload if is_kept else payload[:CALL_PAYLOAD_KEPT_BYTES_MAX]
+
+
+def keep_answer(call: CallRecord, payload: bytes) -> None:
+    """See `Call.set_answer`."""
+    call.answer_bytes = size_bytes = len(payload)
+    is_kept = size_bytes <= CALL_PAYLOAD_KEPT_BYTES_MAX or call.alink_id
+    call.answer_payload = payload if is_kept else payload[:CALL_PAYLOAD_KEPT_BYTES_MAX]
+
+
+def count_kept_bytes(call: CallRecord) -> int:
+    """See `Call.kept_bytes`."""
+    kept_bytes = len(call.request_payload) + len(call.answer_payload)
+    for evidence in call.evidence:
+        kept_bytes += len(evidence.payload)
+    return kept_bytes
+
+
+def count_left_ms(call: CallRecord, now_s: float) -> int:
+    """See `Call.left_ms`."""
+    timeout_ms, timeline = call.timeout_ms, call.timeline
+    if not timeline:
+        return timeout_ms
+    waited_ms = int((now_s - timeline[0].monotonic_s) * 1000)
+    return timeout_ms if waited_ms < PROMPT_MS else max(1, timeout_ms - waited_ms)
+
 
 class Call(CallRecord, eq=False, array_like=True, gc=False):
     """One call from the moment it is received."""
 
     def mark(self, stage: Stage, time_s: float, monotonic_s: float) -> None:
         """Add a moment to the timeline."""
-        self.timeline.append(Moment(stage, int(time_s * 1000), monotonic_s, self.node))
+        mark_stage(self, stage, time_s, monotonic_s)
 
     def moment(self, stage: Stage) -> Moment | None:
         """The moment a stage was reached, or None."""
@@ -39,8 +90,7 @@ class Call(CallRecord, eq=False, array_like=True, gc=False):
 
         Calls with all of their time share a timer.
         """
-        waited_ms = int((now_s - self.timeline[0].monotonic_s) * 1000) if self.timeline else 0
-        return self.timeout_ms if waited_ms < PROMPT_MS else max(1, self.timeout_ms - waited_ms)
+        return count_left_ms(self, now_s)
 
     @property
     def received_ms(self) -> int:
@@ -53,21 +103,15 @@ class Call(CallRecord, eq=False, array_like=True, gc=False):
         Raises:
             RuntimeError: the call has ended already.
         """
-        if self.verdict is not None:
-            raise RuntimeError(f"call {self.message_id} ended twice: {self.verdict}, then {verdict}")
-        self.verdict = verdict
-        self.diagnosis = diagnosis
-        self.code = code
+        end_call(self, verdict, diagnosis, code)
 
     def set_request(self, payload: bytes, *, is_whole: bool = False) -> None:
         """Keep what was sent to the device, up to `CALL_PAYLOAD_KEPT_BYTES_MAX`, or the whole of it."""
-        self.request_bytes = len(payload)
-        self.request_payload = payload if is_whole else payload[:CALL_PAYLOAD_KEPT_BYTES_MAX]
+        keep_request(self, payload, is_whole)
 
     def set_answer(self, payload: bytes) -> None:
         """Keep what the device answered, up to `CALL_PAYLOAD_KEPT_BYTES_MAX`; to a service call the whole of it."""
-        self.answer_bytes = len(payload)
-        self.answer_payload = payload if self.alink_id else payload[:CALL_PAYLOAD_KEPT_BYTES_MAX]
+        keep_answer(self, payload)
 
     def add_evidence(self, evidence: Evidence) -> None:
         """Keep something that was not the answer; past `EVIDENCE_MAX` it is only counted."""
@@ -83,10 +127,7 @@ class Call(CallRecord, eq=False, array_like=True, gc=False):
     @property
     def kept_bytes(self) -> int:
         """Payload bytes this record holds in memory."""
-        kept_bytes = len(self.request_payload) + len(self.answer_payload)
-        for evidence in self.evidence:
-            kept_bytes += len(evidence.payload)
-        return kept_bytes
+        return count_kept_bytes(self)
 
 
 class GuestCall(Call, eq=False, array_like=True, gc=False):

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 from linkstead.alink.topics import MESSAGE_ID_DIGITS_MAX
-from linkstead.invocation.call import Call, GuestCall
+from linkstead.invocation.call import Call, GuestCall, count_kept_bytes
 from linkstead.invocation.history import CallFilter, CallSink
 from linkstead.invocation.record import Evidence
 from linkstead.invocation.tally import CallTally
@@ -69,12 +69,13 @@ class CallJournal:
 
     def close(self, call: Call) -> None:
         """Move an ended call into the ring and hand it to the store."""
-        self._open.pop(call.request_id, None)
+        request_id = call.request_id
+        self._open.pop(request_id, None)
         if call.is_handed_over:
             # What is in the store is newer; the sink has that told to whoever wrote it.
             self._sink.record_call(call)
             return
-        self._ended[call.request_id] = call
+        self._ended[request_id] = call
         self._ring.append(call)
         self.closed_count += 1
         if call.verdict is not None and not isinstance(call, GuestCall):
@@ -82,9 +83,10 @@ class CallJournal:
             self.tally.add(call)
             if self.tracer is not None:
                 self.tracer(call)
-        self._kept_bytes += call.kept_bytes
-        if call.key is not None and call.message_id and not call.is_asynchronous:
-            self._last_of_device[call.key] = call
+        self._kept_bytes += count_kept_bytes(call)
+        key = call.key
+        if key is not None and call.message_id and not call.is_asynchronous:
+            self._last_of_device[key] = call
         if len(self._ring) > self.calls_max or self._kept_bytes > self._bytes_max:
             self._drop_beyond_bounds()
         self._sink.record_call(call)
@@ -124,10 +126,11 @@ class CallJournal:
         while len(self._ring) > self.calls_max or self._kept_bytes > self._bytes_max:
             call = self._ring.popleft()
             del self._ended[call.request_id]
-            self._kept_bytes -= call.kept_bytes
+            self._kept_bytes -= count_kept_bytes(call)
             self._by_message_id.pop(call.message_id, None)
-            if call.key is not None and self._last_of_device.get(call.key) is call:
-                del self._last_of_device[call.key]
+            key = call.key
+            if key is not None and self._last_of_device.get(key) is call:
+                del self._last_of_device[key]
 
     def find_by_message_id(self, message_id: int) -> Call | None:
         """A call under way or lately ended."""

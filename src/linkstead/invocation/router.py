@@ -7,14 +7,14 @@ product on one node.
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from linkstead.alink.services import read_alink_id
 from linkstead.clock import Clock, milliseconds
 from linkstead.eager import Waiter
-from linkstead.invocation.call import Call
+from linkstead.invocation.call import Call, count_left_ms, end_call, keep_answer, mark_stage
 from linkstead.invocation.deadlines import Deadlines
 from linkstead.invocation.journal import CallJournal
 from linkstead.invocation.record import (
@@ -42,6 +42,11 @@ STRAY_DIAGNOSES = {
 """What a timeout is put down to when the device did send something: the first that applies."""
 
 
+# Members at hand: to look one up in its class takes two steps more.
+_ROUTED: Final = Stage.ROUTED
+_WRITTEN: Final = Stage.WRITTEN
+_ANSWERED: Final = Stage.ANSWERED
+
 IsAcceptable = Callable[[bytes], bool]
 """Judges an answer by its form."""
 
@@ -65,7 +70,7 @@ class Message(msgspec.Struct, frozen=True):
     is_acceptable: IsAcceptable | None = None
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The verdict of a call; `payload` is the device's answer, empty unless SUCCESS or FAILED."""
 
     verdict: Verdict
@@ -102,9 +107,11 @@ class _Pending(Waiter[Outcome]):
         "connections",
         "deadline_s",
         "ext_not_set",
+        "is_attached",
         "is_written",
         "key",
         "message",
+        "message_id",
         "router",
         "session",
     )
@@ -129,6 +136,8 @@ class _Pending(Waiter[Outcome]):
         self.connections = session.connections
         self.ext_not_set = ext_not_set
         self.is_written = False
+        self.is_attached = False
+        self.message_id = call.message_id
 
     def written(self) -> None:
         self.is_written = True
@@ -184,7 +193,7 @@ class LocalRouter:
         clock = self._clock
         now_s = clock.monotonic_s()
         self._journal.index_message_id(call)
-        call.mark(Stage.ROUTED, clock.time_s(), now_s)
+        mark_stage(call, _ROUTED, clock.time_s(), now_s)
         session = self._sessions.find(key)
         if session is None or session.link is None or not enabled:
             return self._end_unreachable(call, key, activated=activated, enabled=enabled)
@@ -194,13 +203,13 @@ class LocalRouter:
         ext_not_set = message.needs_ext and not has_ext
         if message.ext_topic and has_ext:
             message = msgspec.structs.replace(message, topic=message.ext_topic, answer_topic=message.ext_topic)
-        span_ms = call.left_ms(now_s) if left_ms is None else left_ms
+        span_ms = count_left_ms(call, now_s) if left_ms is None else left_ms
         pending = _Pending(self, call, key, message, now_s + span_ms / 1000, session, ext_not_set)
         self._attach(pending)
         try:
             session.link.send(message.topic, message.payload, pending)
             if call.verdict is None:
-                self._deadlines.add(call.message_id, span_ms, pending.deadline_s)
+                self._deadlines.add(pending.message_id, span_ms, pending.deadline_s)
             return await pending
         except LinkBlocked:
             raise RouterOverloaded from None
@@ -223,7 +232,8 @@ class LocalRouter:
         return self._end(call, Outcome(Verdict.OFFLINE, diagnosis))
 
     def _attach(self, pending: _Pending) -> None:
-        message_id = pending.call.message_id
+        message_id = pending.message_id
+        pending.is_attached = True
         self._pending[message_id] = pending
         self._by_topic[pending.message.answer_topic] = pending
         of_device = self._by_device.get(pending.key)
@@ -233,9 +243,11 @@ class LocalRouter:
             of_device[message_id] = pending
 
     def _detach(self, pending: _Pending) -> None:
-        message_id = pending.call.message_id
-        if self._pending.pop(message_id, None) is None:
+        if not pending.is_attached:
             return
+        pending.is_attached = False
+        message_id = pending.message_id
+        self._pending.pop(message_id, None)
         self._by_topic.pop(pending.message.answer_topic, None)
         of_device = self._by_device[pending.key]
         del of_device[message_id]
@@ -246,7 +258,7 @@ class LocalRouter:
 
     @staticmethod
     def _end(call: Call, outcome: Outcome) -> Outcome:
-        call.end(outcome.verdict, outcome.diagnosis)
+        end_call(call, outcome.verdict, outcome.diagnosis)
         return outcome
 
     def _complete(self, pending: _Pending, outcome: Outcome) -> None:
@@ -258,7 +270,7 @@ class LocalRouter:
     def note_written(self, call: Call) -> None:
         """The message of a call was handed to the network in full."""
         if call.verdict is None:
-            call.mark(Stage.WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
+            mark_stage(call, _WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
 
     def fail_write(self, pending: _Pending) -> None:
         """The connection ended with part of the message unsent: the device cannot have got it."""
@@ -347,8 +359,8 @@ class LocalRouter:
             self._expire(pending)
             self._keep_stray(call.message_id, _Publish(origin, topic, payload, len(payload)))
             return False
-        call.mark(Stage.ANSWERED, self._clock.time_s(), now_s)
-        call.set_answer(payload)
+        mark_stage(call, _ANSWERED, self._clock.time_s(), now_s)
+        keep_answer(call, payload)
         is_acceptable = pending.message.is_acceptable
         if is_acceptable is None or is_acceptable(payload):
             self._complete(pending, Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, payload))

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from linkstead.clock import Clock, Timer
 from linkstead.invocation import Call
+from linkstead.invocation.call import count_kept_bytes
 from linkstead.measures import Durations, Sample
 from linkstead.registry import DeviceKey, PresenceChange
 from linkstead.registry.audit import AuditEntry
@@ -209,7 +210,7 @@ class Batches:
             self._dropped_calls.add_one()
             return
         calls = self._accepted if call.is_asynchronous else self._calls
-        calls.add(call.request_id, call, call.kept_bytes)
+        calls.add(call.request_id, call, count_kept_bytes(call))
         self._arm_for(calls)
 
     def find_call(self, request_id: str) -> Call | None:
@@ -432,7 +433,7 @@ class Batches:
                     # No later try would fare better, and it would take the whole batch with it.
                     queue.discard(name)
                 else:
-                    (ended if is_for_segment(call) else calls).append(row)
+                    (ended if is_for_segment(call, row) else calls).append(row)
         return calls, ended
 
 

@@ -37,7 +37,9 @@ RECORD: Final = 9
 """Where in a row the whole call is."""
 
 
-_encode: Final = msgspec.msgpack.Encoder().encode
+_encode_into: Final = msgspec.msgpack.Encoder().encode_into
+# A new one for each record would grow six times to its size.
+_buffer: Final = bytearray()
 _decode: Final = msgspec.msgpack.Decoder(Call).decode
 
 _COLUMNS = [column.name for column in call_history.columns if column.name != "id"]
@@ -72,10 +74,12 @@ def encode_call(call: Call) -> CallRow:
         ValueError, OverflowError: a text that is not UTF-8, a number past 64 bits; it cannot be kept.
     """
     product_key, device_name = call.key or _NO_KEY
-    message_id, alink_id, received_ms = call.message_id, call.alink_id, call.received_ms
+    message_id, alink_id, timeline = call.message_id, call.alink_id, call.timeline
+    received_ms = timeline[0].time_ms if timeline else 0
     if message_id > INTEGER_MAX or alink_id > INTEGER_MAX or received_ms > INTEGER_MAX:
         raise OverflowError("a number is too large for its column")
     action, verdict, diagnosis = call.action, call.verdict, call.diagnosis
+    _encode_into(call, _buffer)
     return (
         call.request_id,
         message_id or None,
@@ -87,7 +91,7 @@ def encode_call(call: Call) -> CallRow:
         None if verdict is None else verdict._value_,
         None if diagnosis is None else diagnosis._value_,
         received_ms,
-        _encode(call),
+        bytes(_buffer),
         alink_id or None,
         call.target if action in SERVICE_ACTIONS and verdict is not Verdict.REJECTED else None,
     )

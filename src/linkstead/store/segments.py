@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from linkstead.invocation import Call, CallFilter, Stage
 from linkstead.store import history
-from linkstead.store.history import CALLS_LISTED_MAX, SERVICE_ACTIONS, CallRow
+from linkstead.store.history import CALLS_LISTED_MAX, CallRow
 from linkstead.store.tables import INTEGER_MAX, call_history, call_segment
 
 SEGMENT_CALLS_MIN: Final = 32
@@ -31,6 +31,8 @@ SEGMENTS_READ_MAX: Final = 256
 TERM_BYTES: Final = 4
 _TERM_MASK: Final = 0xFFFF_FFFF
 
+_RETURNED: Final = Stage.RETURNED
+
 _decode: Final = msgspec.msgpack.Decoder(list[Call]).decode
 
 _COLUMNS: Final = [column.name for column in call_segment.columns if column.name != "id"]
@@ -39,20 +41,21 @@ _INSERT: Final = sa.text(
 )
 
 
-def is_for_segment(call: Call) -> bool:
+def is_for_segment(call: Call, row: CallRow) -> bool:
     """True for a call that has ended with its answer to the app, and is asked for by device, outcome and ids only.
 
     One that anything came for after its end is not: it may be in a segment already.
     """
+    timeline = call.timeline
+    # It has a verdict, no id that a reply could name, and is not a service's.
     return (
-        call.verdict is not None
+        row[6] is not None
+        and row[10] is None
+        and row[11] is None
         and not call.is_asynchronous
-        and not call.alink_id
+        and bool(timeline)
+        and timeline[-1].stage is _RETURNED
         and not call.evidence
-        and not call.evidence_dropped
-        and bool(call.timeline)
-        and call.timeline[-1].stage is Stage.RETURNED
-        and call.action not in SERVICE_ACTIONS
     )
 
 

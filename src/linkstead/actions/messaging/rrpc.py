@@ -11,6 +11,7 @@ from linkstead.actions.messaging.payload import PAYLOAD_BYTES_MAX, decode_payloa
 from linkstead.alink import topics
 from linkstead.errors import ApiError, codes
 from linkstead.invocation import Call, Message, RouterOverloaded, Stage, Verdict
+from linkstead.invocation.call import keep_request, mark_stage
 from linkstead.registry import DeviceKey, find_device, recall_device
 from linkstead.sessions import LinkTooSmall
 
@@ -105,9 +106,9 @@ async def rrpc(context: ActionContext, request: RRpcRequest) -> RRpcAnswer:
         raise ApiError(codes.RRPC_FAILED, RequestBase64Byte=f"{len(payload)} B", rule=f"<= {PAYLOAD_BYTES_MAX} B")
     message_id = call.message_id = context.ids.message_id()
     call.target = custom_topic
-    call.set_request(payload)
+    keep_request(call, payload)
     clock = context.clock
-    call.mark(_ACCEPTED, clock.time_s(), clock.monotonic_s())
+    mark_stage(call, _ACCEPTED, clock.time_s(), clock.monotonic_s())
     if custom_topic:
         topic = topics.ext_rrpc(message_id, custom_topic)
         message = Message(topic, topic, payload, True)

@@ -154,7 +154,8 @@ async def _call(
         text = f"the message of {len(message_payload)} B is larger than the device takes"
         raise refuse(call, codes.INVOKE_THING_SERVICE_FAILED, 0, text) from None
     if is_raw and outcome.verdict is Verdict.SUCCESS:
-        outcome = outcome._replace(payload=await _make_protocol(context, call, target, outcome.payload))
+        reply = await _make_protocol(context, call, target, outcome.payload)
+        outcome = Outcome(outcome.verdict, outcome.diagnosis, reply)
     return _read_result(context, call, target, checker, outcome)
 
 
