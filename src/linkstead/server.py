@@ -645,6 +645,7 @@ class Server:
                 "the database is used by another server, and one of the two is without --nats: each would take from "
                 "the other what it has in hand. Give --nats to both, or stop the other first."
             )
+        await self.store.take_in_accepted(is_alone=self.cluster is None)
 
     async def _compare_clocks(self) -> None:
         """Warn where leases end too early or too late by this machine's clock."""

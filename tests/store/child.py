@@ -84,6 +84,22 @@ async def keep_until_killed(path: Path, first: str) -> None:
     await asyncio.gather(*(keep_calls(store, numbers) for _ in range(CALLERS)))
 
 
+async def accept_until_killed(path: Path, first: str) -> None:
+    """The same as the only server, so that calls are accepted before the history has them; now and then it has."""
+    store = SqliteStore(path, ManualClock())
+    await store.open()
+    await store.take_in_accepted(is_alone=True)
+    store.record_session(a_session())
+    numbers = count(int(first))
+
+    async def write_history() -> None:
+        while True:
+            await store.flush()
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(keep_calls(store, numbers) for _ in range(CALLERS)), write_history())
+
+
 async def keep_calls(store: SqliteStore, numbers: Iterator[int]) -> None:
     """Keep calls of these numbers, `CALLS_TOGETHER` all or none; the id of a message is said beside its call."""
     while together := list(islice(numbers, CALLS_TOGETHER)):
@@ -215,6 +231,7 @@ PROGRAMS = {
         register_until_killed,
         publish_until_killed,
         keep_until_killed,
+        accept_until_killed,
         keep_some,
         hand_out_until_killed,
         add_names,

@@ -658,6 +658,41 @@ async def test_the_latest_state_of_a_session_is_written(setting: Setting) -> Non
     assert batch.sessions == [SessionNote.of(a_session(kept_until_ms=3)), SessionNote.of(a_session(OTHER_LAMP))]
 
 
+async def test_accepted_calls_are_forgotten_in_one_with_their_history(setting: Setting) -> None:
+    setting.shelf.is_broken = True
+    setting.batches.record_accepted(7, [an_open_call(1), an_open_call(2)])
+    assert not await setting.batches.flush()
+    setting.shelf.is_broken = False
+    setting.batches.record_accepted(8, [an_open_call(3)])
+    assert await setting.batches.flush()
+    [batch] = setting.shelf.batches
+    assert (len(batch.calls), batch.settled) == (3, [7, 8])
+
+
+@pytest.mark.parametrize("is_unwritable", [True, False])
+async def test_an_accepted_call_that_is_dropped_from_the_history_stays_where_it_is(
+    setting: Setting, is_unwritable: bool
+) -> None:
+    call = an_open_call(1)
+    setting.batches.record_accepted(7, [call])
+    if is_unwritable:
+        call.target = "\ud800"
+    else:
+        for number in range(2, HISTORY_QUEUE_MAX + 2):
+            setting.batches.record_call(an_open_call(number))
+    assert await setting.batches.flush()
+    assert setting.batches.calls_dropped == 1
+    assert [batch.settled for batch in setting.shelf.batches if batch.settled] == []
+
+
+async def test_what_was_accepted_last_before_closing_is_left_to_the_next(setting: Setting) -> None:
+    await setting.batches.close()
+    setting.batches.record_accepted(7, [an_open_call(1)])
+    assert setting.batches.calls_dropped == 1
+    await setting.batches.flush()
+    assert setting.shelf.batches == []
+
+
 async def test_messages_to_forget_are_never_dropped(setting: Setting) -> None:
     setting.shelf.is_broken = True
     for row_id in range(1, REPORT_QUEUE_MAX + 2):

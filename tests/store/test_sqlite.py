@@ -265,14 +265,24 @@ async def add_lamp(path: Path) -> None:
     await store.close()
 
 
-def test_kept_calls_and_their_messages_survive_kill_9(path: Path) -> None:
+async def take_in(path: Path) -> None:
+    store = SqliteStore(path, ManualClock())
+    await store.open()
+    await store.take_in_accepted(is_alone=True)
+    await store.close()
+
+
+@pytest.mark.parametrize("program", ["keep_until_killed", "accept_until_killed"])
+def test_kept_calls_and_their_messages_survive_kill_9(path: Path, program: str) -> None:
     """What one caller brought is there wholly or not at all, and a session where a message waits for it."""
     asyncio.run(add_lamp(path))
     acknowledged: dict[int, int] = {}
     for round_number in range(4):
         first = round_number * 1_000_000 + CALLS_TOGETHER
-        said = said_until_killed("keep_until_killed", path, str(first), 400)
+        said = said_until_killed(program, path, str(first), 400)
         acknowledged |= {int(number): int(row_id) for _, number, row_id in said}
+    asyncio.run(take_in(path))
+    assert read_all(path, "SELECT count(*) FROM accepted_calls") == [(0,)]
     calls = {number for (number,) in read_all(path, "SELECT alink_id FROM call_history WHERE verdict IS NULL")}
     messages = dict(read_all(path, "SELECT id, call_id FROM message"))
     assert len(acknowledged) > 6

@@ -6,7 +6,7 @@ waits, within bounds, and the writing is tried again.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import count
 from typing import Any
@@ -19,6 +19,7 @@ from linkstead.invocation.call import count_kept_bytes
 from linkstead.measures import Durations, Sample
 from linkstead.registry import DeviceKey, PresenceChange
 from linkstead.registry.audit import AuditEntry
+from linkstead.store.acceptance import forget_accepted
 from linkstead.store.audit import write_audit
 from linkstead.store.backlog import LetterNote, NoticeNote, add_letters, write_letter_notes
 from linkstead.store.history import CallRow, encode_call, write_calls
@@ -87,6 +88,7 @@ class Batch:
     notices: Sequence[NoticeNote]
     letters: Sequence[LetterNote]
     audit: Sequence[AuditEntry]
+    settled: Sequence[int]
 
 
 Write = Callable[[Batch], Awaitable[None]]
@@ -124,8 +126,10 @@ class Batches:
         self._dropped_reports = _Dropped("reports of devices dropped from the history", clock)
         # Evidence may be added to a call while it waits, so with each goes what it counts for.
         self._calls, self._accepted = (
-            Queue[str, Call](HISTORY_QUEUE_MAX, HISTORY_QUEUE_BYTES_MAX, self._dropped_calls.add_one) for _ in range(2)
+            Queue[str, Call](HISTORY_QUEUE_MAX, HISTORY_QUEUE_BYTES_MAX, count_dropped)
+            for count_dropped in (self._dropped_calls.add_one, self._drop_accepted)
         )
+        self._settled: Notes[int, int] = Notes(max)
         self._reports: Queue[int, PropertyPoint | EventRecord] = Queue(
             REPORT_QUEUE_MAX, REPORT_QUEUE_BYTES_MAX, self._dropped_reports.add_one
         )
@@ -151,6 +155,7 @@ class Batches:
             "notices": self._notices,
             "letters": self._letters,
             "entries of the audit log": self._audit,
+            "accepted calls to forget": self._settled,
         }
         self._report_number = count()
         self._notice_number = count()
@@ -212,6 +217,23 @@ class Batches:
         calls = self._accepted if call.is_asynchronous else self._calls
         calls.add(call.request_id, call, count_kept_bytes(call))
         self._arm_for(calls)
+
+    def record_accepted(self, row_id: int, calls: Iterable[Call]) -> None:
+        """Keep calls to be written that are on the disk already, in a row of their own that is forgotten then."""
+        for call in calls:
+            self.record_call(call)
+        if not self._is_closed:
+            self._settled.add(row_id, row_id)
+
+    def _drop_accepted(self) -> None:
+        # What keeps it in another place stays there; which of them it is nobody knows.
+        self._settled.forget(lambda *_: True)
+        self._dropped_calls.add_one()
+
+    def list_accepted(self, key: DeviceKey, alink_id: int) -> list[Call]:
+        """Asynchronous calls to a device that carry this id and are not written yet, or not as they are now."""
+        # Only who looks for what is not at hand asks for it: that is not worth an index.
+        return [call for call, _ in self._accepted.list() if call.alink_id == alink_id and call.key == key]
 
     def find_call(self, request_id: str) -> Call | None:
         """A call that is not written yet, or not as it is now; None when there is none of this id."""
@@ -399,6 +421,8 @@ class Batches:
             present=self._present.take(BATCH_ROWS),
             sessions=self._sessions.take(BATCH_ROWS),
             dropped_messages=self._dropped_messages.take(BATCH_ROWS),
+            # After the calls, all of them: what may be forgotten is what they say.
+            settled=self._settled.take(self._settled.ready_count),
         )
         began_s = self._clock.monotonic_s()
         try:
@@ -444,6 +468,8 @@ def write_batch(connection: sa.Connection, batch: Batch) -> None:
     calls = [*batch.calls, *write_segments(connection, batch.ended)]
     if calls:
         write_calls(connection, calls)
+    if batch.settled:
+        forget_accepted(connection, batch.settled)
     if batch.presence:
         write_presence(connection, batch.presence)
     if points:

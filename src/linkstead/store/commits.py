@@ -12,9 +12,10 @@ from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, Programmin
 
 from linkstead.clock import Clock, Timer
 from linkstead.eager import Waiter
-from linkstead.invocation import RouterOverloaded
+from linkstead.invocation import Call, RouterOverloaded
 from linkstead.registry import AlreadyExists, StoreAway
 from linkstead.sessions import SavedMessage
+from linkstead.store.acceptance import add_accepted
 from linkstead.store.history import RECORD, CallRow, add_calls
 from linkstead.store.sessions import SessionNote, add_messages, write_sessions
 
@@ -35,16 +36,22 @@ COMMIT_WAIT_S = 5.0
 class Wish:
     """What one caller wants kept, all or none of it.
 
+    Args:
+        accepted: the calls behind the rows, where these go among those accepted a moment ago and not into the history.
+
     Attributes:
         row_count: calls and messages.
         size_bytes: bytes of records and payloads.
     """
 
-    __slots__ = ("calls", "messages", "row_count", "size_bytes")
+    __slots__ = ("accepted", "calls", "messages", "row_count", "size_bytes")
 
-    def __init__(self, calls: Sequence[CallRow], messages: Sequence[SavedMessage]) -> None:
+    def __init__(
+        self, calls: Sequence[CallRow], messages: Sequence[SavedMessage], accepted: Sequence[Call] = ()
+    ) -> None:
         self.calls = calls
         self.messages = messages
+        self.accepted = accepted
         self.row_count = len(calls) + len(messages)
         self.size_bytes = 0
         for row in calls:
@@ -200,6 +207,14 @@ class Commits:
             return [error] * len(wishes)
 
 
+def write_accepted(
+    connection: sa.Connection, notes: Sequence[SessionNote], wishes: Sequence[Wish]
+) -> tuple[int, list[Outcome]]:
+    """`write_together`, with what of it goes among the accepted calls. Returns their id too, 0 where there are none."""
+    records = [row[RECORD] for wish in wishes if wish.accepted for row in wish.calls]
+    return (add_accepted(connection, records) if records else 0), write_together(connection, notes, wishes)
+
+
 def write_together(connection: sa.Connection, notes: Sequence[SessionNote], wishes: Sequence[Wish]) -> list[Outcome]:
     """Write wishes, and before them sessions that their messages may belong to.
 
@@ -209,7 +224,7 @@ def write_together(connection: sa.Connection, notes: Sequence[SessionNote], wish
     """
     if notes:
         write_sessions(connection, notes)
-    add_calls(connection, [row for wish in wishes for row in wish.calls])
+    add_calls(connection, [row for wish in wishes if not wish.accepted for row in wish.calls])
     ids = iter(add_messages(connection, [message for wish in wishes for message in wish.messages]))
     return [[next(ids) for _ in wish.messages] for wish in wishes]
 

@@ -61,8 +61,11 @@ _UPSERT = sa.text(
 """A verdict never becomes another: a node that was taken for dead may still write what it thinks of a call."""
 
 
+_INSERT_UNKNOWN = sa.text(f"{_INSERT} ON CONFLICT (request_id) DO NOTHING")
+
+
 @lru_cache
-def _compile(statement: sa.TextClause, dialect: sa.Dialect) -> str:
+def compile_text(statement: sa.TextClause, dialect: sa.Dialect) -> str:
     """The text of a statement as the driver takes it."""
     return str(statement.compile(dialect=dialect))
 
@@ -104,13 +107,18 @@ def decode_call(record: bytes) -> Call:
 
 def write_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
     """Write rows; one whose request id is there already is replaced, unless it has another verdict."""
-    connection.exec_driver_sql(_compile(_UPSERT, connection.dialect), list(rows))
+    connection.exec_driver_sql(compile_text(_UPSERT, connection.dialect), list(rows))
 
 
 def add_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
     """Write rows whose request ids are new."""
     if rows:
-        connection.exec_driver_sql(_compile(_INSERT, connection.dialect), list(rows))
+        connection.exec_driver_sql(compile_text(_INSERT, connection.dialect), list(rows))
+
+
+def add_unknown_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
+    """Write the rows whose request ids are new; the others stay as they are."""
+    connection.exec_driver_sql(compile_text(_INSERT_UNKNOWN, connection.dialect), list(rows))
 
 
 def find_call_by_message_id(connection: sa.Connection, account_id: str, message_id: int) -> Call | None:

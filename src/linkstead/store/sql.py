@@ -37,6 +37,7 @@ from linkstead.registry import (
 from linkstead.registry.audit import AuditEntry, AuditLog
 from linkstead.sessions import SavedMessage, SavedSession, SessionStore
 from linkstead.store import (
+    acceptance,
     accounts,
     applications,
     audit,
@@ -62,7 +63,7 @@ from linkstead.store import (
     webhooks,
 )
 from linkstead.store.batches import Batch, Batches, write_batch
-from linkstead.store.commits import ROW_FAULTS, Commits, Outcome, Wish, write_each, write_together
+from linkstead.store.commits import ROW_FAULTS, Commits, Outcome, Wish, write_accepted, write_each
 from linkstead.store.device_reads import DeviceReads
 from linkstead.store.tables import INTEGER_MAX, letter
 from linkstead.subscription import BacklogStore, ConsumerGroup, GroupStore, Letter, Notice, SubscribeRelation
@@ -124,6 +125,7 @@ class SqlStore(
         self._session_reads = DeviceReads(self._find_sessions)
         self._letter_watchers: list[Callable[[Collection[str]], None]] = []
         self._letters_pruned = 0
+        self._is_alone = False
         self.node = LONE
         """Who has in hand what this process leases and works off. To be set before anything is."""
 
@@ -160,6 +162,17 @@ class SqlStore(
     def has_claim(self) -> bool:
         """False when what `claim` made known is known to be forgotten."""
         return True
+
+    async def take_in_accepted(self, *, is_alone: bool) -> None:
+        """Bring into the history what a server that died had accepted. To be called once, by a server that begins.
+
+        Args:
+            is_alone: no other process asks for a call that was accepted here before it is in the history: until then it
+                may be elsewhere.
+        """
+        while await self._write(acceptance.take_in_accepted):
+            pass
+        self._is_alone = is_alone
 
     async def check_master_keys(self) -> None:
         """Look under which keys secrets are sealed. Raises UnknownMasterKey where one of them is not at hand."""
@@ -425,7 +438,8 @@ class SqlStore(
             self.drop_message(row_id)
 
     async def keep_calls(self, calls: Sequence[Call], messages: Sequence[SavedMessage]) -> list[int]:
-        return await self._commits.keep(Wish([history.encode_call(call) for call in calls], messages))
+        accepted = calls if self._is_alone else ()
+        return await self._commits.keep(Wish([history.encode_call(call) for call in calls], messages, accepted))
 
     async def find_open_call(self, key: DeviceKey, alink_id: int) -> Call | None:
         return next((call for call in await self._list_calls_of(key, alink_id) if not call.is_ended), None)
@@ -437,7 +451,11 @@ class SqlStore(
     async def _list_calls_of(self, key: DeviceKey, alink_id: int) -> list[Call]:
         if not 0 < alink_id <= INTEGER_MAX:
             return []
-        return await self._read_latest(history.list_calls_of, key, alink_id)
+        # What was accepted a moment ago is not in the history.
+        waiting = self._batches.list_accepted(key, alink_id)
+        kept = await self._read_latest(history.list_calls_of, key, alink_id)
+        known = {call.request_id for call in kept}
+        return [call for call in reversed(waiting) if call.request_id not in known] + kept
 
     async def list_open_calls(self, key: DeviceKey, target: str | None, limit: int) -> list[Call]:
         await self.flush()
@@ -470,12 +488,15 @@ class SqlStore(
         notes = [note for key in keys if (note := self._batches.find_session(key)) is not None]
         began_s = self._clock.monotonic_s()
         try:
-            return await self._write(write_together, notes, wishes)
+            row_id, outcomes = await self._write(write_accepted, notes, wishes)
         except ROW_FAULTS:
-            # It is one of them that cannot be written: which one shows when each is written alone.
-            return await self._write(write_each, notes, wishes)
+            # It is one of them that cannot be written: which one shows when each is written alone, and that at once.
+            return await self._write(write_each, notes, [Wish(wish.calls, wish.messages) for wish in wishes])
         finally:
             self._committed_within.add(self._clock.monotonic_s() - began_s)
+        if row_id:
+            self._batches.record_accepted(row_id, [call for wish in wishes for call in wish.accepted])
+        return outcomes
 
     async def list_sessions(self) -> list[SavedSession]:
         await self.flush()

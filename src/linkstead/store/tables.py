@@ -419,6 +419,15 @@ message = sa.Table(
     sqlite_autoincrement=True,
 )
 
+# An `id` is never given twice: another server may forget what one brought into the history before.
+accepted_calls = sa.Table(
+    "accepted_calls",
+    metadata,
+    sa.Column("id", _Serial, primary_key=True),
+    sa.Column("records", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 # The default group of an account is not stored.
 consumer_group = sa.Table(
     "consumer_group",

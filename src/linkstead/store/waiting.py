@@ -32,6 +32,10 @@ class Waiting(ABC, Generic[Name, Entry]):
         """How many can be taken."""
         return len(self._waiting)
 
+    def list(self) -> list[Entry]:
+        """All that is not written yet, as it is now."""
+        return list({**self._under_way, **self._waiting}.values())
+
     @abstractmethod
     def _merge(self, earlier: Entry, later: Entry) -> Entry:
         """Make one of two of the same name."""
