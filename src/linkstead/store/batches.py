@@ -227,7 +227,7 @@ class Batches:
 
     def _drop_accepted(self) -> None:
         # What keeps it in another place stays there; which of them it is nobody knows.
-        self._settled.forget(lambda *_: True)
+        self._settled.forget(lambda _row_id, _note: True)
         self._dropped_calls.add_one()
 
     def list_accepted(self, key: DeviceKey, alink_id: int) -> list[Call]:

@@ -127,14 +127,17 @@ class Commits:
             self._task = asyncio.get_running_loop().create_task(self._run())
         try:
             outcome = await caller.waiter
-        except asyncio.CancelledError:
-            if not caller.is_over:
-                caller.waiter = Waiter()
-                await caller.waiter
-            raise
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        except asyncio.CancelledError as error:
+            cancelled = error
+        else:
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+        # Behind the handler, as compiled code may not wait in one.
+        if not caller.is_over:
+            caller.waiter = Waiter()
+            await caller.waiter
+        raise cancelled
 
     async def close(self) -> None:
         """Wait until all who wait have been told."""

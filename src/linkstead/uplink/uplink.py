@@ -119,6 +119,13 @@ class Uplink:
         if self._sessions.taps is None and self._router.answer_on(origin, topic, payload):
             # The usual answer, which needs none of what follows: whoever else the connection carries, it is the link's.
             return True
+        if self._sessions.taps is None and topic.endswith(REPLY_SUFFIX) and "?" not in topic:
+            # The next most usual, to an asynchronous service: on a topic of the link's own, whatever it carries.
+            prefix = topics.service(link.key, "")
+            if topic.startswith(prefix):
+                identifier = topic[len(prefix) : -len(REPLY_SUFFIX)].removeprefix("property/")
+                self._take_reply(link, topic, identifier, payload)
+                return True
         self._lanes.is_awaited = qos == 1
         topic, query = topics.split_query(topic)
         answer = topics.parse_rrpc_answer(topic)
