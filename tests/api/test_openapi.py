@@ -194,6 +194,16 @@ async def test_a_request_is_not_taken_twice(rig: Rig, as_xml: bool) -> None:
     check_refusal(await send(app, parameters), 400, "SignatureNonceUsed", message, app.host, as_xml=as_xml)
 
 
+async def test_only_who_signs_rightly_leaves_a_layout(rig: Rig) -> None:
+    app, layouts = rig.app(), rig.server.openapi.layouts
+    check_code(await send(app, request_v1(app, secret="wrong")), 400, "SignatureDoesNotMatch")
+    assert len(layouts) == 0
+    request = request_v1(app)
+    assert (await send(app, request)).status == 200
+    check_code(await send(app, request), 400, "SignatureNonceUsed")
+    assert len(layouts) == 1
+
+
 async def test_a_wrong_signature_burns_no_nonce(rig: Rig) -> None:
     app = rig.app()
     check_code(await send(app, request_v1(app, secret="wrong")), 400, "SignatureDoesNotMatch")

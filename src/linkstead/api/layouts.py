@@ -201,6 +201,9 @@ class Layouts:
     def __init__(self) -> None:
         self._of_length: dict[int, list[Layout]] = {}
 
+    def __len__(self) -> int:
+        return sum(len(layouts) for layouts in self._of_length.values())
+
     def read(self, pairs: list[str]) -> tuple[Layout, dict[str, str], list[str]] | None:
         """The layout that pairs are in, and what `Layout.read` gives; None where there is none."""
         layouts = self._of_length.get(len(pairs))

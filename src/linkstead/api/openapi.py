@@ -105,6 +105,9 @@ class OpenApi:
         node: this node's name in timelines.
         strict: refuse unknown parameters instead of recording them.
         apps_time_s: what the time of a signature is held against; that of `clock` unless that can be turned.
+
+    Attributes:
+        layouts: of the requests that were signed rightly.
     """
 
     def __init__(
@@ -143,7 +146,7 @@ class OpenApi:
         self._ids = ids
         self._nonces = nonces
         self._quotas = quotas
-        self._layouts = Layouts()
+        self.layouts = Layouts()
         self._behaviour = behaviour
         self._node = node
         self._strict = strict
@@ -242,7 +245,7 @@ class OpenApi:
         """How many seconds after it came a request has to be answered, whoever sent it; infinity where none says."""
         exchange = _Exchange(request, "")
         try:
-            exchange.read_parameters(self._layouts)
+            exchange.read_parameters(self.layouts)
         except ApiError:
             return inf
         action = self._actions.get(self._read_action(exchange) or "")
@@ -338,7 +341,7 @@ class OpenApi:
         if exchange.caller is not None:
             return exchange.caller
         request, claimed = exchange.request, exchange.claimed
-        exchange.read_parameters(self._layouts)
+        exchange.read_parameters(self.layouts)
         action = self._read_action(exchange)
         if action is not None and action in self._actions:
             exchange.action_name = action
@@ -371,7 +374,7 @@ class OpenApi:
         exchange.claimed_action, exchange.claimed_version = fields["Action"], fields["Version"]
         exchange.caller = key
         if exchange.layout is None:
-            self._layouts.remember(exchange.sent, parameters, has_v1_signature=signed_v3 is None)
+            self.layouts.remember(exchange.sent, parameters, has_v1_signature=signed_v3 is None)
         return key
 
     def _open(self, exchange: "_Exchange", caller: AccessKey) -> AnyAction:
