@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
+import msgspec
+
 from linkstead.invocation import Call
 from linkstead.registry import (
     AccessKey,
@@ -74,7 +76,7 @@ def make_device(key: DeviceKey = KEY, **fields: Any) -> Device:
         ip_address="",
         firmware_version="",
     )
-    return replace(device, **fields)
+    return msgspec.structs.replace(device, **fields)
 
 
 def make_access_key(access_key_id: str = "testid", **fields: Any) -> AccessKey:
@@ -308,6 +310,9 @@ class FakeStore(RecordingSink):
     async def find_device(self, key: DeviceKey) -> Device | None:
         return await self._read("find_device", self.devices.get(key))
 
+    async def find_devices(self, keys: Sequence[DeviceKey]) -> list[Device]:
+        return await self._read("find_devices", [self.devices[key] for key in keys if key in self.devices])
+
     async def find_device_by_iot_id(self, iot_id: str) -> Device | None:
         found = next((device for device in self.devices.values() if device.iot_id == iot_id), None)
         return await self._read("find_device_by_iot_id", found)
@@ -329,5 +334,6 @@ class FakeStore(RecordingSink):
 def _change(table: dict[Any, Any], name: object, **fields: Any) -> bool:
     if name not in table:
         return False
-    table[name] = replace(table[name], **fields)
+    change = msgspec.structs.replace if isinstance(table[name], Device) else replace
+    table[name] = change(table[name], **fields)
     return True

@@ -6,10 +6,10 @@ What goes either way is compared byte for byte, in packets made here: no code of
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from linkstead.invocation import Call
@@ -74,7 +74,7 @@ async def connect(rig: Rig, generation: str) -> DeviceClient:
     """Connect as the SDK does, and say what it says at the start."""
     await rig.server.store.add_product(a_product(KEY.product_key))
     secret = SAMPLES["device"]["device_secret"]
-    await rig.server.store.add_devices([replace(a_device(KEY), device_secret=secret)])
+    await rig.server.store.add_devices([msgspec.structs.replace(a_device(KEY), device_secret=secret)])
     await publish(rig, KEY.product_key, read_sample("lamp").modules[0], read_sample("multi-module").modules[1])
     samples = SAMPLES[generation]
     said = samples["connect"]

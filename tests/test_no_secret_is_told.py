@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from linkstead.api.passwords import CONSOLE_USER, hash_password
@@ -132,7 +133,7 @@ async def _plant(rig: Rig, receiver: Receiver) -> tuple[AccessKey, AccessKey]:
     await store.add_product(
         replace(a_product(PLANTED_KEY.product_key), product_secret=PRODUCT_SECRET, dynamic_registration=True)
     )
-    await store.add_devices([replace(a_device(PLANTED_KEY), device_secret=DEVICE_SECRET)])
+    await store.add_devices([msgspec.structs.replace(a_device(PLANTED_KEY), device_secret=DEVICE_SECRET)])
     await store.add_webhook(
         replace(
             a_webhook(receiver.url(), product_key=PRODUCT_KEY, account_id=ACCOUNT_ID),

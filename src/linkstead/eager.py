@@ -42,6 +42,11 @@ class Waiter(Generic[Result]):
             self._result = result
             self._wake()
 
+    @property
+    def is_answered(self) -> bool:
+        """True when there is a result, or it was cancelled."""
+        return self._result is not None or self._is_cancelled
+
     def result(self) -> Result:
         """The result. Raises CancelledError, or InvalidStateError while there is none."""
         if self._is_cancelled:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -107,7 +108,9 @@ async def test_the_longest_names_and_secret_fit_into_the_buffer_of_an_old_c_sdk(
     product = replace(a_product("p" * 20), product_name="Longest", dynamic_registration=True)
     key = DeviceKey(product.product_key, "d" * names.DEVICE_NAME_CHARS_MAX)
     await factory.server.store.add_product(product)
-    await factory.server.store.add_devices([replace(a_device(key), device_secret="s" * names.SECRET_CHARS_MAX)])
+    await factory.server.store.add_devices(
+        [msgspec.structs.replace(a_device(key), device_secret="s" * names.SECRET_CHARS_MAX)]
+    )
     response = await _post(factory, _form(key))
     assert response.json()["data"]["deviceSecret"] == "s" * names.SECRET_CHARS_MAX
     assert len(response.body) <= ANSWER_BYTES_MAX

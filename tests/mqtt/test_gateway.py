@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -152,7 +153,7 @@ async def test_a_device_is_refused_while_the_store_fails(rig: Rig, level: int, m
         raise OSError("disk on fire")
 
     with monkeypatch.context() as patch:
-        patch.setattr(rig.server.store, "find_device", fail)
+        patch.setattr(rig.server.store, "find_devices", fail)
         device = rig.device()
         assert (await device.request_connect(level=level)).reason_code == (0x88 if level == MQTT_5 else 3)
         await device.expect_closed()
@@ -510,13 +511,13 @@ async def test_so_much_may_be_sent_before_connack_and_no_more(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, held_bytes: int, is_closed: bool
 ) -> None:
     checked = asyncio.Event()
-    find_device = rig.server.store.find_device
+    find_devices = rig.server.store.find_devices
 
-    async def find_slowly(key: DeviceKey) -> Any:
+    async def find_slowly(keys: Sequence[DeviceKey]) -> Any:
         await checked.wait()
-        return await find_device(key)
+        return await find_devices(keys)
 
-    monkeypatch.setattr(rig.server.store, "find_device", find_slowly)
+    monkeypatch.setattr(rig.server.store, "find_devices", find_slowly)
     device = rig.device()
     await device.open()
     behind = encode(PingReq(), MQTT_3_1_1) * (held_bytes // 2 + 1)

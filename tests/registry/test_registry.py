@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import pytest
 
@@ -19,6 +20,9 @@ from tests.fakes import (
 )
 
 Read = Callable[["Bench"], Awaitable[object]]
+
+
+Found = TypeVar("Found")
 
 
 class Bench:
@@ -301,7 +305,7 @@ async def test_a_change_that_failed_may_have_been_made() -> None:
 # --- changes while a read is under way
 
 
-async def start(read: Awaitable[Device | None]) -> "asyncio.Future[Device | None]":
+async def start(read: Awaitable[Found]) -> "asyncio.Future[Found]":
     """Let a read get as far as the store's gate."""
     reading = asyncio.ensure_future(read)
     await asyncio.sleep(0)
@@ -320,6 +324,32 @@ async def test_a_change_while_a_record_is_read_is_not_hidden(bench: Bench) -> No
     assert not device.enabled
     assert not (await bench.find()).enabled
     assert bench.store.reads == {"find_device": 2}
+
+
+@pytest.mark.asyncio
+async def test_of_several_devices_those_that_are_not_at_hand_are_read_in_one_go(bench: Bench) -> None:
+    await bench.find()
+    bench.store.devices[OTHER_KEY] = make_device(OTHER_KEY)
+    nobody = DeviceKey(KEY.product_key, "nobody")
+    found = await bench.registry.find_devices([OTHER_KEY, KEY, nobody, OTHER_KEY])
+    assert found == {KEY: make_device(KEY), OTHER_KEY: make_device(OTHER_KEY)}
+    assert await bench.registry.find_devices([KEY, OTHER_KEY]) == found
+    assert bench.store.reads == {"find_device": 1, "find_devices": 1}
+
+
+@pytest.mark.asyncio
+async def test_a_change_while_several_are_read_is_not_hidden(bench: Bench) -> None:
+    bench.store.gate = asyncio.Event()
+    reading = await start(bench.registry.find_devices([KEY]))
+    await bench.registry.set_device_enabled(KEY, False, NOW_MS)
+    bench.store.gate.set()
+    assert not (await reading)[KEY].enabled
+    bench.store.gate = asyncio.Event()
+    bench.registry.forget_all()
+    reading = await start(bench.registry.find_devices([KEY]))
+    await bench.registry.delete_device(KEY)
+    bench.store.gate.set()
+    assert await reading == {}
 
 
 @pytest.mark.asyncio

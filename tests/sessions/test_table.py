@@ -26,12 +26,18 @@ IP_ADDRESS = "192.0.2.10"
 SEVEN_DAYS_S = 7 * 24 * 3600.0
 
 
-class Table(SessionTable):
+class Table:
     """A table whose presence is recorded, with the arguments that rarely matter filled in."""
 
     def __init__(self) -> None:
         self.sink = RecordingSink()
-        super().__init__(self.sink)
+        self.table = SessionTable(self.sink)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.table, name)
+
+    def __len__(self) -> int:
+        return len(self.table)
 
     def connect(self, link: FakeLink, at_s: float = NOW_S, **arguments: Any) -> Attachment:
         defaults: dict[str, Any] = {
@@ -40,10 +46,10 @@ class Table(SessionTable):
             "keep_alive_s": KEEP_ALIVE_S,
             "ip_address": IP_ADDRESS,
         }
-        return self.attach(link, now_s=at_s, now_ms=to_ms(at_s), **defaults | arguments)
+        return self.table.attach(link, now_s=at_s, now_ms=to_ms(at_s), **defaults | arguments)
 
     def lose(self, link: FakeLink, ending: Ending = Ending.LOST, at_s: float = NOW_S) -> bool:
-        return self.detach(link, ending, now_s=at_s, now_ms=to_ms(at_s))
+        return self.table.detach(link, ending, now_s=at_s, now_ms=to_ms(at_s))
 
     def changes(self) -> list[tuple[DeviceKey, bool]]:
         return [(change.key, change.is_online) for change in self.sink.changes]

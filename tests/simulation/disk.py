@@ -327,7 +327,7 @@ class MemoryStore:
     def record_presence(self, change: PresenceChange) -> None:
         device = self._disk.devices[change.key]
         if change.is_online and not device.activated_ms and not self._is_remote:
-            self._disk.devices[change.key] = replace(device, activated_ms=change.at_ms)
+            self._disk.devices[change.key] = msgspec.structs.replace(device, activated_ms=change.at_ms)
         self._presence_noted.add(change.key)
         if change.holder:
             self._note(partial(self._write_presence_of_node, change))
@@ -337,7 +337,9 @@ class MemoryStore:
     def _write_presence(self, key: DeviceKey, is_online: bool, at_ms: int) -> None:
         device = self._disk.devices[key]
         activated_ms = device.activated_ms or (at_ms if is_online else 0)
-        self._disk.devices[key] = replace(device, is_online=is_online, status_ms=at_ms, activated_ms=activated_ms)
+        self._disk.devices[key] = msgspec.structs.replace(
+            device, is_online=is_online, status_ms=at_ms, activated_ms=activated_ms
+        )
 
     def _write_presence_of_node(self, change: PresenceChange) -> None:
         known = self._disk.presences.get(change.key)

@@ -1,7 +1,6 @@
 """What comings and goings leave in a device's row, on every engine."""
 
-from dataclasses import replace
-
+import msgspec
 import pytest
 
 from linkstead.registry import Device, DeviceKey, PresenceChange
@@ -32,7 +31,7 @@ async def after(store: SqlStore, *batches: list[PresenceChange]) -> Device | Non
     return await store.find_device(LAMP)
 
 
-FIRST_ONLINE = replace(
+FIRST_ONLINE = msgspec.structs.replace(
     a_device(),
     is_online=True,
     status_ms=NOW_MS + 1,
@@ -48,19 +47,19 @@ async def test_coming_online_for_the_first_time_activates(store: SqlStore) -> No
 
 async def test_coming_online_again_does_not_activate_again(store: SqlStore) -> None:
     device = await after(store, [online(NOW_MS + 1)], [online(NOW_MS + 2, "192.0.2.2")])
-    assert device == replace(
+    assert device == msgspec.structs.replace(
         FIRST_ONLINE, status_ms=NOW_MS + 2, online_ms=NOW_MS + 2, ip_address="192.0.2.2", activated_ms=NOW_MS + 1
     )
 
 
 async def test_going_offline_keeps_when_and_from_where_it_was_online(store: SqlStore) -> None:
     device = await after(store, [online(NOW_MS + 1)], [offline(NOW_MS + 2)])
-    assert device == replace(FIRST_ONLINE, is_online=False, status_ms=NOW_MS + 2)
+    assert device == msgspec.structs.replace(FIRST_ONLINE, is_online=False, status_ms=NOW_MS + 2)
 
 
 async def test_a_visit_within_one_batch_activates(store: SqlStore) -> None:
     device = await after(store, [online(NOW_MS + 1), offline(NOW_MS + 2)])
-    assert device == replace(FIRST_ONLINE, is_online=False, status_ms=NOW_MS + 2)
+    assert device == msgspec.structs.replace(FIRST_ONLINE, is_online=False, status_ms=NOW_MS + 2)
 
 
 async def test_of_changes_in_one_batch_the_last_counts(store: SqlStore) -> None:
@@ -74,12 +73,14 @@ async def test_of_changes_in_one_batch_the_last_counts(store: SqlStore) -> None:
             online(NOW_MS + 4),
         ],
     )
-    assert device == replace(FIRST_ONLINE, status_ms=NOW_MS + 4, online_ms=NOW_MS + 4)
+    assert device == msgspec.structs.replace(FIRST_ONLINE, status_ms=NOW_MS + 4, online_ms=NOW_MS + 4)
 
 
 async def test_a_takeover_is_still_online(store: SqlStore) -> None:
     device = await after(store, [online(NOW_MS + 1)], [offline(NOW_MS + 2), online(NOW_MS + 2, "192.0.2.2")])
-    assert device == replace(FIRST_ONLINE, status_ms=NOW_MS + 2, online_ms=NOW_MS + 2, ip_address="192.0.2.2")
+    assert device == msgspec.structs.replace(
+        FIRST_ONLINE, status_ms=NOW_MS + 2, online_ms=NOW_MS + 2, ip_address="192.0.2.2"
+    )
 
 
 async def test_a_device_that_never_came_cannot_go(store: SqlStore) -> None:
@@ -118,7 +119,7 @@ async def test_those_left_online_by_a_crash_are_marked_offline(store: SqlStore) 
     assert await store.list_online_devices() == [FIRST_ONLINE]
     await store.mark_all_offline(NOW_MS + 9)
     assert await store.list_online_devices() == []
-    assert await store.find_device(LAMP) == replace(FIRST_ONLINE, is_online=False, status_ms=NOW_MS + 9)
+    assert await store.find_device(LAMP) == msgspec.structs.replace(FIRST_ONLINE, is_online=False, status_ms=NOW_MS + 9)
     assert await store.find_device(DeviceKey(PRODUCT_KEY, "lamp-0002")) == a_device("lamp-0002")
 
 

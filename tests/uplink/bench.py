@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from linkstead.alink.topics import ext_rrpc, rrpc_request, rrpc_response
 from linkstead.clock import milliseconds
 from linkstead.invocation import Call, CallJournal, Delivery, LocalRouter, Message, Outcome
@@ -79,7 +81,7 @@ def _product(key: DeviceKey, **fields: Any) -> Product:
 
 
 def _named_apart(device: Device) -> Device:
-    return replace(device, iot_id=f"{device.product_key}{device.iot_id}")
+    return msgspec.structs.replace(device, iot_id=f"{device.product_key}{device.iot_id}")
 
 
 class Bench:

@@ -1,9 +1,9 @@
 """What gateways ask, and every code they may be answered with."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -41,7 +41,9 @@ async def house(bench: Bench) -> Bench:
         await bench.store.add_product(make_product(key.product_key, product_name=key.product_key, **fields))
     keys = (GATEWAY, SECOND_GATEWAY, PROBE, SECOND_PROBE, DISABLED, SWITCHED_OFF)
     devices = [make_device(key, iot_id=f"{key.product_key}{key.device_name}") for key in keys]
-    await bench.store.add_devices([replace(device, enabled=device.key != DISABLED) for device in devices])
+    await bench.store.add_devices(
+        [msgspec.structs.replace(device, enabled=device.key != DISABLED) for device in devices]
+    )
     return bench
 
 

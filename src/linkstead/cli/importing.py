@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from linkstead.actions.product import NET_TYPE_NUMBERS, RELEASE_STATUS
 from linkstead.actions.product_tag import TAGS_MAX
@@ -330,7 +331,7 @@ class Importer:
             self._report.fail(str(key), f"IotId takes {names.IOT_ID_RULE}")
             return None
         status = told.get("DeviceStatus") or told.get("Status")
-        return replace(device, iot_id=iot_id, enabled=status != "DISABLE")
+        return msgspec.structs.replace(device, iot_id=iot_id, enabled=status != "DISABLE")
 
     async def _import_page(self, devices: list[Device]) -> None:
         here = {each.key: each for each in await self._store.find_devices([each.key for each in devices])}

@@ -21,6 +21,7 @@ from linkstead.measures import Sample
 from linkstead.mqtt import protocol
 from linkstead.mqtt.codes import ReasonCode, Refusal
 from linkstead.mqtt.deadlines import Deadlines, Span
+from linkstead.mqtt.lookups import LOOKUP_WAIT_S, Lookups
 from linkstead.mqtt.packets import Connect, Malformed, Subscribe, Unsubscribe, check_topic_filter
 from linkstead.mqtt.protocol import ServerConnection
 from linkstead.mqtt.websocket import HandshakeRefused, WebSocket
@@ -70,9 +71,6 @@ CLOSE_WAIT_S = 5.0
 
 SESSION_KEPT_S = 7 * 24 * 3600.0
 """A persistent session of MQTT 3.x. Source: `device-protocol.md` 1.6."""
-
-CHECK_WAIT_S = 5.0
-"""For what is known of a device that sent CONNECT to be read; then it is told to try again."""
 
 REGISTRATION_WAIT_S = 15.0
 """For a device that was given what it registered for to leave. Source: `device-protocol.md` 1.7."""
@@ -152,6 +150,7 @@ class DeviceGateway:
         self.newcomers = Newcomers(NEWCOMERS_MAX, NEWCOMERS_OF_ADDRESS_MAX, NEWCOMERS_BYTES_MAX)
         self.connections: dict[DeviceConnection, None] = {}  # a third of the size of a set
         self.runner = EagerRunner()
+        self.lookups = Lookups(registry, clock)
         # Not waited for at the end: with the connection gone there is nobody to acknowledge anything to.
         self.settling: set[asyncio.Task[None]] = set()
         self.is_draining = False
@@ -497,7 +496,7 @@ class DeviceConnection(asyncio.Protocol):
 
     def _bound(self, patience: Patience) -> None:
         if self._is_checking:
-            timer = self._gateway.clock.call_later(CHECK_WAIT_S, self._give_up, patience)
+            timer = self._gateway.clock.call_later(LOOKUP_WAIT_S, self._give_up, patience)
             patience.call_when_over(timer.cancel)
 
     def _give_up(self, patience: Patience) -> None:
@@ -581,7 +580,7 @@ class DeviceConnection(asyncio.Protocol):
             return self._refuse(Refusal.KEEP_ALIVE_OUT_OF_RANGE, rule, key)
         registry = self._gateway.registry
         product = registry.recall_product(key.product_key) or await registry.find_product(key.product_key)
-        device = await registry.find_device(key)
+        device = registry.recall_device(key) or await self._gateway.lookups.ask(key).wait()
         if device is None or product is None:
             if self._admit_stranger(key):
                 return None

@@ -6,6 +6,8 @@ Source of the values and defaults: CreateProduct and RegisterDevice references; 
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import msgspec
+
 from linkstead.errors import ApiError, ErrorRow, codes
 from linkstead.ids import HEX_DIGITS, LETTERS_AND_DIGITS, Ids
 from linkstead.registry import names
@@ -216,11 +218,11 @@ async def add_device(registry: Registry, ids: Ids, device: Device, *, name_given
             raise ApiError(codes.NOT_EXISTED_PRODUCT, ProductKey=device.product_key) from None
         except AlreadyExists as taken:
             if taken.args[0] == "iot_id":
-                device = replace(device, iot_id=_draw_iot_id(ids))
+                device = msgspec.structs.replace(device, iot_id=_draw_iot_id(ids))
             elif name_given:
                 raise ApiError(codes.ALREADY_EXISTED_DEVICE_NAME, DeviceName=device.device_name) from None
             else:
-                device = replace(device, device_name=_draw_device_name(ids))
+                device = msgspec.structs.replace(device, device_name=_draw_device_name(ids))
         else:
             return device
     raise ApiError(codes.CREATE_DEVICE_FAILED)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 
+import msgspec
+
 PUBLIC_INSTANCE = ""
 """The instance a request means when it sends no IotInstanceId."""
 
@@ -111,13 +113,15 @@ class Product:
         return f"Product({self.product_key!r}, {self.product_name!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(msgspec.Struct, frozen=True, gc=False):
     """A device as registered, and what is remembered of its connections.
 
     `activated_ms`, `online_ms` (last time it came online), `status_ms` (last change between online and offline) and
     `reset_ms` (when it was last allowed to register itself anew) are 0 where it never happened. `is_online` is what was
     last written down; the truth of the moment is in `sessions.SessionTable`.
+
+    It is made twice at each CONNECT, and there is one for each device in use: it is no dataclass, which takes a fifth
+    more memory and five times as long to make.
     """
 
     iot_id: str

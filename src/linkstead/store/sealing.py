@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import sqlalchemy as sa
 
 from linkstead.registry import AccessKey, Device, Page, Product
@@ -97,7 +98,9 @@ def _change(value: Any, vault: Vault, *, is_sealing: bool) -> Any:
         if text and is_sealed(text) != is_sealing:
             place = _name_place(where, getattr(value, where.row), column)
             changed[column] = vault.seal(place, text) if is_sealing else vault.open(place, text)
-    return replace(value, **changed) if changed else value
+    if not changed:
+        return value
+    return msgspec.structs.replace(value, **changed) if isinstance(value, Device) else replace(value, **changed)
 
 
 def list_master_keys(connection: sa.Connection) -> dict[str, int]:

@@ -44,11 +44,17 @@ _PRODUCT_FIELDS_FIXED = {"product_key", "account_id", "instance_id", "created_ms
 
 
 def _columns(table: sa.Table, record_type: type[_Record]) -> list[sa.Column[Any]]:
-    return [table.c[field.name] for field in fields(record_type)]
+    return [table.c[name] for name in _names(record_type)]
 
 
 def _values(record: _Record) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+    return {name: getattr(record, name) for name in _names(type(record))}
+
+
+def _names(record_type: type[_Record]) -> tuple[str, ...]:
+    if record_type is Device:
+        return Device.__struct_fields__
+    return tuple(field.name for field in fields(record_type))
 
 
 _SELECT_ACCOUNT = sa.select(*_columns(account, Account))

@@ -1,7 +1,6 @@
 """Statements on which devices are behind which gateway."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import sqlalchemy as sa
 
@@ -14,7 +13,7 @@ _FIND_GATEWAY = (
     .select_from(topology.join(_gateway, _gateway.c.id == topology.c.gateway_id))
     .where(topology.c.device_id == sa.bindparam("sub_device_id"))
 )
-_SELECT_DEVICE = sa.select(*(device.c[field.name] for field in fields(Device)))
+_SELECT_DEVICE = sa.select(*(device.c[name] for name in Device.__struct_fields__))
 
 
 def bind_sub_devices(
