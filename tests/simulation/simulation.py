@@ -120,7 +120,8 @@ class Simulation:
             for client_id, group_id in CONSUMERS
         ]
         self._receivers = SimulatedReceivers(self)
-        if self.chance.randrange(DOWN_ONE_IN) == 0:
+        # What many calls leave for a receiver that is down is given up after weeks: it is tried once a minute.
+        if self.chance.randrange(DOWN_ONE_IN) == 0 and crowd == 1:
             self._receivers.down.add(self._disk.webhooks["wh_1"].destination)
         self._errors = ErrorWatch()
         self._calls = (self._call_rrpc, self._call_service, self._post_service, self._publish)
