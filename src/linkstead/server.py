@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -431,14 +431,14 @@ class Server:
         except StoreUnusable as error:
             raise StartError(str(error)) from None
         try:
-            if not is_postgres(settings.database):
-                # Before anything is changed that another server may be using.
-                await self._claim()
+            # Before anything is changed that another server may be using.
+            nodes = await self._check_nodes() if self.cluster is None else []
+            await self._claim()
             await self._seal_secrets()
             self.access_key = await self._prepare_key()
             self.front.operator_account_id = (await self.store.list_accounts())[0].account_id
             if self.cluster is None:
-                await self._take_all()
+                await self.store.take_over([node.node_id for node in nodes], int(self.clock.time_s() * 1000))
             self._registry_version = await self.store.registry_version()
             # Before anything is told: who is told is remembered.
             await self.webhooks.reload()
@@ -593,7 +593,6 @@ class Server:
         return NodeState.UP if self.cluster is None or self.cluster.bus.is_connected else NodeState.ALONE
 
     async def _join(self, cluster: Cluster) -> None:
-        await self._claim()
         cluster.nodes.tell_left(self._tell_left, self.delivery.end_stranded)
         self._started_ms = int(self.clock.time_s() * 1000)
         try:
@@ -613,8 +612,12 @@ class Server:
         if await cluster.heirs.is_for_us(HOUSEKEEPING):
             await cluster.heirs.release_left()
 
-    async def _take_all(self) -> None:
-        """Without other nodes, whatever is in anybody's hands was in those of a server that is no more."""
+    async def _check_nodes(self) -> Sequence[Node]:
+        """The nodes that used the database, for a server without others: what they had in hand is its own now.
+
+        Raises:
+            StartError: one is there still.
+        """
         nodes = await self.store.list_nodes()
         now_ms = int(self.clock.time_s() * 1000)
         there = [node.node_id for node in nodes if abs(now_ms - node.seen_ms) < FRESH_S * 1000]
@@ -623,8 +626,7 @@ class Server:
                 f"the database is used by {', '.join(there)}: a server without --nats would take from other nodes what "
                 "they have in hand. Give --nats, or stop them first."
             )
-        await self._claim()
-        await self.store.take_over([node.node_id for node in nodes], now_ms)
+        return nodes
 
     async def _claim_again(self) -> None:
         if not self._is_claimed and not await self.store.claim(is_alone=self.cluster is None):

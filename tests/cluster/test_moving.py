@@ -248,6 +248,7 @@ async def test_without_nats_devices_of_this_node_go_on_and_others_come_back_with
         answer = await apps[0].rrpc(LAMP)
         record = await apps[0].call_record(answer["MessageId"])
         assert (record["verdict"], record["diagnosis"]) == ("UNKNOWN", "nodes-unreachable")
+        await device.expect_silence()
         ready = await fetch(apps[0].address, "GET", "/readyz", {})
         assert (ready.status, ready.json()) == (503, {"ready": False, "reasons": ["nats-away"]})
         for node in nodes:

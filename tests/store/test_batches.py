@@ -804,6 +804,7 @@ async def test_of_too_many_notices_the_oldest_are_dropped_and_counted(
     setting.notify(NOTICE_QUEUE_MAX)
     assert setting.batches.notices_dropped == 1
     assert "messages for subscribers dropped since the start: 1" in caplog.messages
+    assert ("linkstead_dropped_total", ("notices",), 1.0) in list(setting.batches.sample())
     setting.shelf.is_broken = False
     assert await setting.batches.flush()
     assert setting.shelf.notice_numbers == list(range(1, NOTICE_QUEUE_MAX + 1))
