@@ -432,8 +432,8 @@ class Server:
             raise StartError(str(error)) from None
         try:
             # Before anything is changed that another server may be using.
-            nodes = await self._check_nodes() if self.cluster is None else []
             await self._claim()
+            nodes = await self._check_nodes() if self.cluster is None else []
             await self._seal_secrets()
             self.access_key = await self._prepare_key()
             self.front.operator_account_id = (await self.store.list_accounts())[0].account_id
@@ -643,6 +643,9 @@ class Server:
         if not is_claimed and not is_postgres(self.settings.database):
             raise StartError(describe_rival(self.settings, self.store.rival_pid))
         if not is_claimed:
+            if self.cluster is None:
+                # It may be known by name who is there.
+                await self._check_nodes()
             raise StartError(
                 "the database is used by another server, and one of the two is without --nats: each would take from "
                 "the other what it has in hand. Give --nats to both, or stop the other first."
