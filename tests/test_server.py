@@ -24,6 +24,9 @@ from linkstead.server import (
     SystemClock,
     SystemIds,
 )
+from linkstead.store import SqliteStore
+from linkstead.store.acceptance import add_accepted
+from linkstead.store.history import RECORD, encode_call
 from linkstead.store.sql import SqlStore
 from linkstead.store.urls import DATABASE_RULE
 from linkstead.testing.clock import ManualClock
@@ -43,6 +46,7 @@ from tests.rig import (
     make_certificate,
     rig_settings,
 )
+from tests.store.samples import an_open_call
 from tests.webhook.receiver import a_webhook
 from tests.wire import HttpClient, encode_request, until
 
@@ -88,6 +92,26 @@ async def test_port_0_is_a_free_port(rig: Rig) -> None:
     assert (rig.endpoints.https, rig.endpoints.mqtts) == (None, None)
     assert (rig.endpoints.amqp, rig.endpoints.amqps) == (None, None)
     await rig.connected()
+
+
+@pytest.mark.parametrize("is_claimed", [False, True])
+async def test_a_call_that_a_dead_server_had_accepted_is_in_the_history_whoever_claimed_the_database(
+    tmp_path: Path, is_claimed: bool
+) -> None:
+    """A process that a supervisor started does not claim it itself."""
+    before = await _start(tmp_path, **NEW_KEY)
+    await before.stop()
+    call = an_open_call(1)
+    store = SqliteStore(tmp_path / DATABASE_FILE, ManualClock())
+    await store.open()
+    await store._write(add_accepted, [encode_call(call)[RECORD]])
+    await store.close()
+    server = Server(rig_settings(tmp_path), is_production=True, clock=ManualClock(), is_claimed=is_claimed)
+    await server.start()
+    try:
+        assert await server.store.find_kept_call(call.request_id) is not None
+    finally:
+        await server.stop()
 
 
 async def test_the_ready_file_says_where_everything_is(start_rig: RigStarter, tmp_path: Path) -> None:

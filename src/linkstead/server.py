@@ -434,6 +434,7 @@ class Server:
             # Before anything is changed that another server may be using.
             await self._claim()
             nodes = await self._check_nodes() if self.cluster is None else []
+            await self.store.take_in_accepted(is_alone=self.cluster is None)
             await self._seal_secrets()
             self.access_key = await self._prepare_key()
             self.front.operator_account_id = (await self.store.list_accounts())[0].account_id
@@ -650,7 +651,6 @@ class Server:
                 "the database is used by another server, and one of the two is without --nats: each would take from "
                 "the other what it has in hand. Give --nats to both, or stop the other first."
             )
-        await self.store.take_in_accepted(is_alone=self.cluster is None)
 
     async def _compare_clocks(self) -> None:
         """Warn where leases end too early or too late by this machine's clock."""
