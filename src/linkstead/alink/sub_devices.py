@@ -3,6 +3,7 @@
 Source: `device-protocol.md` 6; vectors in `device-auth-vectors.json`.
 """
 
+import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ DISABLE, ENABLE, DELETE = "thing/disable", "thing/enable", "thing/delete"
 TEXT_CHARS_MAX = 1_280
 """Characters of one member of an entry. No limit is documented; a client id with all its options is the longest."""
 
-_SIGN_METHODS = {**SIGN_METHODS, "sha256": "sha256"}
+_SIGN_METHODS = {**SIGN_METHODS, "sha256": hashlib.sha256}
 _UNSIGNED = {"sign", "signmethod", "cleansession"}
 
 
