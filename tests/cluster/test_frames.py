@@ -4,6 +4,7 @@ import pytest
 from linkstead.cluster import frames
 from linkstead.cluster.frames import Decoder, NotUnderstood, Own, Reply, Send, Wake
 from linkstead.cluster.subjects import Subjects, read_key, read_number
+from linkstead.invocation import Stage
 from linkstead.registry import DeviceKey
 
 OWN = Own(node="node-a", epoch=5)
@@ -11,7 +12,7 @@ OWN = Own(node="node-a", epoch=5)
 
 def test_a_frame_is_read_back() -> None:
     assert Decoder(Own).decode(frames.encode(OWN)) == OWN
-    reply = Reply(node="node-a", kind=1, moments=[("written", 0.5)], payload=b"\xff")
+    reply = Reply(node="node-a", kind=1, moments=[(Stage.WRITTEN, 0.5)], payload=b"\xff")
     assert Decoder(Reply).decode(frames.encode(reply)) == reply
 
 

@@ -18,12 +18,16 @@ import pytest
 from linkstead.cli.cluster import COLUMNS
 from linkstead.cli.supervisor import BEAT_S, BEATS_MISSED_MAX, is_hanging, reserve_ports
 from linkstead.config import Address, Settings
+from linkstead.mqtt.packets import Publish
 from linkstead.server import StartError, SystemClock
 from tests.cli.processes import FREE_PORTS, ServerProcess, done, is_listening, run, serving, wait_for
 from tests.rig import KEY, LAMP, SECOND_LAMP, device_secret
 from tests.wire import App, DeviceClient, fetch
 
 HUNG_SLACK_S = 10.0
+DIED_SLACK_S = 4.0
+"""Well below the time of the calls."""
+
 SHORT_BEAT_S = 0.05
 
 TRIES = 60
@@ -61,7 +65,9 @@ def server(filled_database: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     with serving_workers(filled_database, tmp_path_factory.mktemp("workers")) as process:
         yield process
         pids = children(process.child.pid).values()
+        (folder,) = {path.parent for path in list_sockets(process)}
         assert process.stop() == 0, process.stderr
+        assert not folder.exists()
         assert not any(map(is_alive, pids))
         assert not process.ready_file.exists()
 
@@ -130,6 +136,53 @@ def test_a_port_that_workers_share_is_not_shared_with_another_server(server: Ser
     taken = {"http": server.http, "mqtt": server.mqtt}[name]
     with pytest.raises(StartError, match=f"cannot listen on {taken}: address already in use"):
         reserve_ports(msgspec.structs.replace(free, **{name: taken}))
+
+
+@pytest.mark.asyncio
+async def test_a_call_ends_at_once_when_the_worker_that_has_it_in_hand_dies(server: ServerProcess) -> None:
+    app = app_of(server)
+    device = DeviceClient(server.mqtt, LAMP, device_secret(LAMP))
+    await device.connect()
+    await until_ready(server)
+    record = await answered_record(app, device)
+    holder = nodes_of(record)[1]
+    # Calls of the other worker cross; those of the one that dies get no response.
+    calls = [asyncio.ensure_future(app.rrpc(LAMP, Timeout="8000")) for _ in range(TRIES)]
+    for _ in calls:
+        await device.expect(Publish)
+    asked_s = time.monotonic()
+    pid = children(server.child.pid)[holder]
+    os.kill(pid, signal.SIGKILL)
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    answers = [each for each in ended if isinstance(each, dict)]
+    assert answers
+    assert {answer["RrpcCode"] for answer in answers} <= {"UNKNOWN", "TIMEOUT"}
+    assert time.monotonic() - asked_s < DIED_SLACK_S
+    await device.close()
+    await asyncio.to_thread(wait_for, lambda: is_running_anew(server, holder, pid))
+    await until_ready(server)
+
+
+def test_workers_listen_for_each_other_in_a_folder_of_their_own(server: ServerProcess) -> None:
+    # One may just be started anew.
+    wait_for(lambda: [path.name for path in list_sockets(server)] == ["1", "2"])
+    sockets = list_sockets(server)
+    assert {path.parent for path in sockets} == {sockets[0].parent}
+    assert sockets[0].parent.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in sockets} == {0o600}
+
+
+def list_sockets(server: ServerProcess) -> list[Path]:
+    """The Unix sockets that the workers of a server listen on."""
+    owned = {
+        os.readlink(each)
+        for name, pid in children(server.child.pid).items()
+        if name.startswith("worker")
+        for each in Path(f"/proc/{pid}/fd").iterdir()
+    }
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    named = {Path(words[7]) for words in lines if len(words) == 8 and f"socket:[{words[6]}]" in owned}
+    return sorted(path for path in named if path.name.isdigit())
 
 
 @pytest.mark.asyncio

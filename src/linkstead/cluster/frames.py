@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from linkstead.invocation import Call, Evidence
+from linkstead.invocation import Call, Evidence, Stage
 from linkstead.subscription import DeskStatus
 
 FORMAT: Final = 1
@@ -135,7 +135,7 @@ class Reply(Frame, frozen=True):
 
     kind: int
     elapsed_s: float = 0.0
-    moments: list[tuple[str, float]] = []
+    moments: list[tuple[Stage, float]] = []
     verdict: str = ""
     diagnosis: str = ""
     payload: bytes = b""
@@ -146,7 +146,7 @@ class Reply(Frame, frozen=True):
 class Written(Frame, frozen=True):
     """The messages of these calls have left for their devices; the last two as `elapsed_s` and `moments` of a reply."""
 
-    calls: list[tuple[int, float, list[tuple[str, float]]]]
+    calls: list[tuple[int, float, list[tuple[Stage, float]]]]
 
 
 class Copies(Frame, frozen=True):

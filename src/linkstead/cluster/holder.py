@@ -607,7 +607,7 @@ class Holder:
         """Tell the callers whose messages have left, of calls that have been waiting for a moment."""
         self._timer = None
         now_s = self._clock.monotonic_s()
-        told: dict[str, list[tuple[int, float, list[tuple[str, float]]]]] = {}
+        told: dict[str, list[tuple[int, float, list[tuple[Stage, float]]]]] = {}
         for guest in list(self._unwritten.values()):
             if guest.moment(Stage.WRITTEN) is not None:
                 del self._unwritten[guest.message_id]

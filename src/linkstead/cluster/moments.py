@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from linkstead.invocation import Call, Moment, Stage
 
 
-def tell_moments(call: Call, came_s: float) -> list[tuple[str, float]]:
+def tell_moments(call: Call, came_s: float) -> list[tuple[Stage, float]]:
     """The moments of a call with the seconds since its question came."""
-    return [(moment.stage.value, moment.monotonic_s - came_s) for moment in call.timeline]
+    return [(moment.stage, moment.monotonic_s - came_s) for moment in call.timeline]
 
 
 def add_moments(
     call: Call,
     node: str,
-    told: Sequence[tuple[str, float]],
+    told: Sequence[tuple[Stage, float]],
     *,
     asked_s: float,
     elapsed_s: float,
@@ -31,9 +31,11 @@ def add_moments(
         elapsed_s: how long after the question came the moments were told.
         now_s, time_s: now, monotonic and wall time.
     """
-    came_s = asked_s + max(0.0, (now_s - asked_s - elapsed_s) / 2)
-    for name, after_s in told:
-        stage = Stage(name)
-        if call.moment(stage) is None:
+    way_s = (now_s - asked_s - elapsed_s) / 2
+    came_s = asked_s + way_s if way_s > 0.0 else asked_s
+    timeline, ahead_s = call.timeline, time_s - now_s
+    there = [moment.stage for moment in timeline]
+    for stage, after_s in told:
+        if stage not in there:
             at_s = came_s + after_s
-            call.timeline.append(Moment(stage, int((time_s - now_s + at_s) * 1000), at_s, node))
+            timeline.append(Moment(stage, int((ahead_s + at_s) * 1000), at_s, node))

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Coroutine, Iterable
 from itertools import count
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from linkstead.alink import services
 from linkstead.clock import Clock, milliseconds
@@ -77,6 +77,12 @@ GRACE_MS = 20
 """Past its deadline a call waits so long for the verdict of the node that holds the device."""
 
 
+_QUESTION: Final = Question.__name__
+_VERDICTS: Final = {each.value: each for each in Verdict}
+_DIAGNOSES: Final = {each.value: each for each in Diagnosis}
+
+_NOWHERE: Final = frozenset({Kind.NOT_HELD, Kind.LEAVING, Kind.HALF})
+
 _HELD = frozenset({Whereabouts.COMING, Whereabouts.HALF, Whereabouts.LEFT})
 """Where a node is written down as the holder, which knows better if it is there."""
 
@@ -140,7 +146,7 @@ def _is_elsewhere(answer: _Answer) -> bool:
 
 def _is_nowhere(answer: _Answer) -> bool:
     """True when who was asked does not hold the device as far as he knows, or only for as long as no other does."""
-    return _is_elsewhere(answer) or (isinstance(answer, Reply) and answer.kind == Kind.HALF)
+    return answer.kind in _NOWHERE if isinstance(answer, Reply) else answer is _NOBODY
 
 
 def _is_leaving(answer: _Answer) -> bool:
@@ -280,6 +286,12 @@ class NatsRouter:
         self._asked[call.message_id] = asked
         self._deadlines.add(call.message_id, left_ms + GRACE_MS, asked.deadline_s + GRACE_MS / 1000)
         try:
+            if near := self._find_near(key):
+                answer = await self._ask(asked, self._subjects.node(near, _QUESTION), message, near)
+                if not _is_nowhere(answer):
+                    return self._take_end(asked, answer)
+                # Whoever holds it now listens for it.
+                self._near_holders.pop(key, None)
             return await self._find_and_call(asked, message, activated=activated)
         except asyncio.CancelledError:
             # Nobody waits for it any longer; its record ends all the same.
@@ -402,12 +414,6 @@ class NatsRouter:
 
     async def _find_and_call(self, asked: _Asked, message: Message, *, activated: bool) -> Outcome:
         call = asked.call
-        if near := self._find_near(asked.key):
-            answer = await self._ask(asked, self._subjects.node(near, Question.__name__), message, near)
-            if not _is_nowhere(answer):
-                return self._take_end(asked, answer)
-            # Whoever holds it now listens for it.
-            self._near_holders.pop(asked.key, None)
         anybody = self._subjects.device(asked.key)
         for wait_s in (*RETRY_WAITS_S, None):
             answer = await self._ask(asked, anybody, message)
@@ -434,7 +440,7 @@ class NatsRouter:
             has_just_left = presence is not None and self._has_just_left(presence)
             if presence is not None and (whereabouts in _HELD or has_just_left):
                 # Not every server may know yet that a node listens for the device; that it listens for itself, all do.
-                holder = self._subjects.node(presence.holder, Question.__name__)
+                holder = self._subjects.node(presence.holder, _QUESTION)
                 answer = await self._ask(asked, holder, message)
                 if not _is_elsewhere(answer):
                     return self._take_end(asked, answer)
@@ -478,10 +484,10 @@ class NatsRouter:
                 until_s = now_s + MOVE_WAIT_S
         return self._end_absent(call, Whereabouts.OFFLINE, None)
 
-    async def _ask(self, asked: _Asked, subject: str, message: Message, near: str = "") -> _Answer:
+    def _ask(self, asked: _Asked, subject: str, message: Message, near: str = "") -> Waiter[_Answer]:
         """Ask who listens on a subject, or the near node that does."""
         if asked.is_over:
-            return _LOST
+            return asked.wait()
         call, clock = asked.call, self._clock
         asked.asked_s = clock.monotonic_s()
         question = Question(
@@ -502,17 +508,18 @@ class NatsRouter:
             needs_reply=message.is_acceptable is not None,
             payload=message.payload,
         )
-        return await self._say(asked, subject, frames.encode(question), call.message_id, near)
+        return self._say(asked, subject, frames.encode(question), call.message_id, near)
 
-    async def _say(self, asked: _Asked, subject: str, data: bytes, number: int, near: str = "") -> _Answer:
+    def _say(self, asked: _Asked, subject: str, data: bytes, number: int, near: str = "") -> Waiter[_Answer]:
         if len(data) > frames.FRAME_BYTES_MAX:
             raise LinkTooSmall
         asked.near = near
+        waiter = asked.wait()
         try:
             self._bus.rush(near, subject, data, self._subjects.reply(self._node, number))
         except BusAway:
-            return _AWAY
-        return await asked.wait()
+            waiter.set_result(_AWAY)
+        return waiter
 
     async def _look(self, asked: _Asked) -> _Answer:
         """Read what is written down of the device, for as long as there is time."""
@@ -590,7 +597,7 @@ class NatsRouter:
         call.evidence_dropped += reply.evidence_dropped
         if call.moment(Stage.ANSWERED) is not None:
             call.set_answer(reply.payload)
-        return self._end(call, Verdict(reply.verdict), Diagnosis(reply.diagnosis), reply.payload)
+        return self._end(call, _VERDICTS[reply.verdict], _DIAGNOSES[reply.diagnosis], reply.payload)
 
     def _expire(self, message_id: int) -> None:
         asked = self._asked[message_id]
@@ -664,7 +671,7 @@ class NatsRouter:
             self._journal.add_evidence(call, late)
         self._keep(call, reply.evidence)
 
-    def _add_moments(self, asked: _Asked, node: str, told: list[tuple[str, float]], elapsed_s: float) -> None:
+    def _add_moments(self, asked: _Asked, node: str, told: list[tuple[Stage, float]], elapsed_s: float) -> None:
         add_moments(
             asked.call,
             node,
