@@ -623,9 +623,11 @@ class Server:
         now_ms = int(self.clock.time_s() * 1000)
         there = [node.node_id for node in nodes if abs(now_ms - node.seen_ms) < FRESH_S * 1000]
         if there:
+            pid = self.store.rival_pid
+            process = f", process {pid}" if pid is not None else ""
             raise StartError(
-                f"the database is used by {', '.join(there)}: a server without --nats would take from other nodes what "
-                "they have in hand. Give --nats, or stop them first."
+                f"the database is used by {', '.join(there)}{process}: a server without --nats would take from other "
+                "nodes what they have in hand. Give --nats, or stop them first."
             )
         return nodes
 
@@ -641,16 +643,17 @@ class Server:
             is_claimed = await self.store.claim(is_alone=self.cluster is None)
         except StoreAway as error:
             raise StartError(f"the database cannot be used: {error}") from None
-        if not is_claimed and not is_postgres(self.settings.database):
+        if is_claimed:
+            return
+        if self.cluster is None:
+            # It may be known by name who is there.
+            await self._check_nodes()
+        if not is_postgres(self.settings.database):
             raise StartError(describe_rival(self.settings, self.store.rival_pid))
-        if not is_claimed:
-            if self.cluster is None:
-                # It may be known by name who is there.
-                await self._check_nodes()
-            raise StartError(
-                "the database is used by another server, and one of the two is without --nats: each would take from "
-                "the other what it has in hand. Give --nats to both, or stop the other first."
-            )
+        raise StartError(
+            "the database is used by another server, and one of the two is without --nats: each would take from "
+            "the other what it has in hand. Give --nats to both, or stop the other first."
+        )
 
     async def _compare_clocks(self) -> None:
         """Warn where leases end too early or too late by this machine's clock."""
