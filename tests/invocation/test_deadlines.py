@@ -1,9 +1,10 @@
 """Deadlines in order: each thing expires when it is due, unless it ended before."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkstead.invocation.deadlines import SWEPT_FROM, Deadlines
+from linkstead.invocation.deadlines import SWEPT_FROM, TIMERS_KEPT_MAX, Deadlines
 from linkstead.testing.clock import ManualClock
 
 
@@ -76,6 +77,18 @@ def test_cleared_nothing_expires() -> None:
     bench.clock.advance(10.0)
     assert not bench.expired
     assert bench.clock.timer_count == 0
+
+
+@pytest.mark.parametrize(("span_count", "timer_count"), [(TIMERS_KEPT_MAX, TIMERS_KEPT_MAX), (TIMERS_KEPT_MAX + 1, 0)])
+def test_timers_of_a_few_spans_run_on(span_count: int, timer_count: int) -> None:
+    bench = Bench()
+    for number in range(span_count):
+        bench.add(number, 5_000 + number)
+    bench.deadlines.clear()
+    assert bench.clock.timer_count == timer_count
+    bench.clock.advance(6.0)
+    assert bench.clock.timer_count == 0
+    assert not bench.expired
 
 
 def test_after_that_what_is_added_expires_in_its_own_time() -> None:

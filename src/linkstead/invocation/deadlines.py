@@ -9,6 +9,10 @@ SWEPT_FROM = 1_024
 """Entries of one span before those that are not needed any more are looked for."""
 
 
+TIMERS_KEPT_MAX = 8
+"""Spans whose timers run on when nothing waits any longer; where there are more they are of calls that came late."""
+
+
 class Deadlines:
     """Calls back once a span of time has passed since something was added, unless it was taken off.
 
@@ -46,6 +50,12 @@ class Deadlines:
 
     def clear(self) -> None:
         """Expire nothing of what was added. Timers run out by themselves: what comes next needs them most often."""
+        if len(self._queues) > TIMERS_KEPT_MAX:
+            for queue in self._queues.values():
+                if queue.timer is not None:
+                    queue.timer.cancel()
+            self._queues.clear()
+            return
         for queue in self._queues.values():
             queue.entries.clear()
             queue.sweep_at = SWEPT_FROM

@@ -46,6 +46,8 @@ STRAY_DIAGNOSES = {
 _ROUTED: Final = Stage.ROUTED
 _WRITTEN: Final = Stage.WRITTEN
 _ANSWERED: Final = Stage.ANSWERED
+_SUCCESS: Final = Verdict.SUCCESS
+_WELL: Final = Diagnosis.ANSWERED
 
 IsAcceptable = Callable[[bytes], bool]
 """Judges an answer by its form."""
@@ -363,7 +365,7 @@ class LocalRouter:
         keep_answer(call, payload)
         is_acceptable = pending.message.is_acceptable
         if is_acceptable is None or is_acceptable(payload):
-            self._complete(pending, Outcome(Verdict.SUCCESS, Diagnosis.ANSWERED, payload))
+            self._complete(pending, Outcome(_SUCCESS, _WELL, payload))
         else:
             self._complete(pending, Outcome(Verdict.FAILED, Diagnosis.ANSWER_MALFORMED, payload))
         return True
