@@ -41,8 +41,14 @@ test-long: system $(TESTS_READY)  ## the long tests: soak, fuzz, real waits
 	@$(RUN_TESTS) -m long
 
 .PHONY: simulate
-simulate: $(VENV)/.ready  ## a long run of the simulation (SIMULATE="--first 0 --seeds 1000 --calls 10000000")
+simulate: $(VENV)/.ready  ## a long run of the simulation (SIMULATE="--seeds 1000 --calls 10000000 --results FILE")
 	@PYTHONPATH=src $(VENV)/bin/python -m tests.simulation $(SIMULATE)
+
+# Two modules stay as they are: the simulation puts classes of its own over theirs.
+SIMULATED := build/simulated/src
+.PHONY: simulate-compiled
+simulate-compiled: $(SIMULATED)/.ready  ## the same with the modules of a call compiled
+	@PYTHONPATH="$(CURDIR)/$(SIMULATED)" $(VENV)/bin/python -m tests.simulation $(SIMULATE)
 
 COMPILED := build/compiled/src
 # The rooms with modules that are compiled, and whole calls through all of them.
@@ -161,6 +167,10 @@ $(VENV)/.ready: requirements/build.txt requirements/dev.txt pyproject.toml tools
 
 $(DEMO)/.ready: requirements/build.txt requirements/demo.txt pyproject.toml tools/environment
 	@tools/environment --editable $(DEMO) requirements/build.txt requirements/demo.txt
+	@touch $@
+
+$(SIMULATED)/.ready: $(shell find src -name '*.py') pyproject.toml tools/compile $(VENV)/.ready
+	@$(VENV)/bin/python tools/compile $(SIMULATED) --without uplink/uplink invocation/journal
 	@touch $@
 
 $(COMPILED)/.ready: $(shell find src -name '*.py') pyproject.toml tools/compile $(VENV)/.ready

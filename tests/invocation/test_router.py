@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkstead.alink.topics import ext_rrpc, rrpc_request, rrpc_response
-from linkstead.clock import milliseconds
+from linkstead.clock import QueuedTimer, milliseconds
 from linkstead.invocation import (
     Call,
     CallJournal,
@@ -25,7 +25,7 @@ from linkstead.invocation import (
 from linkstead.invocation.record import EVIDENCE_PAYLOAD_BYTES_MAX, EVIDENCE_TOPIC_CHARS_MAX
 from linkstead.registry import DeviceKey, Origin
 from linkstead.sessions import Ending, LinkBlocked, LinkBroken, LinkTooSmall, SessionTable
-from linkstead.testing.clock import ManualClock, ManualTimer
+from linkstead.testing.clock import ManualClock
 from tests.fakes import ACCOUNT_ID, IOT_ID, KEY, OTHER_ACCOUNT_ID, OTHER_KEY, FakeLink, ListedIds, RecordingSink
 
 FOREIGN_KEY = DeviceKey("a1Probe0001", "probe-7")
@@ -313,7 +313,7 @@ async def test_an_answer_at_the_deadline_is_late(bench: Bench) -> None:
 class HastyClock(ManualClock):
     """A clock that runs timers of a millisecond and more half a millisecond early, as an event loop may."""
 
-    def call_later(self, delay_s: float, callback: Callable[..., None], *args: object) -> ManualTimer:
+    def call_later(self, delay_s: float, callback: Callable[..., None], *args: object) -> QueuedTimer:
         return super().call_later(delay_s - 0.0005 if delay_s >= 0.001 else delay_s, callback, *args)
 
 

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from linkstead.rehearsal.turning import ADVANCE_S_MAX, CANCELLED_KEPT_MAX, TurnableClock
+from linkstead.clock import CANCELLED_KEPT_MAX
+from linkstead.rehearsal.turning import ADVANCE_S_MAX, TurnableClock
 from linkstead.testing.clock import ManualClock
 
 

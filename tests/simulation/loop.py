@@ -6,14 +6,13 @@ something is due, and wakes whoever let the time pass when that is over.
 """
 
 import asyncio
-import heapq
 from asyncio.base_events import BaseEventLoop
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import Any, TypeVar, TypeVarTuple
 
-from linkstead.testing.clock import ManualClock, ManualTimer
+from linkstead.testing.clock import ManualClock
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -35,22 +34,19 @@ class SteppedClock(ManualClock):
         try:
             await future
         finally:
-            timer.cancelled = True
+            timer.cancel()
 
     def step(self, end_s: float) -> bool:
         """Turn it to the next moment at which something is due, if that is not after `end_s`. False when it is."""
         timers = self._timers
-        while timers and timers[0][2].cancelled:
-            heapq.heappop(timers)
-        if not timers or timers[0][0] > end_s:
+        due_s = timers.next_s()
+        if due_s > end_s or due_s == FOR_EVER_S:
             return False
-        due_s = timers[0][0]
         if due_s > self._monotonic_s:
             self._move_to(due_s)
-        while timers and timers[0][0] <= due_s:
-            timer: ManualTimer = heapq.heappop(timers)[2]
-            if not timer.cancelled:
-                timer.callback(*timer.arguments)
+        while timers.next_s() <= due_s:
+            timer = timers.take()
+            timer.callback(*timer.arguments)
         return True
 
 

@@ -22,6 +22,10 @@ FAULT_SEEDS = 20
 """Within so many, from a given one on, a fault is found."""
 
 LONG_SEEDS = 2_000
+CROWDED_SEEDS = 2
+CROWD = 16
+"""How many times as many calls are made there."""
+
 BATCH = 10
 """Seeds of one test."""
 
@@ -55,6 +59,11 @@ def test_the_rules_hold_for_nodes(first: int) -> None:
 def test_the_rules_hold_for_nodes_and_many_seeds(first: int) -> None:
     for seed in range(first, first + BATCH):
         check(seed)
+
+
+@pytest.mark.parametrize("seed", range(CROWDED_SEEDS))
+def test_the_rules_hold_for_nodes_in_a_crowd(seed: int) -> None:
+    check(seed, CROWD)
 
 
 def test_repeat_cluster() -> None:

@@ -19,6 +19,10 @@ CROWD_NAME = "LINKSTEAD_SIMULATION_CROWD"
 SEED_NAME = "LINKSTEAD_SIMULATION_FAULTS_SEED"
 SEEDS = 20
 LONG_SEEDS = 1_000
+CROWDED_SEEDS = 2
+CROWD = 16
+"""How many times as many calls are made there."""
+
 BATCH = 10
 """Seeds of one test."""
 
@@ -43,6 +47,11 @@ def test_the_rules_hold_with_faults(first: int) -> None:
 def test_the_rules_hold_with_faults_for_many_seeds(first: int) -> None:
     for seed in range(first, first + BATCH):
         check(seed)
+
+
+@pytest.mark.parametrize("seed", range(CROWDED_SEEDS))
+def test_the_rules_hold_with_faults_in_a_crowd(seed: int) -> None:
+    check(seed, CROWD)
 
 
 def test_repeat_faults() -> None:

@@ -24,6 +24,10 @@ CROWD_NAME = "LINKSTEAD_SIMULATION_CROWD"
 SEED_NAME = "LINKSTEAD_SIMULATION_SEED"
 SEEDS = 100
 LONG_SEEDS = 3_000
+CROWDED_SEEDS = 2
+CROWD = 16
+"""How many times as many calls are made there."""
+
 BATCH = 20
 """Seeds of one test."""
 
@@ -57,6 +61,11 @@ def test_the_rules_hold(first: int) -> None:
 def test_the_rules_hold_for_many_seeds(first: int) -> None:
     for seed in range(first, first + BATCH):
         check(seed)
+
+
+@pytest.mark.parametrize("seed", range(CROWDED_SEEDS))
+def test_the_rules_hold_in_a_crowd(seed: int) -> None:
+    check(seed, CROWD)
 
 
 def test_repeat() -> None:

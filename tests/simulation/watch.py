@@ -14,14 +14,16 @@ from tests.rig import ErrorWatch
 EXPECTED = (OperationalError, NotKept, NotTaken, NodeFailed)
 """While it cannot reach the disk, or the disk takes nothing, or nodes do not reach each other."""
 
+FAULTS_EXPECTED = ("no answer in time",)
+"""What a server says of the disk in the field `fault`, where that bounds how long it is waited for."""
+
 
 class TroubleWatch(ErrorWatch):
     """Passes over what is to be expected."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        # What names its fault in a field has seen that the disk is away.
-        is_expected = hasattr(record, "fault") or _is_expected(record.exc_info[1] if record.exc_info else None)
-        if not is_expected:
+        is_named = getattr(record, "fault", None) in FAULTS_EXPECTED
+        if not is_named and not _is_expected(record.exc_info[1] if record.exc_info else None):
             super().emit(record)
 
     def handle_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

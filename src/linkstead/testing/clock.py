@@ -1,24 +1,9 @@
 """A clock that stands still until a test turns it."""
 
 import asyncio
-import heapq
 from collections.abc import Callable
-from itertools import count
 
-
-class ManualTimer:
-    """A callback that waits for `ManualClock.advance`."""
-
-    __slots__ = ("arguments", "callback", "cancelled")
-
-    def __init__(self, callback: Callable[..., None], arguments: tuple[object, ...]) -> None:
-        self.callback = callback
-        self.arguments = arguments
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        """Take the callback back."""
-        self.cancelled = True
+from linkstead.clock import QueuedTimer, TimerQueue
 
 
 class ManualClock:
@@ -27,8 +12,7 @@ class ManualClock:
     def __init__(self, time_s: float = 1_700_000_000.0) -> None:
         self._time_s = time_s
         self._monotonic_s = 1_000.0
-        self._timers: list[tuple[float, int, ManualTimer]] = []
-        self._order = count()
+        self._timers = TimerQueue()
 
     def time_s(self) -> float:
         """Wall time of the moment."""
@@ -38,11 +22,9 @@ class ManualClock:
         """Monotonic time of the moment."""
         return self._monotonic_s
 
-    def call_later(self, delay_s: float, callback: Callable[..., None], *args: object) -> ManualTimer:
+    def call_later(self, delay_s: float, callback: Callable[..., None], *args: object) -> QueuedTimer:
         """Run the callback inside the `advance` that reaches its moment."""
-        timer = ManualTimer(callback, args)
-        heapq.heappush(self._timers, (self._monotonic_s + max(0.0, delay_s), next(self._order), timer))
-        return timer
+        return self._timers.add(self._monotonic_s + max(0.0, delay_s), callback, args)
 
     async def sleep(self, delay_s: float) -> None:
         """Wait for the clock to be turned by `delay_s`."""
@@ -62,11 +44,10 @@ class ManualClock:
         if seconds < 0:
             raise ValueError(f"seconds must be 0 or more, not {seconds}")
         end_s = self._monotonic_s + seconds
-        while self._timers and self._timers[0][0] <= end_s:
-            due_s, _, timer = heapq.heappop(self._timers)
+        while (due_s := self._timers.next_s()) <= end_s:
             self._move_to(max(due_s, self._monotonic_s))
-            if not timer.cancelled:
-                timer.callback(*timer.arguments)
+            timer = self._timers.take()
+            timer.callback(*timer.arguments)
         self._move_to(end_s)
 
     def jump(self, seconds: float) -> None:
@@ -76,7 +57,7 @@ class ManualClock:
     @property
     def timer_count(self) -> int:
         """Callbacks that are still to run."""
-        return sum(not timer.cancelled for _, _, timer in self._timers)
+        return self._timers.waiting_count
 
     def _move_to(self, monotonic_s: float) -> None:
         self._time_s += monotonic_s - self._monotonic_s
