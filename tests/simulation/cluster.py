@@ -248,18 +248,26 @@ class ClusterSimulation(Simulation):
                 self.tell(f"{node.name} loses the database")
                 disk.away.add(node.name)
 
+    @property
+    def _is_network_troubled(self) -> bool:
+        buses = [seat.bus for seat in self._seats if seat.bus is not None]
+        return not self._network.is_whole or any(not bus.is_reaching or bus.is_slow for bus in buses)
+
     def _note_troubles(self) -> None:
         now_s = self.clock.monotonic_s()
-        buses = [seat.bus for seat in self._seats if seat.bus is not None]
-        if not self._network.is_whole or any(not bus.is_reaching or bus.is_slow for bus in buses):
+        if self._is_network_troubled:
             self._rules.network_troubled_s = now_s
         if self._disk.is_troubled:
             self._disk.troubled_s = now_s + RETRY_S_MAX
 
     async def _turn(self, seconds: float) -> None:
         self._note_troubles()
+        was_troubled = self._is_network_troubled
         await super()._turn(seconds)
         self._note_troubles()
+        if was_troubled:
+            # Nobody has seen when it was whole again.
+            self._rules.network_troubled_s = self.clock.monotonic_s()
 
     # the end
 

@@ -112,8 +112,10 @@ class SimulatedLoop(BaseEventLoop):
             if not handle._cancelled:
                 try:
                     handle._context.run(handle._callback, *handle._args)
-                except Exception as error:  # noqa: BLE001
-                    self.call_exception_handler({"message": f"exception in {handle!r}", "exception": error})
+                except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+                    callback = handle._callback
+                    told = {"message": f"exception in {callback!r}", "exception": error, "context": handle._context}
+                    self.call_exception_handler(told)
         if not self._stopping:
             self._come_to_rest()
 

@@ -111,6 +111,7 @@ class Rules:
         self.calls: list[AppCall] = []
         self._looked_at: list[AppCall] = []
         self._written_count = 0
+        self._overruled: set[tuple[str, bytes]] = set()
         self._handed: dict[int, float] = {}
         self._topics: set[str] = set()
         self._replies: deque[_Reply] = deque()
@@ -247,6 +248,8 @@ class Rules:
             if self.is_of_cluster and any(abs(moved_s - reply.sent_s) < KEPT_S_MAX for moved_s in moves_s):
                 # Between two nodes, of which the one has not written yet what the other reads.
                 continue
+            if (kept.request_id, reply.payload) in self._overruled:
+                continue
             shown = [kept.answer_payload, *(evidence.payload for evidence in kept.evidence)]
             if reply.payload not in shown and not kept.evidence_dropped:
                 self.report(4, f"{self._show(kept)} does not show {reply.payload!r}")
@@ -291,13 +294,16 @@ class Rules:
                     journal.seen[request_id] = state
         self._check_apps(self._looked_at)
         self._looked_at = [app_call for app_call in self._looked_at if not self._is_settled(app_call)]
-        self._check_replies()
         self.letters.check()
         for kept, call in self._disk.contradicted:
+            # It is not kept, nor is what it shows: while the disk was away, another node's verdict waited for it.
+            for payload in (call.answer_payload, *(evidence.payload for evidence in call.evidence)):
+                self._overruled.add((call.request_id, payload))
             # What is only said late changes nothing.
             if call.verdict is not None and not self._is_troubled_since(kept.timeline[0].monotonic_s):
                 self.report(13, f"{self._show(kept)} was handled by two nodes: {self._show(call)}")
         self._disk.contradicted.clear()
+        self._check_replies()
         changed, self._written_count = self._disk.changed[self._written_count :], len(self._disk.changed)
         for request_id in changed:
             self._check_written(self._disk.calls[request_id])

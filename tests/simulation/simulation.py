@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 from linkstead.alink import topics
 from linkstead.api import signatures
@@ -29,7 +30,7 @@ from tests.simulation.disk import Disk
 from tests.simulation.gateway import SimulatedGateway, SimulatedSubDevice
 from tests.simulation.letters import LetterRules
 from tests.simulation.loop import SimulatedLoop, SteppedClock
-from tests.simulation.node import Node, make_task
+from tests.simulation.node import RUNNING, Node, make_task
 from tests.simulation.rules import AppCall, Rules, Violation
 from tests.simulation.wire import Wire
 from tests.tsl.documents import document, read_module, service
@@ -210,7 +211,7 @@ class Simulation:
 
     async def run(self) -> None:
         """Live through it. Raises Violation, with what happened last in its notes."""
-        asyncio.get_running_loop().set_exception_handler(self._errors.handle_loop_exception)
+        asyncio.get_running_loop().set_exception_handler(self._handle_loop_exception)
         asyncio.get_running_loop().set_task_factory(make_task)
         logging.getLogger("linkstead").addHandler(self._errors)
         try:
@@ -230,6 +231,12 @@ class Simulation:
             logging.getLogger("linkstead").removeHandler(self._errors)
             for node in list(self._nodes):
                 await self._kill_node(node)
+
+    def _handle_loop_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        process = context["context"].get(RUNNING) if "context" in context else None
+        # What waits for a task that is broken off with its process is broken off too.
+        if process is None or not process.is_dead or not isinstance(context["exception"], asyncio.CancelledError):
+            self._errors.handle_loop_exception(loop, context)
 
     async def _begin(self) -> None:
         await self._start_node()
