@@ -566,8 +566,8 @@ class DeviceConnection(asyncio.Protocol):
         else:
             try:
                 key = credentials.parse_user_name(connect.user_name)
-            except credentials.BadUserName as error:
-                return self._refuse(Refusal.BAD_USER_NAME_OR_PASSWORD, str(error))
+            except credentials.BadUserName as unreadable:
+                return self._refuse(Refusal.BAD_USER_NAME_OR_PASSWORD, str(unreadable))
         password = connect.password or b""
         if client_id.auth_type and not self._is_secured:
             return self._refuse(Refusal.CLIENT_ID_REJECTED, "registration, and what follows from it, needs TLS", key)
