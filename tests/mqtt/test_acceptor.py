@@ -5,14 +5,15 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 
 from linkstead.config import Address
 from linkstead.mqtt import acceptor as acceptor_module
-from linkstead.mqtt.acceptor import ACCEPT_RETRY_WAIT_S, FIRST_BYTE_WAIT_S, SniffingAcceptor
+from linkstead.mqtt.acceptor import FIRST_BYTE_WAIT_S, SniffingAcceptor
+from linkstead.mqtt.listening import ACCEPT_RETRY_WAIT_S
 from linkstead.testing.clock import ManualClock
 from tests.rig import LAMP, Certificate, RigStarter
 from tests.wire import until
@@ -44,11 +45,11 @@ class MeagreSocket(socket.socket):
     is_exhausted = False
     refusals = 0
 
-    def accept(self) -> tuple[socket.socket, object]:
+    def _accept(self) -> Any:
         if self.is_exhausted:
             self.refusals += 1
             raise OSError(errno.EMFILE, "Too many open files")
-        return super().accept()
+        return super()._accept()  # type: ignore[misc]
 
 
 class Stand:
@@ -232,7 +233,7 @@ async def test_while_no_file_can_be_opened_the_loop_rests_and_then_goes_on(
         stand.listening.is_exhausted = False
         stand.clock.advance(ACCEPT_RETRY_WAIT_S)
         assert await reader.readexactly(1) == b"x"
-    assert [record.levelno for record in caplog.records if record.name == "linkstead.mqtt.acceptor"] == [
+    assert [record.levelno for record in caplog.records if record.name == "linkstead.mqtt.listening"] == [
         logging.ERROR
     ] * 2
 

@@ -1,6 +1,5 @@
 import asyncio
 import errno
-import logging
 import os
 import select
 import socket
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from linkstead.mqtt.sockets import ACCEPT_RETRY_WAIT_S, READ_BYTES_MAX, READ_BYTES_USUAL, SocketListener
+from linkstead.mqtt.sockets import READ_BYTES_MAX, READ_BYTES_USUAL, SocketListener
 from linkstead.testing.clock import ManualClock
 from tests.wire import until
 
@@ -271,24 +270,6 @@ async def test_a_file_descriptor_is_given_back(stand: Stand) -> None:
         os.fstat(fd)
     _, second = await stand.connect()
     assert second.transport.is_reading()
-
-
-async def test_while_no_file_can_be_opened_the_loop_rests_and_then_goes_on(
-    stand: Stand, caplog: pytest.LogCaptureFixture
-) -> None:
-    stand.listening.is_exhausted = True
-    stand.client()
-    await until(lambda: stand.listening.refusals)
-    for _ in range(50):
-        await asyncio.sleep(0)
-    assert stand.listening.refusals == 1
-    stand.clock.advance(ACCEPT_RETRY_WAIT_S)
-    await until(lambda: stand.listening.refusals == 2)
-    stand.listening.is_exhausted = False
-    stand.clock.advance(ACCEPT_RETRY_WAIT_S)
-    await until(lambda: stand.connections)
-    logged = [record.levelno for record in caplog.records if record.name == "linkstead.mqtt.sockets"]
-    assert logged == [logging.ERROR] * 2
 
 
 async def test_a_listener_that_waits_for_files_can_be_closed(start_loop_watch: Callable[[], None]) -> None:

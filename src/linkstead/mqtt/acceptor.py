@@ -7,12 +7,14 @@ with TLS, as it bounds who has not said anything yet and who is in the handshake
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
 
 from linkstead.clock import Clock, Timer
+from linkstead.mqtt.listening import Listening
 from linkstead.mqtt.sockets import HAS_EPOLL, Sockets
 
 log = logging.getLogger(__name__)
@@ -27,17 +29,12 @@ HANDSHAKE_WAIT_S = 10.0
 OF_ADDRESS_MAX = 500
 """Of either, of one address."""
 
-ACCEPT_RETRY_WAIT_S = 1.0
-"""After the system could not give another connection: too many open files, or no memory."""
-
-BACKLOG = 1_024
-
 
 class SniffingAcceptor:
     """Accepts connections of one listening socket and looks at the first byte before it decides.
 
     Args:
-        listening: a bound, non-blocking socket.
+        bound: a bound socket.
         make_protocol: makes the protocol of a connection.
         tls: what TLS is spoken with.
         tls_shutdown_wait_s: for the other side to say goodbye in TLS.
@@ -47,7 +44,7 @@ class SniffingAcceptor:
 
     def __init__(
         self,
-        listening: socket.socket,
+        bound: socket.socket,
         make_protocol: Callable[[], asyncio.Protocol],
         tls: ssl.SSLContext,
         tls_shutdown_wait_s: float,
@@ -56,7 +53,8 @@ class SniffingAcceptor:
         takes_plain: bool = True,
     ) -> None:
         self._takes_plain = takes_plain
-        self._listening = listening
+        self._family = bound.family
+        self._listening = Listening(bound, self._take, clock)
         self._make_protocol = make_protocol
         self._tls = tls
         self._tls_shutdown_wait_s = tls_shutdown_wait_s
@@ -65,22 +63,15 @@ class SniffingAcceptor:
         self._waiting: dict[socket.socket, Timer] = {}
         self._addresses: dict[socket.socket, str] = {}
         self._of_address: Counter[str] = Counter()
-        self._retry: Timer | None = None
         self._sockets = Sockets() if takes_plain and HAS_EPOLL else None
         self._tasks: dict[asyncio.Task[None], socket.socket] = {}
 
     def start(self) -> None:
         """Listen."""
-        # Connections have it from the socket that they come by.
-        self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._listening.listen(BACKLOG)
-        self._resume()
+        self._listening.start()
 
     def close(self) -> None:
         """Take no more connections, and drop those that have not said anything yet or are in their TLS handshake."""
-        if self._retry is not None:
-            self._retry.cancel()
-        self._loop.remove_reader(self._listening)
         self._listening.close()
         for connection in list(self._waiting):
             self._drop(connection)
@@ -89,32 +80,17 @@ class SniffingAcceptor:
         if self._sockets is not None:
             self._sockets.close()
 
-    def _resume(self) -> None:
-        self._retry = None
-        self._loop.add_reader(self._listening, self._accept)
-
-    def _accept(self) -> None:
-        # As many as are there now: one wake-up may stand for many connections.
-        for _ in range(BACKLOG):
-            try:
-                connection, peer = self._listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                # It stays in the kernel's queue: to ask again at once would keep the loop busy with nothing else.
-                log.error("no connection can be accepted for %d s: %s", ACCEPT_RETRY_WAIT_S, error)
-                self._loop.remove_reader(self._listening)
-                self._retry = self._clock.call_later(ACCEPT_RETRY_WAIT_S, self._resume)
-                return
-            connection.setblocking(False)
-            address = str(peer[0]) if isinstance(peer, tuple) else ""
-            if len(self._waiting) >= WAITING_CONNECTIONS_MAX or self._of_address[address] >= OF_ADDRESS_MAX:
-                connection.close()
-                continue
-            self._addresses[connection] = address
-            self._of_address[address] += 1
-            self._waiting[connection] = self._clock.call_later(FIRST_BYTE_WAIT_S, self._drop, connection)
-            self._loop.add_reader(connection, self._look, connection)
+    def _take(self, fd: int, peer: object) -> None:
+        address = str(peer[0]) if isinstance(peer, tuple) else ""
+        if len(self._waiting) >= WAITING_CONNECTIONS_MAX or self._of_address[address] >= OF_ADDRESS_MAX:
+            os.close(fd)
+            return
+        connection = socket.socket(self._family, socket.SOCK_STREAM, fileno=fd)
+        connection.setblocking(False)
+        self._addresses[connection] = address
+        self._of_address[address] += 1
+        self._waiting[connection] = self._clock.call_later(FIRST_BYTE_WAIT_S, self._drop, connection)
+        self._loop.add_reader(connection, self._look, connection)
 
     def _look(self, connection: socket.socket) -> None:
         try:

@@ -6,16 +6,14 @@ TLS, connections are the event loop's.
 """
 
 import asyncio
-import logging
 import os
 import select
 import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from linkstead.clock import Clock, Timer
-
-log = logging.getLogger(__name__)
+from linkstead.clock import Clock
+from linkstead.mqtt.listening import Listening
 
 HAS_EPOLL: Final = hasattr(select, "epoll")
 
@@ -25,14 +23,6 @@ READ_BYTES_MAX: Final = 65_536
 
 EVENTS_MAX: Final = 256
 """Connections that have their turn before the event loop does something else."""
-
-ACCEPTED_AT_ONCE_MAX: Final = 128
-"""Likewise for those that are new."""
-
-BACKLOG: Final = 1_024
-
-ACCEPT_RETRY_WAIT_S: Final = 1.0
-"""After the system could not give another connection: too many open files, or no memory."""
 
 _READ: Final = 1  # EPOLLIN
 _WRITE: Final = 4  # EPOLLOUT
@@ -301,51 +291,24 @@ class SocketListener:
     """Accepts connections without TLS.
 
     Args:
-        listening: a bound socket.
+        bound: a bound socket.
         make_protocol: makes the protocol of a connection.
-        clock: tells when the system may have another connection again, after it had none.
+        clock: see `Listening`.
     """
 
-    def __init__(self, listening: socket.socket, make_protocol: Callable[[], asyncio.Protocol], clock: Clock) -> None:
-        self._listening = listening
+    def __init__(self, bound: socket.socket, make_protocol: Callable[[], asyncio.Protocol], clock: Clock) -> None:
         self._make_protocol = make_protocol
-        self._clock = clock
-        self._loop = asyncio.get_running_loop()
         self._sockets = Sockets()
-        self._retry: Timer | None = None
+        self._listening = Listening(bound, self._take, clock)
 
     def start(self) -> None:
         """Listen."""
-        self._listening.setblocking(False)
-        # Connections have it from the socket that they come by.
-        self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._listening.listen(BACKLOG)
-        self._resume()
+        self._listening.start()
 
     def close(self) -> None:
         """Take no more connections."""
-        if self._retry is not None:
-            self._retry.cancel()
-        self._loop.remove_reader(self._listening)
         self._listening.close()
         self._sockets.close()
 
-    def _resume(self) -> None:
-        self._retry = None
-        self._loop.add_reader(self._listening, self._accept)
-
-    def _accept(self) -> None:
-        for _ in range(ACCEPTED_AT_ONCE_MAX):
-            try:
-                # Without the object that `accept` makes of it, and its question to the system.
-                fd, peer = self._listening._accept()  # type: ignore[attr-defined]
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                # It stays in the kernel's queue: to ask again at once would keep the loop busy with nothing else.
-                log.error("no connection can be accepted for %d s: %s", ACCEPT_RETRY_WAIT_S, error)
-                self._loop.remove_reader(self._listening)
-                self._retry = self._clock.call_later(ACCEPT_RETRY_WAIT_S, self._resume)
-                return
-            os.set_blocking(fd, False)
-            self._sockets.take(fd, peer, self._make_protocol())
+    def _take(self, fd: int, peer: object) -> None:
+        self._sockets.take(fd, peer, self._make_protocol())
