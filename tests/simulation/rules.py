@@ -297,8 +297,9 @@ class Rules:
         self.letters.check()
         for kept, call in self._disk.contradicted:
             # It is not kept, nor is what it shows: while the disk was away, another node's verdict waited for it.
-            for payload in (call.answer_payload, *(evidence.payload for evidence in call.evidence)):
-                self._overruled.add((call.request_id, payload))
+            if self._disk.troubled_s >= kept.timeline[0].monotonic_s:
+                for payload in (call.answer_payload, *(evidence.payload for evidence in call.evidence)):
+                    self._overruled.add((call.request_id, payload))
             # What is only said late changes nothing.
             if call.verdict is not None and not self._is_troubled_since(kept.timeline[0].monotonic_s):
                 self.report(13, f"{self._show(kept)} was handled by two nodes: {self._show(call)}")
