@@ -14,6 +14,7 @@ from linkstead.api.exchange import HttpRequest
 from linkstead.clock import Clock
 from linkstead.cluster.bus import BusRefused
 from tests.simulation.bus import NOTICED_S_MAX, SLOW_S_MAX, Network, SimulatedBus
+from tests.simulation.device import SimulatedDevice
 from tests.simulation.disk import RETRY_S_MAX
 from tests.simulation.node import Node, Place
 from tests.simulation.simulation import RETURN_S, SERVICE_TIMEOUT_MS, SETTLED_S, Simulation, run_simulation
@@ -35,6 +36,13 @@ MACHINES = (1, 1, 1, 2, None)
 
 QUIET_S = 5.0
 """By then all that was out of order is in order again, once everybody reaches everybody."""
+
+
+LOST_LOGIN = "a device has connected elsewhere meanwhile"
+"""What a gateway is told where a device that it logs in is said to be on another node."""
+
+MOVING_S = 1.0
+"""What was said of an earlier connection of a device may be on its way for so long while the network is whole."""
 
 
 @dataclass(eq=False)
@@ -152,6 +160,20 @@ class ClusterSimulation(Simulation):
             self._note_stale(NOTICED_S_MAX)
         await self._kill_node(node)
         await self._end(seat)
+
+    # what devices do
+
+    def note_login_refused(self, device: SimulatedDevice, text: str) -> None:
+        """See `Surroundings`. What another node said of an earlier connection may come while a device logs in.
+
+        With the clock of that node ahead, and not heard of in time, it is taken for the later one. Who connects by
+        itself has its connection closed then; a gateway is told, and logs the device in again.
+        """
+        assert text == LOST_LOGIN, text
+        now_s = self.clock.monotonic_s()
+        has_just_moved = any(now_s - MOVING_S < moved_s < now_s for moved_s in device.moves_s[:-1])
+        assert has_just_moved or self._rules.network_troubled_s > now_s - NOTICED_S_MAX, device.key
+        self.tell(f"{device.key.device_name} is not logged in")
 
     # what apps do
 

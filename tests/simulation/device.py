@@ -62,6 +62,9 @@ class Surroundings(Protocol):
     def note_refused(self, device: "SimulatedDevice", reason_code: int) -> None:
         """The server did not let a device in."""
 
+    def note_login_refused(self, device: "SimulatedDevice", text: str) -> None:
+        """The server did not log a device in that is behind a gateway."""
+
     def note_acknowledged(self, key: DeviceKey, payload: bytes) -> None:
         """The server acknowledged what a device published."""
 

@@ -34,8 +34,11 @@ class SimulatedGateway(SimulatedDevice):
             reply = json.loads(publish.payload)
             for sub_device in self.sub_devices:
                 if publish.topic.endswith("login_reply") and sub_devices.describe(sub_device.key) == reply["data"]:
-                    assert reply["code"] == 200, reply
-                    sub_device.subscribe()
+                    if reply["code"] == 200:
+                        sub_device.subscribe()
+                    elif self.wire is not None:
+                        self._around.note_login_refused(sub_device, reply["message"])
+                        sub_device.lose(self.wire)
             return
         named = [each for each in self.sub_devices if f"/{each.key.device_name}/" in publish.topic]
         if named:

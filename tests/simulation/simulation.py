@@ -159,6 +159,10 @@ class Simulation:
         is_stopping = any(node.gateway.is_draining for node in self._nodes)
         assert is_stopping or self._disk.troubled_s > self.clock.monotonic_s() - 1.0, device.key
 
+    def note_login_refused(self, device: SimulatedDevice, text: str) -> None:
+        """See `Surroundings`. One server has no reason."""
+        raise AssertionError(f"{device.key} is not logged in: {text}")
+
     def note_acknowledged(self, key: DeviceKey, payload: bytes) -> None:
         """See `Surroundings`."""
         self._rules.letters.check_acknowledged(key, payload)
