@@ -446,6 +446,15 @@ class Rules:
         is_gone = not app_call.was_kept or self._devices[app_call.key].cleared_s >= app_call.started_s
         return is_gone and self.kills > app_call.kills
 
+    def _is_left_waiting(self, app_call: AppCall, first: Call) -> bool:
+        """Put on the disk for a session that another node has just forgotten, and was about to write so.
+
+        It waits there for the device to come once more, and ends with its time: `check_end` sees to that.
+        """
+        is_forgotten = self._devices[app_call.key].cleared_s >= app_call.started_s - NOTE_S_MAX
+        waiting = {message.call_id for message in self._disk.messages.values()}
+        return self.is_of_cluster and is_forgotten and first.request_id in waiting
+
     def _was_taken(self, app_call: AppCall, call: Call) -> bool:
         return call.request_payload in self._devices[app_call.key].taken
 
@@ -459,7 +468,10 @@ class Rules:
         first = self._disk.calls[call.request_id]
         was_away = first.verdict in (Verdict.OFFLINE, Verdict.UNKNOWN)
         is_excused = (
-            was_away or self._devices[app_call.key].cleared_s >= app_call.started_s or self._is_orphaned(app_call)
+            was_away
+            or self._devices[app_call.key].cleared_s >= app_call.started_s
+            or self._is_orphaned(app_call)
+            or self._is_left_waiting(app_call, first)
         )
         if not self._was_taken(app_call, call) and not is_excused:
             self.report(5, f"{self._show(first)} never reached its device")
