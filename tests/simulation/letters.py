@@ -18,13 +18,16 @@ from linkstead.registry import DeviceKey
 from linkstead.subscription import Letter, NoticeKind, destination_of
 from linkstead.subscription.webhooks import DESTINATION_HEAD
 from linkstead.testing.clock import ManualClock
-from tests.simulation.disk import KEEP_S_MAX, NOTE_S_MAX, Disk, KeptLetter
+from tests.simulation.disk import KEEP_S_MAX, NOTE_S_MAX, SLOW_S_MAX, Disk, KeptLetter
 
 FORGOTTEN_S_MAX = NOTE_S_MAX + 1.0
 """When what a server learned is on the disk at last."""
 
 ON_ITS_WAY_S_MAX = 2 * KEEP_S_MAX
 """How long a letter may be on its way from the disk to a consumer."""
+
+SLOWLY_ON_ITS_WAY_S_MAX = 2 * SLOW_S_MAX
+"""Likewise from a slow disk: it is accepted, forgotten, and comes once more where its lease ended meanwhile."""
 
 CHANGED_S_MAX = 10.0
 """When every server knows of a webhook that was enabled or disabled."""
@@ -79,7 +82,10 @@ class LetterRules:
             self._report(7, f"{destination} has {message_id}, which was never recorded for it")
             return
         forgotten_s = self._disk.forgotten_s.get(kept.row_id)
-        if forgotten_s is not None and self._clock.monotonic_s() > forgotten_s + ON_ITS_WAY_S_MAX:
+        if forgotten_s is None:
+            return
+        is_slow = self._disk.troubled_s >= forgotten_s
+        if self._clock.monotonic_s() > forgotten_s + (SLOWLY_ON_ITS_WAY_S_MAX if is_slow else ON_ITS_WAY_S_MAX):
             self._report(8, f"{self._show(kept)} is delivered again, and was accepted")
 
     def note_taken(self, destination: str, message_id: int) -> None:
