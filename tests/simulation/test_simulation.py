@@ -189,7 +189,7 @@ def acknowledge_at_once(patch: pytest.MonkeyPatch) -> None:
         ({2}, take_any_sender),
         ({2}, take_nothing_for_sub_devices),
         ({3}, mark_nothing_written),
-        ({4}, take_no_unreadable_answer),
+        ({2, 4}, take_no_unreadable_answer),
         ({4}, drop_late_answers),
         ({4}, look_up_no_ended_call),
         ({5}, forget_messages_when_sent),
