@@ -10,6 +10,7 @@ from linkstead.api.parameters import NAME_SHOWN_CHARS_MAX
 from linkstead.http.listener import ANSWER_WAIT_S
 from linkstead.mqtt.gateway import DeviceConnection
 from linkstead.registry import DeviceKey
+from linkstead.sessions import SessionTable
 from tests.api.refusals import check_code, check_refusal
 from tests.rig import INSTANCE_ID, INSTANCE_LAMP, LAMP, OTHER_KEY, OTHER_LAMP, RAM_KEY, Rig, RigStarter
 from tests.wire import HttpClient, encode_request, reset, stages, until
@@ -326,7 +327,7 @@ async def test_a_mistake_in_an_action_is_a_system_exception_and_logged(
     def stumble(*_: object) -> None:
         raise ZeroDivisionError("a mistake of ours")
 
-    monkeypatch.setattr(rig.server.sessions, "status", stumble)
+    monkeypatch.setattr(SessionTable, "status", stumble)
     names = {"ProductKey": LAMP.product_key, "DeviceName": LAMP.device_name}
     response = await rig.app().call("GetDeviceStatus", **names)
     assert response.json()["Code"] == "iot.system.SystemException"
