@@ -228,7 +228,8 @@ async def told(app: App, action: AnyAction, parameters: Mapping[str, str], names
 
 async def rows(rig: Rig) -> set[tuple[object, ...]]:
     """All that is kept but calls, the audit log, and the count of changes."""
-    kept = tables.metadata.tables.keys() - {"call_history", "audit_log", "registry_version"}
+    calls = {"call_history", "call_segment", "accepted_calls"}
+    kept = tables.metadata.tables.keys() - calls - {"audit_log", "registry_version"}
 
     def read(connection: sa.Connection) -> set[tuple[object, ...]]:
         return {(name, *row) for name in kept for row in connection.execute(sa.select(tables.metadata.tables[name]))}
