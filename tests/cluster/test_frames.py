@@ -22,7 +22,7 @@ def test_what_is_said_to_a_holder_is_told_apart() -> None:
 
 
 def test_a_field_of_a_later_version_is_passed_over_and_one_that_is_missing_is_made_up() -> None:
-    later = msgspec.msgpack.encode([f"Own/{frames.FORMAT}", "node-a", 5, "of a later version"])
+    later = msgspec.msgpack.encode([f"Own/{frames.FORMAT}", "node-a", 5, 0, "of a later version"])
     assert Decoder(Own).decode(later) == OWN
     earlier = msgspec.msgpack.encode([f"Reply/{frames.FORMAT}", "node-a", 1])
     assert Decoder(Reply).decode(earlier) == Reply(node="node-a", kind=1)

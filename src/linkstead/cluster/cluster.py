@@ -137,6 +137,7 @@ class Cluster:
 
     async def beat(self) -> None:
         """Say that this node is there, look who else is, and take over from who is not."""
+        self.holder.tell_said()
         await self.nodes.beat()
         await self.heirs.look()
 

@@ -205,9 +205,27 @@ class Told(Frame, frozen=True):
 
 
 class Own(Frame, frozen=True):
-    """A node holds a device from now on. The highest epoch counts, of two alike the node that is later by name."""
+    """A node holds a device from now on. The highest epoch counts, of two alike the node that is later by name.
+
+    `before` is the epoch that the node said before this one; 0 where it says once more that it holds a device.
+    """
 
     epoch: int
+    before: int = 0
+
+
+class SaidOwns(Frame, frozen=True):
+    """The last epoch that a node has said. Who has heard all up to `since`, or all there is where that is 0, has now
+    heard all."""
+
+    epoch: int
+    since: int
+
+
+class MissedOwns(Frame, frozen=True):
+    """What a node holds since an epoch was not heard: it is to say so again."""
+
+    since: int
 
 
 class UsedNonces(Frame, frozen=True):

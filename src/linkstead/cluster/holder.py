@@ -34,6 +34,7 @@ from linkstead.cluster.frames import (
     Written,
 )
 from linkstead.cluster.moments import tell_moments
+from linkstead.cluster.owns import EPOCH_BITS, Owns
 from linkstead.cluster.subjects import Subjects, read_key
 from linkstead.eager import EagerRunner
 from linkstead.invocation import (
@@ -61,9 +62,6 @@ log = logging.getLogger(__name__)
 
 GROUP = "h"
 """Of those that listen for a device one gets a question: while it moves from node to node there may be two."""
-
-EPOCH_BITS = 12
-"""An epoch is the milliseconds since 1970, and so many bits to count on within one."""
 
 CALLS_OF_ONE_TELLING = 1_000
 """Calls in one telling that their messages have left."""
@@ -154,6 +152,7 @@ class Holder:
         self._epoch = 0
         self._runner = EagerRunner()
         self._adjusting = Adjusting(node, bus, subjects, clock)
+        self._owns = Owns(node=node, bus=bus, subjects=subjects, clock=clock, say_since=self._say_since)
         self._unwritten: dict[int, GuestCall] = {}
         self._timer: Timer | None = None
         self._decode_copies = frames.Decoder(Copies).decode
@@ -196,6 +195,7 @@ class Holder:
     def listen(self) -> None:
         """Hear of takeovers, and of questions for devices that this node is known to hold."""
         self._bus.subscribe(self._subjects.every_own, self._take_own)
+        self._owns.listen()
         self._bus.subscribe(self._subjects.everybody, self._take_copies)
         self._adjusting.listen()
         self._bus.subscribe(self._subjects.node(self._node, Question.__name__), self._take)
@@ -240,7 +240,7 @@ class Holder:
             self._stop_timer(claim)
             claim.connecting += 1
             claim.epoch = self._next_epoch()
-            self._say_own(key, claim)
+            self._say_own(key, claim, self._owns.note_said(claim.epoch))
         # Without a connection to NATS it goes on alone: it is said when there is one.
         await self._bus.flush()
         for key, claim in claims.items():
@@ -286,9 +286,10 @@ class Holder:
         self._epoch = max(self._epoch + 1, milliseconds(self._clock.time_s()) << EPOCH_BITS)
         return self._epoch
 
-    def _say_own(self, key: DeviceKey, claim: _Claim) -> None:
+    def _say_own(self, key: DeviceKey, claim: _Claim, before: int = 0) -> None:
+        own = Own(node=self._node, epoch=claim.epoch, before=before)
         try:
-            self._bus.herald(self._subjects.own(key), frames.encode(Own(node=self._node, epoch=claim.epoch)))
+            self._bus.herald(self._subjects.own(key), frames.encode(own))
         except BusAway:
             log.info("not told to the other nodes that a device is here", extra={"device": str(key)})
 
@@ -297,8 +298,17 @@ class Holder:
 
         Of those whose connection has broken too: who holds one now answers, and here it is half connected no longer.
         """
+        self._say_since(0)
+        self._owns.tell(0)
+
+    def _say_since(self, epoch: int) -> None:
         for key, claim in self._claims.items():
-            self._say_own(key, claim)
+            if claim.epoch > epoch:
+                self._say_own(key, claim)
+
+    def tell_said(self) -> None:
+        """Have the other nodes notice where they did not hear which devices are held here. To be called each beat."""
+        self._owns.tell()
 
     def record_presence(self, change: PresenceChange) -> None:
         """See `PresenceSink`: a device of this node came or went."""
@@ -357,6 +367,7 @@ class Holder:
         self._epoch = max(self._epoch, own.epoch)
         if own.node == self._node:
             return
+        self._owns.note_heard(own)
         key = read_key(subject)
         self._registry.note_online(key, milliseconds(self._clock.time_s()))
         self._note_holder(key, own.node)

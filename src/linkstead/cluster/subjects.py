@@ -31,6 +31,8 @@ class Subjects:
         self._lease = f"{start}lease."
         self._letters = f"{start}sub."
         self.every_own = f"{self._own}>"
+        self.owns = f"{start}owns"
+        """Where nodes say what they have said last of devices that they hold; every node listens."""
         self.every_invalid = f"{self._invalid}>"
         self.everybody = f"{start}all"
         self.desks = f"{start}desks"
