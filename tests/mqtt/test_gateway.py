@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from linkstead.alink.credentials import parse_client_id, sign_connect
+from linkstead.invocation import Diagnosis, Stage
 from linkstead.mqtt.gateway import ASSIGNED_CLIENT_ID_CHARS, CLOSE_WAIT_S
 from linkstead.mqtt.packets import (
     MQTT_3_1,
@@ -308,20 +309,24 @@ async def test_a_device_that_leaves_while_its_password_is_checked_leaves_nothing
 
 
 class Wire(asyncio.Transport):
-    """A transport that keeps what is written."""
+    """A transport that keeps what is written; one that `breaks_next` is found broken as it is written to."""
 
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
+        self.breaks_next = self.is_broken = False
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
 
     def is_closing(self) -> bool:
-        return False
+        return self.is_broken
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += data
+        if self.breaks_next:
+            self.is_broken = True
+        if not self.is_broken:
+            self.written += data
 
 
 async def test_a_device_whose_records_are_at_hand_comes_in_at_once(rig: Rig) -> None:
@@ -334,6 +339,26 @@ async def test_a_device_whose_records_are_at_hand_comes_in_at_once(rig: Rig) -> 
     connection.data_received(encode(device.connect_packet(), MQTT_3_1_1))
     assert wire.written == encode(ConnAck(False, 0), MQTT_3_1_1)
     assert asyncio.all_tasks() <= tasks
+    connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_what_a_broken_connection_did_not_take_is_not_said_to_be_written(rig: Rig, is_known: bool) -> None:
+    device = rig.device()
+    await device.connect()
+    await device.close()
+    wire = Wire()
+    connection = rig.server.gateway.make_protocol()
+    connection.connection_made(wire)
+    connection.data_received(encode(device.connect_packet(), MQTT_3_1_1))
+    # The event loop has not come round to tell of the end yet.
+    wire.breaks_next, wire.is_broken = True, is_known
+    sent_count = len(wire.written)
+    assert (await rig.app().rrpc(LAMP))["RrpcCode"] == "HALFCONN"
+    assert len(wire.written) == sent_count
+    (call,) = rig.server.journal.latest(1)
+    assert call.diagnosis is Diagnosis.WRITE_FAILED
+    assert call.moment(Stage.WRITTEN) is None
     connection.connection_lost(None)
 
 

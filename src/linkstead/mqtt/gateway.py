@@ -376,7 +376,8 @@ class DeviceConnection(asyncio.Protocol):
     def send(self, topic: str, payload: bytes, receipt: Receipt | None = None) -> None:
         """See `Link.send`."""
         transport = self._transport
-        if transport is None or not self._is_open:
+        # One that was found broken is told of it when the event loop comes round, and takes what is written till then.
+        if transport is None or not self._is_open or transport.is_closing():
             raise LinkBroken
         # Where nothing waits to be written nothing is in the buffer.
         if self._receipts is not None and transport.get_write_buffer_size() > WRITE_BUFFER_BYTES_MAX:
@@ -392,6 +393,9 @@ class DeviceConnection(asyncio.Protocol):
         if self._websocket is not None:
             data = self._websocket.encode(data)
         self._write(data)
+        if self._receipts is None and transport.is_closing():
+            # It was found broken by this.
+            raise LinkBroken
         if self._gateway.sessions.taps is not None:
             self._note(self.key, topic, payload)
         if receipt is None:
@@ -404,7 +408,7 @@ class DeviceConnection(asyncio.Protocol):
     def pump(self) -> None:
         """See `Link.pump`."""
         session = self._session
-        if session is None or self._transport is None or not self._is_open:
+        if session is None or self._transport is None or not self._is_open or self._transport.is_closing():
             return
         for each in (session, *session.carried.values()):
             if each.queue and not self._pump_session(each):
@@ -433,6 +437,9 @@ class DeviceConnection(asyncio.Protocol):
                     self._in_flight = {}
                 self._in_flight[packet_id] = (session, message)
             self._flush()
+            if self._transport is None or self._transport.is_closing():
+                # It was found broken by this: the message goes with the next connection.
+                return False
             self._gateway.sent_count += 1
             sessions.note_sent(message)
             if sessions.taps is not None:
