@@ -197,12 +197,12 @@ class SocketTransport:
         """Have the epoll tell what is waited for now. Where that is nothing, it does not tell of the end either."""
         if self._is_over:
             return
-        wanted = 0 if self._is_paused or self._is_closing else _READ
+        events = 0 if self._is_paused or self._is_closing else _READ
         if self._unsent is not None:
-            wanted |= _WRITE
-        if wanted != self._watched:
-            self._sockets.watch(self._fd, self._watched, wanted)
-            self._watched = wanted
+            events |= _WRITE
+        if events != self._watched:
+            self._sockets.watch(self._fd, self._watched, events)
+            self._watched = events
 
     def _break_off(self, error: Exception | None) -> None:
         if self._is_over:
@@ -247,14 +247,14 @@ class Sockets:
         self._is_closed = True
         self._close_if_over()
 
-    def watch(self, fd: int, watched: int, wanted: int) -> None:
-        """Have a connection's events told that are wanted, where others were."""
+    def watch(self, fd: int, watched: int, events: int) -> None:
+        """Have these events of a connection told, where others were."""
         if not watched:
-            self._epoll.register(fd, wanted)
-        elif not wanted:
+            self._epoll.register(fd, events)
+        elif not events:
             self._epoll.unregister(fd)
         else:
-            self._epoll.modify(fd, wanted)
+            self._epoll.modify(fd, events)
 
     def end_soon(self, transport: SocketTransport, error: Exception | None) -> None:
         """End a connection in the loop's next turn: who asks for it is in the middle of something."""
