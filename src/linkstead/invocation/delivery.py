@@ -274,6 +274,10 @@ class Delivery:
                 if not await self._is_to_be_sent(self._postman, message):
                     continue
                 self._calls_of_messages[saved.call_id] = call
+            # It may have connected anew meanwhile, and have got it then.
+            session = self._sessions.find(key)
+            if session is None or session.link is None:
+                return
             if saved.row_id in {message.row_id for message in session.queue or ()}:
                 continue
             try:
