@@ -185,6 +185,46 @@ async def test_what_is_accepted_here_while_its_device_goes_elsewhere_is_not_left
     assert (await second.expect(Publish)).payload == b"light"
 
 
+@two_nodes
+async def test_what_is_taken_up_while_its_device_connects_anew_comes_once(rig: PairRig) -> None:
+    device = await rig.connected(clean_start=False)
+    await subscribe(device)
+    await accept_message(rig.app())
+    await device.expect(Publish)
+
+    async def connect_anew() -> None:
+        await device.disconnect()
+        await until(lambda: rig.holder.sessions.find(LAMP) is None)
+        await device.connect(clean_start=False)
+
+    Interrupted(rig.holder.store, "list_messages", connect_anew)
+    await rig.holder.delivery.take_up(LAMP)
+    assert (await device.expect(Publish)).payload == b"light"
+    await device.expect_silence()
+
+
+@two_nodes
+async def test_of_a_device_that_leaves_while_it_connects_nothing_stays(rig: PairRig) -> None:
+    device = await rig.connected(clean_start=False)
+    await device.disconnect()
+    await until(lambda: rig.holder.sessions.find(LAMP) is None)
+    assert rig.holder.cluster is not None
+    holder = rig.holder.cluster.holder
+
+    async def leave() -> None:
+        assert rig.holder.sessions.find(LAMP) is not None
+        device.reset()
+        await until(lambda: not rig.holder.gateway.connections)
+
+    Interrupted(rig.holder.delivery, "load", leave)
+    await device.open()
+    device.send(device.connect_packet(clean_start=False))
+    await until(lambda: LAMP in holder.held)
+    await until(lambda: LAMP not in holder.held)
+    # It would take what is for the session that another node has by then.
+    assert rig.holder.sessions.find(LAMP) is None
+
+
 @pytest_asyncio.fixture
 async def processes(
     filled_database: Path, nats_server: NatsServer, tmp_path: Path

@@ -250,7 +250,11 @@ class Holder:
         if unsure:
             # They are connected by then.
             self._review(unsure)
-        return [key for key, claim in claims.items() if self._claims.get(key) is not claim]
+        lost = [key for key, claim in claims.items() if self._claims.get(key) is not claim]
+        for key in lost:
+            # What was read for it is for the node that holds it now.
+            self._put_away(key)
+        return lost
 
     def _may_connect(self, key: DeviceKey) -> bool:
         """False when a device may have been changed since it was looked at before it was claimed."""
@@ -264,6 +268,7 @@ class Holder:
             if claim is not None:
                 claim.connecting -= 1
                 self._let_go_of_idle(key, claim)
+                self._put_away(key)
 
     def _let_go_of_idle(self, key: DeviceKey, claim: _Claim) -> None:
         session = self._sessions.find(key)
