@@ -282,6 +282,18 @@ async def test_a_message_is_marked_when_it_is_first_sent_and_when_it_is_acknowle
     assert not call.is_ended
 
 
+async def test_a_message_that_went_out_twice_is_marked_when_it_is_first_acknowledged(world: World) -> None:
+    session = away(world)
+    call = await post(world)
+    (first,) = waiting(session)
+    again = QueuedMessage(first.topic, first.payload, first.queued_s, row_id=first.row_id, call_id=first.call_id)
+    world.sessions.deliver(KEY, again)
+    world.sessions.acknowledge(session, first)
+    world.sessions.acknowledge(session, again)
+    await world.delivery.settle()
+    assert stages(call) == [Stage.RECEIVED, Stage.ROUTED, Stage.WRITTEN, Stage.ACKNOWLEDGED]
+
+
 async def test_an_acknowledged_message_is_kept_a_while_for_an_answer_that_may_be_lost(world: World) -> None:
     session = away(world)
     await post(world)

@@ -559,7 +559,9 @@ class Delivery:
             if call.moment(Stage.WRITTEN) is None:
                 # An earlier process wrote it, and did not live to say so.
                 call.mark(Stage.WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
-            call.mark(Stage.ACKNOWLEDGED, self._clock.time_s(), self._clock.monotonic_s())
+            if call.moment(Stage.ACKNOWLEDGED) is None:
+                # It went out again on a later connection, or on that to another node.
+                call.mark(Stage.ACKNOWLEDGED, self._clock.time_s(), self._clock.monotonic_s())
             if call.alink_id:
                 self._journal.update(call)
                 # Not forgotten at once: see ACKNOWLEDGED_KEPT_S.
