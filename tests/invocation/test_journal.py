@@ -211,6 +211,17 @@ def test_evidence_of_an_open_call_goes_with_it_when_it_ends() -> None:
     assert calls.sink.calls == [call]
 
 
+def test_the_record_of_another_node_goes_to_the_store_while_the_call_is_handed_over_to_that() -> None:
+    calls = Journal()
+    calls.begin(make_call(1))
+    of_other = make_call(1)
+    calls.update(of_other)
+    calls.add_evidence(of_other, make_evidence())
+    of_other.end(Verdict.EXPIRED, Diagnosis.NOT_CONNECTED)
+    calls.note_end(of_other)
+    assert calls.sink.calls == [of_other] * 3
+
+
 def test_evidence_of_an_ended_call_goes_to_the_store_again() -> None:
     calls = Journal()
     call = calls.add(1)

@@ -603,8 +603,10 @@ class Delivery:
             self._ended.get(name),
             self._journal.find(call.account_id, call.request_id),
         ):
-            # Another node may have brought it further than what is known of it here.
-            if known is not None and known.request_id == call.request_id and not _is_further(call, known):
+            # Another node may have brought it further than what is known of it here; and what is being handed over to
+            # another node is not the record of that.
+            is_same = known is not None and known.request_id == call.request_id and known.node == call.node
+            if known is not None and is_same and not _is_further(call, known):
                 return known
         if call.is_ended:
             self._remember_ended(call)

@@ -93,12 +93,13 @@ class CallJournal:
 
     def update(self, call: Call) -> None:
         """Have a call written that is another than before: an asynchronous one that moved on or ended."""
-        if call.request_id not in self._open:
+        # One of the same id that is open may be what is being handed over: that is another record.
+        if self._open.get(call.request_id) is not call:
             self._sink.record_call(call)
 
     def note_end(self, call: Call) -> None:
         """Have a call written that got its verdict, most often after it was closed."""
-        if call.request_id not in self._open:
+        if self._open.get(call.request_id) is not call:
             self.tally.add(call)
             if self.tracer is not None:
                 self.tracer(call)
@@ -115,7 +116,7 @@ class CallJournal:
         """Keep something with a call that was not its answer; an ended call is handed to the store once more."""
         bytes_before = call.kept_bytes
         call.add_evidence(evidence)
-        if call.request_id in self._open:
+        if self._open.get(call.request_id) is call:
             return
         if call.request_id in self._ended:
             self._kept_bytes += call.kept_bytes - bytes_before
