@@ -236,6 +236,30 @@ async def test_what_was_at_hand_is_used_for_a_moment_after_it_may_have_changed(
     assert setting.backlog.payloads == [b"1", b"2"]
 
 
+async def test_what_was_at_hand_is_used_for_as_long_as_the_store_cannot_tell(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    setting.forward(b"1")
+    await setting.settle()
+    setting.forwarder.forget_all()
+    setting.clock.advance(STALE_S_MAX)
+    setting.source.is_broken = True
+    setting.forward(b"2")
+    assert setting.backlog.payloads == [b"1"]
+    await setting.settle()
+    assert setting.backlog.payloads == [b"1", b"2"]
+    assert setting.forwarder.waiting_count == 0
+    setting.forward(b"3")
+    assert setting.backlog.payloads == [b"1", b"2", b"3"]
+    setting.source.is_broken = False
+    setting.source.told = {DATA: ("1001/two",)}
+    setting.clock.advance(READ_RETRY_S)
+    await setting.settle()
+    setting.forward(b"4")
+    assert [names for names, _ in setting.backlog.notices] == [["1001/one"]] * 3 + [["1001/two"]]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
 async def test_a_source_that_fails_is_asked_again_and_nothing_is_lost(
     setting: Setting, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,8 +1,8 @@
 """From a notice to letters: who subscribed to what is kept at hand, so that telling them waits for nothing.
 
 What is at hand may be a moment old: while the latest is read, the earlier one goes on being used, for `STALE_S_MAX` at
-most. Only notices of a product of which nothing is at hand wait for the store, those of one product in the order they
-came.
+most, or for as long as the store cannot tell: what comes of a call is written in one with the call. Only notices of a
+product of which nothing is at hand wait for the store, those of one product in the order they came.
 """
 
 import asyncio
@@ -92,6 +92,7 @@ class Forwarder:
         self._changed_s = 0.0
         # Of each product that is being read, the notices that wait for it.
         self._reads: dict[str, list[Notice]] = {}
+        self._failing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting_count = 0
         self._waiting_bytes = 0
@@ -176,7 +177,7 @@ class Forwarder:
             self._known.move_to_end(product_key)
             if known.epoch == self._epoch:
                 return known
-            if self._clock.monotonic_s() >= self._changed_s + STALE_S_MAX:
+            if self._clock.monotonic_s() >= self._changed_s + STALE_S_MAX and product_key not in self._failing:
                 known = None
         if product_key not in self._reads:
             waiting = self._reads[product_key] = []
@@ -191,20 +192,29 @@ class Forwarder:
             known = await self._read(product_key)
         finally:
             del self._reads[product_key]
-            self._waiting_count -= len(waiting)
-            self._waiting_bytes -= sum(len(notice.payload) for notice in waiting)
+            self._failing.discard(product_key)
             if known is None:
                 self._drop(len(waiting))
+                self._forget_waiting(waiting)
         if known is None:
             return
         self._known[product_key] = known
         self._known.move_to_end(product_key)
         if len(self._known) > PRODUCTS_CACHED_MAX:
             self._known.popitem(last=False)
+        self._record_waiting(known, waiting)
+
+    def _record_waiting(self, known: _Known, waiting: list[Notice]) -> None:
         for notice in waiting:
             names = known.destinations.get(notice.kind)
             if names:
                 self._backlog.record_notice(names, notice)
+        self._forget_waiting(waiting)
+
+    def _forget_waiting(self, waiting: list[Notice]) -> None:
+        self._waiting_count -= len(waiting)
+        self._waiting_bytes -= sum(len(notice.payload) for notice in waiting)
+        waiting.clear()
 
     async def _read(self, product_key: str) -> _Known | None:
         """Ask every source; None when the store cannot tell and the server is stopping."""
@@ -219,6 +229,10 @@ class Forwarder:
             except Exception:
                 # Nobody waits for the answer but notices: the log is told, and it is tried again.
                 log.exception("who subscribed to a product cannot be read", extra={"product_key": product_key})
+                earlier = self._known.get(product_key)
+                if earlier is not None:
+                    self._failing.add(product_key)
+                    self._record_waiting(earlier, self._reads[product_key])
                 if self._is_draining:
                     return None
                 await self._clock.sleep(READ_RETRY_S)
