@@ -20,7 +20,7 @@ from aliyunsdkcore.client import AcsClient
 from aliyunsdkcore.request import CommonRequest
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from tests.sdk.calls import answered, status
+from tests.sdk.calls import answered, register_device, status
 from tests.sdk.certificate import Certificate
 from tests.sdk.child import Child
 from tests.sdk.clouds import CLOUDS, REGION, Cloud, PythonTea, Refused
@@ -55,9 +55,11 @@ def tea(tls_server: Installation) -> Cloud:
 
 @pytest.fixture(scope="module")
 def echo(tls_server: Installation, tls_device: Identity) -> Iterator[Identity]:
-    device = PahoDevice(tls_server.mqtt_port, tls_device.credentials())
+    """A device of its own: one pushed off by a test's device would come back, as paho does, and answer in its place."""
+    identity = register_device(PythonTea(tls_server.http, KEY), tls_device.product_key)
+    device = PahoDevice(tls_server.mqtt_port, identity.credentials())
     device.connect()
-    yield tls_device
+    yield identity
     device.disconnect()
 
 
