@@ -215,6 +215,19 @@ async def test_the_end_of_the_other_side_is_told_and_closes(stand: Stand) -> Non
     assert connection.told == ["eof"]
 
 
+async def test_the_end_of_one_that_stays_is_told_once(stand: Stand) -> None:
+    client, connection = await stand.connect()
+    connection.stays_at_eof = True
+    client.shutdown(socket.SHUT_WR)
+    await until(lambda: connection.told)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert connection.told == ["eof"]
+    connection.transport.write(b"still here")
+    assert await asyncio.get_running_loop().sock_recv(client, 100) == b"still here"
+    assert connection.lost == []
+
+
 async def test_a_reset_is_told_as_an_error(stand: Stand) -> None:
     client, connection = await stand.connect()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

@@ -161,7 +161,10 @@ class SocketTransport:
                 self._break_off(error)
                 return
             if not data:
-                if not self._protocol.eof_received():
+                if self._protocol.eof_received():
+                    # It stays, and the end could be read again and again.
+                    self.pause_reading()
+                else:
                     self.close()
                 return
             self._protocol.data_received(data)
