@@ -18,6 +18,9 @@ Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 FOR_EVER_S = float("inf")
 
+FINISH_S_MAX = 7_200.0
+"""Nothing that is waited for takes so long; without a bound, what goes on beside it would run for ever."""
+
 
 def _wake(future: "asyncio.Future[None]") -> None:
     if not future.done():
@@ -48,6 +51,16 @@ class SteppedClock(ManualClock):
             timer = timers.take()
             timer.callback(*timer.arguments)
         return True
+
+
+def _where(task: "asyncio.Task[Any]") -> str:
+    """Who waits for whom in a task, the innermost last."""
+    waiting: Any = task.get_coro()
+    names = []
+    while hasattr(waiting, "cr_frame") and waiting.cr_frame is not None:
+        names.append(f"{waiting.__qualname__}:{waiting.cr_frame.f_lineno}")
+        waiting = waiting.cr_await
+    return " > ".join(names)
 
 
 class _Ready(asyncio.Handle):
@@ -81,6 +94,7 @@ class SimulatedLoop(BaseEventLoop):
         self._clock = clock
         self._end_s = 0.0
         self._waiter: asyncio.Future[Any] | None = None
+        self._is_given_up = False
 
     async def pass_time(self, seconds: float) -> None:
         """Return once all that is due until then has been done, each moment of it before the next."""
@@ -89,12 +103,20 @@ class SimulatedLoop(BaseEventLoop):
         await self._waiter
 
     async def finish(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Let as much time pass as something takes."""
-        self._end_s = FOR_EVER_S
+        """Let as much time pass as something takes.
+
+        Raises:
+            RuntimeError: nothing is left that could bring it, or it took FINISH_S_MAX.
+        """
+        self._end_s = self._clock.monotonic_s() + FINISH_S_MAX
         task = self.create_task(work)
         self._waiter = task
         try:
             return await task
+        except asyncio.CancelledError as error:
+            if not self._is_given_up:
+                raise
+            raise RuntimeError(*error.args) from None
         finally:
             self._waiter = None
 
@@ -126,8 +148,8 @@ class SimulatedLoop(BaseEventLoop):
         try:
             if self._clock.step(self._end_s):
                 return
-            if self._end_s == FOR_EVER_S:
-                raise RuntimeError("what is waited for does not come")
+            if isinstance(waiter, asyncio.Task):
+                raise RuntimeError(f"what is waited for does not come: {_where(waiter)}")
             self._clock.advance(max(0.0, self._end_s - self._clock.monotonic_s()))
         except Exception as error:  # noqa: BLE001
             self._end(waiter, error)
@@ -138,6 +160,7 @@ class SimulatedLoop(BaseEventLoop):
     def _end(self, waiter: "asyncio.Future[Any]", error: Exception | None) -> None:
         self._waiter = None
         if isinstance(waiter, asyncio.Task):
+            self._is_given_up = True
             waiter.cancel(str(error))
         elif error is not None:
             waiter.set_exception(error)
