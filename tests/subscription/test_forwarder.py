@@ -364,6 +364,34 @@ async def test_settling_waits_until_it_is_known_who_subscribed_and_has_that_writ
     assert setting.backlog.flushed == [1, 2]
 
 
+async def test_settling_fails_at_once_while_the_store_cannot_tell(setting: Setting) -> None:
+    setting.source.is_broken = True
+    setting.forward(b"one")
+    with pytest.raises(NotKept):
+        await setting.forwarder.settle()
+    setting.forward(b"two")
+    with pytest.raises(NotKept):
+        await setting.forwarder.settle()
+    assert setting.backlog.flushed == []
+    setting.source.is_broken = False
+    setting.clock.advance(READ_RETRY_S)
+    await setting.settle()
+    await setting.forwarder.settle()
+    assert setting.backlog.payloads == [b"one", b"two"]
+
+
+async def test_settling_goes_by_whom_it_knew_while_the_store_cannot_tell(setting: Setting) -> None:
+    setting.forward(b"one")
+    await setting.forwarder.settle()
+    setting.forwarder.forget_all()
+    setting.clock.advance(STALE_S_MAX)
+    setting.source.is_broken = True
+    setting.forward(b"two")
+    await setting.forwarder.settle()
+    assert setting.backlog.payloads == [b"one", b"two"]
+    assert setting.backlog.flushed == [1, 2]
+
+
 async def test_settling_fails_while_the_disk_takes_nothing(setting: Setting) -> None:
     setting.backlog.is_full = True
     setting.forward(b"one")

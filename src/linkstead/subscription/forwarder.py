@@ -73,6 +73,20 @@ class _Known:
     epoch: int
 
 
+class _Read:
+    """A product of which it is being read who subscribed, and the notices that wait for it."""
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+        # Done when the store has told, or could not for the first time.
+        self.attempt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def note_attempt(self) -> None:
+        """Somebody who waited knows now where it stands."""
+        if not self.attempt.done():
+            self.attempt.set_result(None)
+
+
 class Forwarder:
     """Implements `NoticeSink`: writes each notice into the backlog of everybody who subscribed to it.
 
@@ -90,8 +104,7 @@ class Forwarder:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._epoch = 0
         self._changed_s = 0.0
-        # Of each product that is being read, the notices that wait for it.
-        self._reads: dict[str, list[Notice]] = {}
+        self._reads: dict[str, _Read] = {}
         self._failing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting_count = 0
@@ -136,7 +149,7 @@ class Forwarder:
         else:
             self._waiting_count += 1
             self._waiting_bytes += len(payload)
-            self._reads[key.product_key].append(notice)
+            self._reads[key.product_key].notices.append(notice)
 
     def is_prepared(self, product_key: str) -> bool:
         """See `NoticeSink.is_prepared`."""
@@ -149,9 +162,10 @@ class Forwarder:
 
     async def settle(self) -> None:
         """See `NoticeSink.settle`."""
-        if self._tasks:
-            await asyncio.wait(set(self._tasks))
-        if not await self._backlog.flush():
+        reads = list(self._reads.values())
+        for read in reads:
+            await asyncio.shield(read.attempt)
+        if any(read.notices for read in reads) or not await self._backlog.flush():
             raise NotKept
 
     def forget(self, product_key: str) -> None:
@@ -180,29 +194,29 @@ class Forwarder:
             if self._clock.monotonic_s() >= self._changed_s + STALE_S_MAX and product_key not in self._failing:
                 known = None
         if product_key not in self._reads:
-            waiting = self._reads[product_key] = []
-            task = asyncio.get_running_loop().create_task(self._run(product_key, waiting))
+            read = self._reads[product_key] = _Read()
+            task = asyncio.get_running_loop().create_task(self._run(product_key, read))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return known
 
-    async def _run(self, product_key: str, waiting: list[Notice]) -> None:
+    async def _run(self, product_key: str, read: _Read) -> None:
         known = None
         try:
-            known = await self._read(product_key)
+            known = await self._read(product_key, read)
         finally:
             del self._reads[product_key]
             self._failing.discard(product_key)
             if known is None:
-                self._drop(len(waiting))
-                self._forget_waiting(waiting)
-        if known is None:
-            return
-        self._known[product_key] = known
-        self._known.move_to_end(product_key)
-        if len(self._known) > PRODUCTS_CACHED_MAX:
-            self._known.popitem(last=False)
-        self._record_waiting(known, waiting)
+                self._drop(len(read.notices))
+                self._forget_waiting(read.notices)
+            else:
+                self._known[product_key] = known
+                self._known.move_to_end(product_key)
+                if len(self._known) > PRODUCTS_CACHED_MAX:
+                    self._known.popitem(last=False)
+                self._record_waiting(known, read.notices)
+            read.note_attempt()
 
     def _record_waiting(self, known: _Known, waiting: list[Notice]) -> None:
         for notice in waiting:
@@ -216,7 +230,7 @@ class Forwarder:
         self._waiting_bytes -= sum(len(notice.payload) for notice in waiting)
         waiting.clear()
 
-    async def _read(self, product_key: str) -> _Known | None:
+    async def _read(self, product_key: str, read: _Read) -> _Known | None:
         """Ask every source; None when the store cannot tell and the server is stopping."""
         while True:
             epoch = self._epoch
@@ -232,9 +246,10 @@ class Forwarder:
                 earlier = self._known.get(product_key)
                 if earlier is not None:
                     self._failing.add(product_key)
-                    self._record_waiting(earlier, self._reads[product_key])
+                    self._record_waiting(earlier, read.notices)
                 if self._is_draining:
                     return None
+                read.note_attempt()
                 await self._clock.sleep(READ_RETRY_S)
                 continue
             if epoch == self._epoch:

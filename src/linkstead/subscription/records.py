@@ -89,7 +89,7 @@ class SubscribeRelation:
 
 
 class NotKept(Exception):
-    """What was forwarded is not on the disk: the disk does not take it now."""
+    """What was forwarded is not on the disk: the disk does not take it now, or the store cannot tell who subscribed."""
 
 
 class NoticeSink(Protocol):
