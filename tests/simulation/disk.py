@@ -129,12 +129,16 @@ class Disk:
     _lanes: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     def write_call(self, call: Call) -> None:
-        """Keep a record as it is now. The first verdict stays: `contradicted` has it, and what was said later."""
+        """Keep a record as it is now. The first verdict stays: `contradicted` has it, and what was said otherwise."""
         kept = self.calls.get(call.request_id)
         if kept is not None and kept.verdict not in (None, call.verdict):
             self.contradicted.append((kept, copy_call(call)))
-        else:
-            self.put_call(copy_call(call))
+            return
+        copy = copy_call(call)
+        if kept is not None and any(evidence not in copy.evidence for evidence in kept.evidence):
+            # A node's that had it at hand before another added to it.
+            self.contradicted.append((copy, kept))
+        self.put_call(copy)
 
     def put_call(self, call: Call) -> None:
         """Keep a record; `changed` tells of it."""
