@@ -31,8 +31,8 @@ class Works:
 async def test_the_work_of_a_device_is_done_in_order_and_that_of_another_beside_it() -> None:
     lanes, slow, quick = Lanes(), Works(), Works()
     for name in ("a", "b", "c"):
-        assert lanes.add(KEY, 10, slow.make(name))
-    assert lanes.add(OTHER_KEY, 1, quick.make("x"))
+        assert lanes.add(KEY, 10, slow.make(name), is_awaited=False)
+    assert lanes.add(OTHER_KEY, 1, quick.make("x"), is_awaited=False)
     assert (lanes.message_count, lanes.message_bytes) == (4, 31)
     quick.gate.set()
     await quick.ended.wait()
@@ -53,8 +53,8 @@ async def test_work_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -
     async def fail() -> None:
         raise OSError("disk on fire")
 
-    assert lanes.add(KEY, 1, fail)
-    assert lanes.add(KEY, 1, works.make("b"))
+    assert lanes.add(KEY, 1, fail, is_awaited=False)
+    assert lanes.add(KEY, 1, works.make("b"), is_awaited=False)
     await lanes.drain()
     assert works.done == ["b"]
     assert caplog.messages == ["a message of a device failed"]
@@ -67,9 +67,9 @@ async def test_work_may_be_added_while_work_is_done() -> None:
     works.gate.set()
 
     async def add_more() -> None:
-        assert lanes.add(KEY, 1, works.make("b"))
+        assert lanes.add(KEY, 1, works.make("b"), is_awaited=False)
 
-    assert lanes.add(KEY, 1, add_more)
+    assert lanes.add(KEY, 1, add_more, is_awaited=False)
     await lanes.drain()
     assert works.done == ["b"]
 
@@ -79,13 +79,13 @@ async def test_one_device_has_at_most_100_messages_under_way() -> None:
     assert lanes.MESSAGES_OF_A_DEVICE_MAX == 100
     table, works = Lanes(), Works()
     for _ in range(lanes.MESSAGES_OF_A_DEVICE_MAX):
-        assert table.add(KEY, 1, works.make("a"))
-    assert not table.add(KEY, 1, works.make("a"))
-    assert table.add(OTHER_KEY, 1, works.make("a"))
+        assert table.add(KEY, 1, works.make("a"), is_awaited=False)
+    assert not table.add(KEY, 1, works.make("a"), is_awaited=False)
+    assert table.add(OTHER_KEY, 1, works.make("a"), is_awaited=False)
     works.gate.set()
     await table.drain()
     assert len(works.done) == lanes.MESSAGES_OF_A_DEVICE_MAX + 1
-    assert table.add(KEY, 1, works.make("a"))
+    assert table.add(KEY, 1, works.make("a"), is_awaited=False)
     await table.drain()
 
 
@@ -94,8 +94,8 @@ async def test_all_devices_have_at_most_10_000_messages_under_way() -> None:
     assert lanes.MESSAGES_MAX == 10_000
     table, works = Lanes(), Works()
     for number in range(lanes.MESSAGES_MAX):
-        assert table.add(DeviceKey(KEY.product_key, f"lamp-{number // 2}"), 1, works.make("a"))
-    assert not table.add(OTHER_KEY, 1, works.make("a"))
+        assert table.add(DeviceKey(KEY.product_key, f"lamp-{number // 2}"), 1, works.make("a"), is_awaited=False)
+    assert not table.add(OTHER_KEY, 1, works.make("a"), is_awaited=False)
     works.gate.set()
     await table.drain()
     assert len(works.done) == lanes.MESSAGES_MAX
@@ -106,9 +106,9 @@ async def test_all_devices_have_at_most_10_000_messages_under_way() -> None:
 async def test_all_messages_under_way_have_at_most_64_mib() -> None:
     table, works = Lanes(), Works()
     assert lanes.MESSAGE_BYTES_MAX == 64 * 1024 * 1024
-    assert table.add(KEY, lanes.MESSAGE_BYTES_MAX - 10, works.make("a"))
-    assert not table.add(OTHER_KEY, 11, works.make("a"))
-    assert table.add(OTHER_KEY, 10, works.make("a"))
+    assert table.add(KEY, lanes.MESSAGE_BYTES_MAX - 10, works.make("a"), is_awaited=False)
+    assert not table.add(OTHER_KEY, 11, works.make("a"), is_awaited=False)
+    assert table.add(OTHER_KEY, 10, works.make("a"), is_awaited=False)
     works.gate.set()
     await table.drain()
     assert table.message_bytes == 0
@@ -118,11 +118,11 @@ async def test_all_messages_under_way_have_at_most_64_mib() -> None:
 async def test_settling_waits_for_what_came_before_and_not_for_what_comes_after() -> None:
     lanes, before, after, other = Lanes(), Works(), Works(), Works()
     await lanes.settle(KEY)
-    lanes.add(KEY, 1, before.make("before"))
-    lanes.add(OTHER_KEY, 1, other.make("other"))
+    lanes.add(KEY, 1, before.make("before"), is_awaited=False)
+    lanes.add(OTHER_KEY, 1, other.make("other"), is_awaited=False)
     settling = asyncio.ensure_future(lanes.settle(KEY))
     await asyncio.sleep(0)
-    lanes.add(KEY, 1, after.make("after"))
+    lanes.add(KEY, 1, after.make("after"), is_awaited=False)
     assert not settling.done()
     before.gate.set()
     await settling
@@ -140,16 +140,15 @@ async def fail() -> None:
 @pytest.mark.asyncio
 async def test_settling_fails_once_where_work_has_failed_before_or_while_it_was_waited_for() -> None:
     lanes, works = Lanes(), Works()
-    lanes.is_awaited = True
-    lanes.add(KEY, 1, fail)
+    lanes.add(KEY, 1, fail, is_awaited=True)
     with pytest.raises(NotTaken):
         await lanes.settle(KEY)
     await lanes.settle(KEY)
-    lanes.add(KEY, 1, fail)
+    lanes.add(KEY, 1, fail, is_awaited=True)
     await lanes.drain()
     await lanes.settle(OTHER_KEY)
     works.gate.set()
-    lanes.add(KEY, 1, works.make("later"))
+    lanes.add(KEY, 1, works.make("later"), is_awaited=True)
     with pytest.raises(NotTaken):
         await lanes.settle(KEY)
     assert works.done == ["later"]
@@ -160,10 +159,9 @@ async def test_of_so_many_devices_it_is_remembered_that_work_has_failed(monkeypa
     assert lanes.FAILED_DEVICES_MAX == 10_000
     monkeypatch.setattr(lanes, "FAILED_DEVICES_MAX", 1)
     table = Lanes()
-    table.is_awaited = True
-    table.add(KEY, 1, fail)
+    table.add(KEY, 1, fail, is_awaited=True)
     await table.drain()
-    table.add(OTHER_KEY, 1, fail)
+    table.add(OTHER_KEY, 1, fail, is_awaited=True)
     await table.drain()
     await table.settle(OTHER_KEY)
     with pytest.raises(NotTaken):
@@ -174,9 +172,8 @@ async def test_of_so_many_devices_it_is_remembered_that_work_has_failed(monkeypa
 async def test_a_message_that_nobody_sends_again_holds_back_no_acknowledgement() -> None:
     table, works = Lanes(), Works()
     works.gate.set()
-    table.add(KEY, 1, fail)
-    table.is_awaited = True
-    table.add(KEY, 1, works.make("awaited"))
+    table.add(KEY, 1, fail, is_awaited=False)
+    table.add(KEY, 1, works.make("awaited"), is_awaited=True)
     await table.settle(KEY)
     assert works.done == ["awaited"]
 
@@ -190,12 +187,11 @@ async def test_a_message_that_would_fail_again_counts_as_dealt_with(
         raise fault("cannot be used")
 
     table = Lanes()
-    table.is_awaited = True
-    table.add(KEY, 1, choke)
+    table.add(KEY, 1, choke, is_awaited=True)
     await table.settle(KEY)
     assert caplog.messages == ["a message of a device failed"]
     # What is wrong with the disk is not the message's fault, whatever else fails with it.
-    table.add(KEY, 1, fail)
-    table.add(KEY, 1, choke)
+    table.add(KEY, 1, fail, is_awaited=True)
+    table.add(KEY, 1, choke, is_awaited=True)
     with pytest.raises(NotTaken):
         await table.settle(KEY)

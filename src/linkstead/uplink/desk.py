@@ -95,10 +95,10 @@ class RequestDesk:
         self._lanes = lanes
         self._gateways = gateways
 
-    def take(self, link: Link, topic: str, path: str, payload: bytes) -> bool:
+    def take(self, link: Link, topic: str, path: str, payload: bytes, *, is_awaited: bool) -> bool:
         """Serve a request, now or in its turn. False when nobody serves this topic.
 
-        `path` is the topic below the device's own `/sys/{pk}/{dn}/`.
+        `path` is the topic below the device's own `/sys/{pk}/{dn}/`; `is_awaited` as in `Lanes.add`.
         Past the bounds of `Lanes` a request is dropped, counted in `dropped_count` and logged.
         """
         report = _find_report(path)
@@ -116,7 +116,7 @@ class RequestDesk:
         else:
             return False
         messages_max = GATEWAY_REQUESTS_MAX if path in GATEWAY_ASKS else None
-        if not self._lanes.add(link.key, len(payload), work, messages_max):
+        if not self._lanes.add(link.key, len(payload), work, is_awaited=is_awaited, messages_max=messages_max):
             self.dropped_count += 1
             log.warning("too much under way, request dropped (%d)", messages.THROTTLED, extra=arrival.fields)
         return True
@@ -136,9 +136,9 @@ class RequestDesk:
         """Serve a request that names its method, and send the reply this way."""
         await self._serve(arrival, self._find_ask(arrival.path, arrival.link) or _refuse, send)
 
-    def tell_stranger(self, link: Link, key: DeviceKey) -> None:
+    def tell_stranger(self, link: Link, key: DeviceKey, *, is_awaited: bool) -> None:
         """Tell a gateway that what it sent was in the name of a device that is not logged in on its connection."""
-        self._lanes.add(link.key, 0, lambda: tell_stranger(self._gateways, link, key))
+        self._lanes.add(link.key, 0, lambda: tell_stranger(self._gateways, link, key), is_awaited=is_awaited)
 
     def _report(self, arrival: Arrival, report: Report, rules: Rules) -> None:
         request = _read(arrival)

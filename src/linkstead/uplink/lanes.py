@@ -53,14 +53,9 @@ class _Job(NamedTuple):
 
 
 class Lanes:
-    """Does what devices ask one after the other for each, in a task that lives as long as there is work.
-
-    `is_awaited` says of the message that is being taken in that its device waits for it to be acknowledged (QoS 1), and
-    sends it again otherwise. One that nobody sends again holds back nobody's acknowledgement when it fails.
-    """
+    """Does what devices ask one after the other for each, in a task that lives as long as there is work."""
 
     def __init__(self) -> None:
-        self.is_awaited = False
         self.message_count = 0
         self.message_bytes = 0
         self._lanes: dict[DeviceKey, deque[_Job]] = {}
@@ -76,10 +71,14 @@ class Lanes:
         key: DeviceKey,
         payload_bytes: int,
         work: Callable[[], Awaitable[None]],
+        *,
+        is_awaited: bool,
         messages_max: int | None = None,
     ) -> bool:
         """Have work done in its turn. False when a bound is reached: it is not done.
 
+        `is_awaited` says that the device waits for its message to be acknowledged (QoS 1), and sends it again
+        otherwise. One that nobody sends again holds back nobody's acknowledgement when it fails.
         `messages_max` takes the place of `MESSAGES_OF_A_DEVICE_MAX`.
         """
         lane = self._lanes.get(key)
@@ -92,9 +91,9 @@ class Lanes:
         self.message_count += 1
         self.message_bytes += payload_bytes
         if lane is not None:
-            lane.append(_Job(payload_bytes, work, self.is_awaited))
+            lane.append(_Job(payload_bytes, work, is_awaited))
             return True
-        lane = self._lanes[key] = deque([_Job(payload_bytes, work, self.is_awaited)])
+        lane = self._lanes[key] = deque([_Job(payload_bytes, work, is_awaited)])
         task = asyncio.get_running_loop().create_task(self._run(key, lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

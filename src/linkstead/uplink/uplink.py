@@ -126,7 +126,6 @@ class Uplink:
                 identifier = topic[len(prefix) : -len(REPLY_SUFFIX)].removeprefix("property/")
                 self._take_reply(link, topic, identifier, payload)
                 return True
-        self._lanes.is_awaited = qos == 1
         topic, query = topics.split_query(topic)
         answer = topics.parse_rrpc_answer(topic)
         link = self._find_sender(link, topic, answer)
@@ -139,17 +138,17 @@ class Uplink:
             if answer is not None:
                 self._router.refuse_answer(link.origin, answer.message_id, topic, payload, Stray.WRONG_TOPIC)
             log.warning("publish to a topic of somebody else dropped (9236)", extra=_fields(link, topic))
-            self._tell_stranger(link, topic)
+            self._tell_stranger(link, topic, qos)
             return False
         if topic.startswith("/ext/ntp/"):
             self._answer_time(link, topic, payload)
         elif topic.startswith(SESSION_PREFIX):
             # Only a gateway has the topics behind it, and it has none but its own.
             path = topic.split("/", 5)[5] if topic.count("/") > 4 else ""
-            if not self._desk.take(link, topic, path, payload):
+            if not self._desk.take(link, topic, path, payload, is_awaited=qos == 1):
                 self._refuse_alink(link, topic, path, payload)
         elif topic.startswith(UPDATE_PREFIX):
-            self._take_shadow(link, topic, payload)
+            self._take_shadow(link, topic, payload, qos)
         elif topics.is_custom(link.key, topic):
             return self._take_custom(link, topic, payload, qos, is_to_be_parsed=PARSED in query.split("&"))
         elif topic.startswith("/sys/"):
@@ -160,7 +159,7 @@ class Uplink:
                 self._take_reply(link, topic, identifier, payload)
             elif path == NOTIFY_REPLY:
                 self._take_reply(link, topic, sub_devices.NOTIFY_ADD, payload)
-            elif not self._desk.take(link, topic, path, payload):
+            elif not self._desk.take(link, topic, path, payload, is_awaited=qos == 1):
                 self._refuse_alink(link, topic, path, payload)
         else:
             log.info("publish accepted without a function behind its topic", extra=_fields(link, topic))
@@ -193,11 +192,11 @@ class Uplink:
             return link
         return find_carried(self._sessions, link, key) or link
 
-    def _tell_stranger(self, link: Link, topic: str) -> None:
+    def _tell_stranger(self, link: Link, topic: str, qos: int) -> None:
         """Tell a gateway that what it sent was in the name of a device that is not logged in."""
         key = topics.find_owner(topic)
         if key is not None and key != link.key and wants_errors(self._sessions, link):
-            self._desk.tell_stranger(link, key)
+            self._desk.tell_stranger(link, key, is_awaited=qos == 1)
 
     def _take_reply(self, link: Link, topic: str, identifier: str | None, payload: bytes) -> None:
         """Bring the reply to an asynchronous service call, or to a property set, to its call."""
@@ -218,8 +217,9 @@ class Uplink:
             self._router.refuse_answer(link.origin, answer.message_id, topic, b"", Stray.TOO_LARGE, payload_bytes)
         log.warning("publish over the size limit dropped", extra={**_fields(link, topic), "bytes": payload_bytes})
 
-    def _take_shadow(self, link: Link, topic: str, payload: bytes) -> None:
-        if not self._lanes.add(link.key, len(payload), partial(self._shadows.serve, link, payload)):
+    def _take_shadow(self, link: Link, topic: str, payload: bytes, qos: int) -> None:
+        work = partial(self._shadows.serve, link, payload)
+        if not self._lanes.add(link.key, len(payload), work, is_awaited=qos == 1):
             self._dropped_count += 1
             log.warning("too much under way, message dropped (%d)", messages.THROTTLED, extra=_fields(link, topic))
 
@@ -253,7 +253,7 @@ class Uplink:
             if told is not None:
                 self._news.pass_on(link.origin, topic, told, qos)
 
-        if not self._lanes.add(link.key, len(payload), tell_in_turn):
+        if not self._lanes.add(link.key, len(payload), tell_in_turn, is_awaited=qos == 1):
             self._dropped_count += 1
             log.warning("too much under way, message dropped (%d)", messages.THROTTLED, extra=_fields(link, topic))
         return True
