@@ -558,7 +558,9 @@ class Server:
 
         def make_bus(reconnected: Callable[[], None], lost: Callable[[str], None]) -> Bus:
             bus = NatsBus((settings.nats or "").split(","), node, reconnected)
-            return NearBus(bus, self._near, node=node, version=__version__, lost=lost) if self._near else bus
+            if self._near is None:
+                return bus
+            return NearBus(bus, self._near, node=node, version=__version__, lost=lost, clock=self.clock)
 
         return Cluster(
             node=self.node,

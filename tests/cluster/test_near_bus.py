@@ -17,11 +17,13 @@ from linkstead.cluster.near_bus import (
     FRAME_BYTES_MAX,
     LENGTH_BYTES,
     LETTER_BYTES,
+    LOOK_S,
     PATH_BYTES_MAX,
     WAITING_BYTES_MAX,
     NearBus,
     NearPlace,
 )
+from linkstead.testing.clock import ManualClock
 from tests.nats_server import NatsServer, running_nats
 from tests.wire import until
 
@@ -40,14 +42,14 @@ class Heard(NamedTuple):
 class Worker:
     """A bus, what it heard, and which nodes it lost."""
 
-    def __init__(self, nats_url: str, folder: Path, number: int, version: str = "1") -> None:
+    def __init__(self, nats_url: str, folder: Path, clock: ManualClock, number: int, version: str) -> None:
         self.node = f"worker-{number}"
         self.heard: list[Heard] = []
         self.lost: list[str] = []
         self._is_closed = False
         self.nats = NatsBus([nats_url], self.node, lambda: None)
         self.place = NearPlace(str(folder), number)
-        self.bus = NearBus(self.nats, self.place, node=self.node, version=version, lost=self.lost.append)
+        self.bus = NearBus(self.nats, self.place, node=self.node, version=version, lost=self.lost.append, clock=clock)
 
     def listen(self, subject: str) -> int:
         return self.bus.subscribe(subject, lambda *message: self.heard.append(Heard(*message)))
@@ -69,15 +71,21 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture
+def clock() -> ManualClock:
+    """Of all workers."""
+    return ManualClock()
+
+
 MakeWorker = Callable[..., Worker]
 
 
 @pytest_asyncio.fixture
-async def make_worker(nats_server: NatsServer, folder: Path) -> AsyncIterator[MakeWorker]:
+async def make_worker(nats_server: NatsServer, folder: Path, clock: ManualClock) -> AsyncIterator[MakeWorker]:
     async with contextlib.AsyncExitStack() as stack:
 
         def make(number: int, version: str = "1", nats_url: str = "") -> Worker:
-            worker = Worker(nats_url or nats_server.url, folder, number, version)
+            worker = Worker(nats_url or nats_server.url, folder, clock, number, version)
             stack.push_async_callback(worker.close)
             return worker
 
@@ -183,7 +191,7 @@ async def test_what_one_letter_does_wrong_costs_no_other(
     assert "a message of another worker could not be handled" in caplog.text
 
 
-async def test_a_worker_that_ends_is_lost_at_once_and_found_again(make_worker: MakeWorker) -> None:
+async def test_a_worker_that_ends_is_lost_at_once_and_found_again(make_worker: MakeWorker, clock: ManualClock) -> None:
     first, second, third = workers = [make_worker(number) for number in (1, 2, 3)]
     await connect(*workers)
     await second.close()
@@ -192,6 +200,9 @@ async def test_a_worker_that_ends_is_lost_at_once_and_found_again(make_worker: M
     assert not first.bus.is_near("worker-2")
     anew = make_worker(2)
     await anew.bus.connect()
+    await until(lambda: anew.bus.is_near("worker-1"))
+    assert not anew.bus.is_near("worker-3")
+    clock.advance(LOOK_S)
     await find_each_other(first, anew, third)
     anew.listen("again")
     first.bus.rush("worker-2", "again", b"")

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, cast
 
 import msgspec
 
+from linkstead.clock import Clock
 from linkstead.cluster.bus import Bus, Handler
 
 log = logging.getLogger(__name__)
@@ -197,11 +198,15 @@ class NearBus:
         node: its name.
         version: only workers of the same one speak without NATS, whose frames those of others understand.
         lost: called with the name of a node that has ended, or that cannot be told what became of its calls.
+        clock: tells when to look for other workers again.
     """
 
-    def __init__(self, bus: Bus, place: NearPlace, *, node: str, version: str, lost: Callable[[str], None]) -> None:
+    def __init__(
+        self, bus: Bus, place: NearPlace, *, node: str, version: str, lost: Callable[[str], None], clock: Clock
+    ) -> None:
         self._bus = bus
         self._place = place
+        self._clock = clock
         self._hello = _Hello(node, version)
         self._lost = lost
         self._handlers: dict[str, Handler] = {}
@@ -314,7 +319,7 @@ class NearBus:
                         _, self._lower[number] = await loop.create_unix_connection(
                             self._make_road, self._place.path(number)
                         )
-            await asyncio.sleep(LOOK_S)
+            await self._clock.sleep(LOOK_S)
 
     def _open(self, road: Road, hello: _Hello) -> None:
         if hello.version != self._hello.version:
