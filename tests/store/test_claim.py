@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ async def test_a_claim_is_taken_once_and_given_up_once(path: Path, clock: Manual
 
 async def test_children_that_are_ending_are_waited_for(path: Path, clock: ManualClock, claim: FileClaim) -> None:
     with running("claim_until_killed", path, "inherited") as process:
-        line_from(process)
+        child = os.pidfd_open(int(line_from(process)))
         assert not await claim.take(is_alone=True)
         assert claim.rival_pid == process.pid
         process.kill()
@@ -75,9 +76,9 @@ async def test_children_that_are_ending_are_waited_for(path: Path, clock: Manual
         # The child ends with what it reads from.
         assert process.stdin is not None
         process.stdin.close()
-        while not taking.done():
-            clock.advance(TRY_EVERY_S / 1000)
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(select.select, [child], [], [])
+        os.close(child)
+        clock.advance(TRY_EVERY_S)
         assert await taking
     claim.give_up()
 
