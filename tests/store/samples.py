@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from linkstead.invocation import Call, Diagnosis, Stage, Verdict
@@ -219,3 +220,21 @@ async def until_written(store: SqlStore) -> None:
     """Let a batch that is due be written: in a thread of its own, and nothing tells when."""
     while store.history_waiting:  # noqa: ASYNC110
         await asyncio.sleep(0)
+
+
+def values(call: Call | None) -> dict[str, Any]:
+    """What a call that is there has in its fields."""
+    assert call is not None
+    return msgspec.structs.asdict(call)
+
+
+def numbers(found: list[Call]) -> list[int]:
+    """The message ids of calls."""
+    return [call.message_id for call in found]
+
+
+async def keep(store: SqlStore, *kept: Call) -> None:
+    """Record calls, until they are on the disk."""
+    for call in kept:
+        store.record_call(call)
+    assert await store.flush()

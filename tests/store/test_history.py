@@ -24,6 +24,9 @@ from tests.store.samples import (
     a_call,
     a_message,
     an_open_call,
+    keep,
+    numbers,
+    values,
 )
 
 whole_numbers = st.integers(0, INTEGER_MAX)
@@ -75,21 +78,6 @@ call_fields: dict[str, st.SearchStrategy[Any]] = {
     "is_handed_over": st.booleans(),
 }
 calls = st.builds(Call, **call_fields)
-
-
-def values(call: Call | None) -> dict[str, Any]:
-    assert call is not None
-    return msgspec.structs.asdict(call)
-
-
-def numbers(found: list[Call]) -> list[int]:
-    return [call.message_id for call in found]
-
-
-async def keep(store: SqlStore, *kept: Call) -> None:
-    for call in kept:
-        store.record_call(call)
-    assert await store.flush()
 
 
 @given(calls)

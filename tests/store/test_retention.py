@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from linkstead.invocation import Call, CallFilter, Verdict
+from linkstead.invocation import CallFilter, Verdict
 from linkstead.store import retention
 from linkstead.store.retention import (
     CALL_HISTORY_DAYS,
@@ -30,22 +30,14 @@ from tests.store.samples import (
     add_lamps,
     an_event,
     an_open_call,
+    keep,
+    numbers,
 )
 
 pytestmark = pytest.mark.asyncio
 
 FOR_EVER = Span(-NOW_MS, 9 * NOW_MS, ascending=True, limit=1_000)
 TELEMETRY_END_MS = NOW_MS + TELEMETRY_DAYS * DAY_MS
-
-
-def numbers(found: list[Call]) -> list[int]:
-    return [call.message_id for call in found]
-
-
-async def keep(store: SqlStore, *kept: Call) -> None:
-    for call in kept:
-        store.record_call(call)
-    assert await store.flush()
 
 
 async def values(store: SqlStore) -> list[str]:

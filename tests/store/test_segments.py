@@ -4,7 +4,6 @@ import random
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from linkstead.invocation import Call, CallFilter, Diagnosis, Evidence, Stage, Stray, Verdict
@@ -16,7 +15,19 @@ from linkstead.store.retention import CALL_HISTORY_DAYS, DAY_MS, PRUNED_PER_TRAN
 from linkstead.store.segments import SEGMENT_CALLS_MIN, is_for_segment
 from linkstead.store.sql import SqlStore
 from linkstead.testing.clock import ManualClock
-from tests.store.samples import ACCOUNT_ID, LAMP, NOW_MS, OTHER_LAMP, PRODUCT_KEY, a_call, an_open_call, count_of
+from tests.store.samples import (
+    ACCOUNT_ID,
+    LAMP,
+    NOW_MS,
+    OTHER_LAMP,
+    PRODUCT_KEY,
+    a_call,
+    an_open_call,
+    count_of,
+    keep,
+    numbers,
+    values,
+)
 
 MANY = 2 * SEGMENT_CALLS_MIN
 
@@ -26,21 +37,6 @@ def a_returned_call(number: int = 1, *, received_ms: int = NOW_MS, **fields: Any
     call = a_call(number, received_ms=received_ms, **fields)
     call.mark(Stage.RETURNED, received_ms / 1000 + 5, 1_005.0)
     return call
-
-
-def values(call: Call | None) -> dict[str, Any]:
-    assert call is not None
-    return msgspec.structs.asdict(call)
-
-
-def numbers(found: list[Call]) -> list[int]:
-    return [call.message_id for call in found]
-
-
-async def keep(store: SqlStore, *kept: Call) -> None:
-    for call in kept:
-        store.record_call(call)
-    assert await store.flush()
 
 
 async def count_rows(store: SqlStore) -> tuple[int, int]:
