@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -29,16 +29,17 @@ from tests.cluster.field import (
 from tests.nats_server import NatsServer
 from tests.postgres import PASSWORD, USER, PostgresServer
 from tests.rig import PRODUCT_KEY, fill
+from tests.wire import WAIT_S
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.long, pytest.mark.timeout(300)]
 
 RATE, ACCEPTED_RATE = 50.0, 20.0
 BEFORE_S, AWAY_S, AFTER_S = 3.0, 4.0, 6.0
-ACTIVATED_S = 0.5
 BACK_S = 10.0
 """After a standby was promoted what has to be written is written again within this time."""
 
 ASKED_AGAIN_S = 0.1
+KEYS = name_lamps(12)
 
 
 @pytest.fixture
@@ -53,33 +54,46 @@ def pair() -> Iterator[tuple[PostgresServer, PostgresServer]]:
 
 
 @pytest_asyncio.fixture
-async def replicated(
-    pair: tuple[PostgresServer, PostgresServer], nats_server: NatsServer, tmp_path: Path
-) -> AsyncIterator[list[ServerProcess]]:
-    """Two nodes on that database."""
+async def database(pair: tuple[PostgresServer, PostgresServer]) -> str:
+    """A database with lamps, on whichever of the two takes writes."""
     primary, standby = pair
     name = await primary.make_database()
     await fill(PostgresStore(primary.url(name), SystemClock()))
-    await add_lamps(primary.url(name), name_lamps(12))
+    await add_lamps(primary.url(name), KEYS)
     places = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
-    url = f"postgresql://{USER}:{PASSWORD}@{places}/{name}?target_session_attrs=read-write"
-    with serving_nodes(tmp_path, url, [nats_server], 2) as nodes:
+    return f"postgresql://{USER}:{PASSWORD}@{places}/{name}?target_session_attrs=read-write"
+
+
+@pytest.fixture
+def replicated(database: str, nats_server: NatsServer, tmp_path: Path) -> Iterator[list[ServerProcess]]:
+    """Two nodes on it."""
+    with serving_nodes(tmp_path, database, [nats_server], 2) as nodes:
         yield nodes
 
 
+async def until_activated(database: str) -> None:
+    """Wait until it is written that all lamps were connected."""
+    store = PostgresStore(database, SystemClock())
+    await store.open()
+    async with asyncio.timeout(WAIT_S):
+        while not all(device.activated_ms for device in await store.find_devices(KEYS)):  # noqa: ASYNC110
+            await asyncio.sleep(ASKED_AGAIN_S)
+    await store.close()
+
+
 async def test_nodes_go_on_over_the_death_of_the_primary_and_nothing_accepted_is_lost(
-    pair: tuple[PostgresServer, PostgresServer], replicated: list[ServerProcess]
+    pair: tuple[PostgresServer, PostgresServer], database: str, replicated: list[ServerProcess]
 ) -> None:
     primary, standby = pair
     chance = random.Random(1)
     async with contextlib.AsyncExitStack() as stack:
         callers = await stack.enter_async_context(calling_from(replicated))
-        lamps = [Lamp(key) for key in name_lamps(12)]
+        lamps = [Lamp(key) for key in KEYS]
         for number, lamp in enumerate(lamps):
             stack.push_async_callback(lamp.close)
             await lamp.connect(replicated[number % 2].mqtt)
         # What is known of a device is remembered once it is written that it was connected.
-        await asyncio.sleep(ACTIVATED_S)
+        await until_activated(database)
         warm = Load()
         for lamp in lamps:
             for caller in callers:
