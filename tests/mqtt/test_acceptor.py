@@ -1,11 +1,9 @@
 import asyncio
 import contextlib
-import errno
-import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import pytest_asyncio
@@ -13,7 +11,6 @@ import pytest_asyncio
 from linkstead.config import Address
 from linkstead.mqtt import acceptor as acceptor_module
 from linkstead.mqtt.acceptor import FIRST_BYTE_WAIT_S, SniffingAcceptor
-from linkstead.mqtt.listening import ACCEPT_RETRY_WAIT_S
 from linkstead.testing.clock import ManualClock
 from tests.rig import LAMP, Certificate, RigStarter
 from tests.wire import until
@@ -39,19 +36,6 @@ class Echo(asyncio.Protocol):
         self._stand.open.discard(self._transport)
 
 
-class MeagreSocket(socket.socket):
-    """A listening socket of a process that may open no more files, as long as `is_exhausted`."""
-
-    is_exhausted = False
-    refusals = 0
-
-    def _accept(self) -> Any:
-        if self.is_exhausted:
-            self.refusals += 1
-            raise OSError(errno.EMFILE, "Too many open files")
-        return super()._accept()  # type: ignore[misc]
-
-
 class Stand:
     """An acceptor on a free port."""
 
@@ -59,14 +43,13 @@ class Stand:
         self.is_secured: list[bool] = []
         self.open: set[asyncio.Transport] = set()
         self.clock = ManualClock()
-        self.listening = MeagreSocket()
-        self.listening.bind(("127.0.0.1", 0))
-        self.listening.setblocking(False)
+        bound = socket.socket()
+        bound.bind(("127.0.0.1", 0))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.certificate, certificate.key)
         self.trust = certificate.trust
-        self.acceptor = SniffingAcceptor(self.listening, lambda: Echo(self), context, 1.0, self.clock)
-        self.address = Address(*self.listening.getsockname())
+        self.acceptor = SniffingAcceptor(bound, lambda: Echo(self), context, 1.0, self.clock)
+        self.address = Address(*bound.getsockname())
 
     @contextlib.asynccontextmanager
     async def connect(
@@ -216,26 +199,6 @@ async def test_a_client_that_does_not_trust_the_certificate_is_closed(stand: Sta
         async with stand.connect(ssl.create_default_context()):
             pass
     await until(lambda: not stand.acceptor._tasks)
-
-
-async def test_while_no_file_can_be_opened_the_loop_rests_and_then_goes_on(
-    stand: Stand, caplog: pytest.LogCaptureFixture
-) -> None:
-    stand.listening.is_exhausted = True
-    async with stand.connect() as (reader, writer):
-        await until(lambda: stand.listening.refusals)
-        writer.write(b"x")
-        for _ in range(50):
-            await asyncio.sleep(0)
-        assert stand.listening.refusals == 1
-        stand.clock.advance(ACCEPT_RETRY_WAIT_S)
-        await until(lambda: stand.listening.refusals == 2)
-        stand.listening.is_exhausted = False
-        stand.clock.advance(ACCEPT_RETRY_WAIT_S)
-        assert await reader.readexactly(1) == b"x"
-    assert [record.levelno for record in caplog.records if record.name == "linkstead.mqtt.listening"] == [
-        logging.ERROR
-    ] * 2
 
 
 async def test_closing_ends_what_waits_and_what_shakes_hands(

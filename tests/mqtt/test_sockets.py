@@ -1,5 +1,4 @@
 import asyncio
-import errno
 import os
 import select
 import socket
@@ -16,19 +15,6 @@ from tests.wire import until
 pytestmark = pytest.mark.asyncio
 
 MUCH_BYTES = 4 * 1024 * 1024
-
-
-class MeagreSocket(socket.socket):
-    """A listening socket of a process that may open no more files, as long as `is_exhausted`."""
-
-    is_exhausted = False
-    refusals = 0
-
-    def _accept(self) -> Any:
-        if self.is_exhausted:
-            self.refusals += 1
-            raise OSError(errno.EMFILE, "Too many open files")
-        return super()._accept()  # type: ignore[misc]
 
 
 class Recorder(asyncio.Protocol):
@@ -70,13 +56,12 @@ class Stand:
     """A listener on a free port."""
 
     def __init__(self) -> None:
-        self.clock = ManualClock()
         self.connections: list[Recorder] = []
-        self.listening = MeagreSocket()
-        self.listening.bind(("127.0.0.1", 0))
-        self.address = self.listening.getsockname()
+        bound = socket.socket()
+        bound.bind(("127.0.0.1", 0))
+        self.address = bound.getsockname()
         self.clients: list[socket.socket] = []
-        self.listener = SocketListener(self.listening, lambda: Recorder(self), self.clock)
+        self.listener = SocketListener(bound, lambda: Recorder(self), ManualClock())
 
     def client(self) -> socket.socket:
         client = socket.create_connection(self.address)
@@ -132,12 +117,6 @@ async def test_what_comes_is_told_and_what_is_written_goes(stand: Stand) -> None
     assert await asyncio.get_running_loop().sock_recv(client, 100) == b"pong"
     assert connection.transport.get_write_buffer_size() == 0
     assert connection.told == []
-
-
-async def test_small_packets_are_not_held_back(stand: Stand) -> None:
-    _, connection = await stand.connect()
-    with socket.socket(fileno=os.dup(connection.transport.fileno())) as end:
-        assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize("size", [READ_BYTES_USUAL - 1, READ_BYTES_USUAL, READ_BYTES_USUAL + 1, 3 * READ_BYTES_MAX])
@@ -283,18 +262,6 @@ async def test_a_file_descriptor_is_given_back(stand: Stand) -> None:
         os.fstat(fd)
     _, second = await stand.connect()
     assert second.transport.is_reading()
-
-
-async def test_a_listener_that_waits_for_files_can_be_closed(start_loop_watch: Callable[[], None]) -> None:
-    start_loop_watch()
-    stand = Stand()
-    stand.listener.start()
-    stand.listening.is_exhausted = True
-    stand.client()
-    await until(lambda: stand.listening.refusals)
-    stand.listener.close()
-    assert stand.clock.timer_count == 0
-    stand.clients[0].close()
 
 
 async def test_this_machine_has_what_is_tested_here() -> None:
