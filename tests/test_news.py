@@ -13,7 +13,9 @@ from linkstead.mqtt.packets import PubAck, Publish
 from linkstead.mqtt.protocol import RECEIVE_MAXIMUM
 from linkstead.registry import DeviceKey
 from linkstead.server import DATABASE_FILE
+from linkstead.store.tables import INTEGER_MAX
 from linkstead.subscription import DEFAULT_GROUP_ID, NoticeKind, SubscribeRelation
+from linkstead.telemetry import Span
 from tests.fakes import FakeNoticeSink
 from tests.rig import ACCOUNT_ID, INSTANCE_LAMP, LAMP, PRODUCT_KEY, SECOND_LAMP, Rig, RigStarter, a_device, running
 from tests.test_services import BLINK, SCENE, answer_posted, answer_with, begin_invoke, call, invoke, names, publish
@@ -398,6 +400,29 @@ async def test_what_is_told_is_acknowledged_when_it_is_on_the_disk_and_in_order(
     await device.expect_silence()
     sink.disk.set()
     assert (await device.expect(PubAck)).packet_id == 5
+
+
+async def test_a_message_that_the_database_will_never_take_does_not_cost_its_device_the_connection(
+    start_rig: RigStarter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = FakeNoticeSink(kinds=[NoticeKind.DEVICE_DATA])
+    rig = await start(start_rig, sink)
+    store = rig.server.store
+
+    async def look_for_too_much(product_key: str) -> None:
+        await store.list_properties(LAMP, product_key, Span(0, INTEGER_MAX + 1, ascending=True, limit=1))
+
+    device = await rig.connected()
+    monkeypatch.setattr(store, "list_topics", look_for_too_much)
+    rig.server.registry.forget_all()
+    publish_custom(device, 1)
+    assert (await device.expect(PubAck)).packet_id == 1
+    assert ["a message of a device failed (500)" in error for error in rig.watch.take()] == [True]
+    assert sink.take() == []
+    monkeypatch.undo()
+    publish_custom(device, 2)
+    assert (await device.expect(PubAck)).packet_id == 2
+    assert len(sink.take()) == 1
 
 
 async def test_what_nobody_is_told_is_acknowledged_at_once(start_rig: RigStarter) -> None:

@@ -8,14 +8,14 @@ from contextlib import closing
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from linkstead.registry import AlreadyExists, StoreAway
 from linkstead.store import StoreUnusable, postgres
 from linkstead.store import postgres as postgres_module
 from linkstead.store.batches import HISTORY_QUEUE_MAX, RETRY_S_MAX
 from linkstead.store.migration import REVISIONS
-from linkstead.store.postgres import CLAIM_SETTINGS, READ_CONNECTIONS_MAX, TRIES_MAX, PostgresStore
+from linkstead.store.postgres import CLAIM_SETTINGS, READ_CONNECTIONS_MAX, TRIES_MAX, PostgresStore, UnfitValue
 from linkstead.testing.clock import ManualClock
 from tests.postgres import PASSWORD, USER, PostgresServer, Way
 from tests.store.samples import (
@@ -129,7 +129,7 @@ async def test_an_error_shows_no_secret(stores: list[PostgresStore]) -> None:
     with pytest.raises(IntegrityError) as refused:
         await stores[0].add_access_key(an_access_key(account_id="none"))
     assert "foreign key" in str(refused.value)
-    with pytest.raises(DataError) as misfit:
+    with pytest.raises(UnfitValue) as misfit:
         await stores[0].add_access_key(an_access_key(secret=f"{SECRET}\ud800"))
     for caught in (refused, misfit):
         assert SECRET not in "".join(traceback.format_exception(caught.value))

@@ -57,7 +57,7 @@ async def test_work_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -
     assert lanes.add(KEY, 1, works.make("b"), is_awaited=False)
     await lanes.drain()
     assert works.done == ["b"]
-    assert caplog.messages == ["a message of a device failed"]
+    assert caplog.messages == ["a message of a device failed (500)"]
     assert (lanes.message_count, lanes.message_bytes) == (0, 0)
 
 
@@ -189,7 +189,7 @@ async def test_a_message_that_would_fail_again_counts_as_dealt_with(
     table = Lanes()
     table.add(KEY, 1, choke, is_awaited=True)
     await table.settle(KEY)
-    assert caplog.messages == ["a message of a device failed"]
+    assert caplog.messages == ["a message of a device failed (500)"]
     # What is wrong with the disk is not the message's fault, whatever else fails with it.
     table.add(KEY, 1, fail, is_awaited=True)
     table.add(KEY, 1, choke, is_awaited=True)

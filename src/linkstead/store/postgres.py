@@ -61,6 +61,10 @@ class DatabaseAway(OperationalError, StoreAway):
     """PostgreSQL cannot be reached, or says nothing."""
 
 
+class UnfitValue(DataError, ValueError):
+    """A value does not fit its column. That lies in what was to be kept or looked for, and is so the next time too."""
+
+
 _AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -214,7 +218,7 @@ def _name_error(context: sa.ExceptionContext) -> Exception | None:
     if isinstance(cause, asyncpg.IntegrityConstraintViolationError):
         return IntegrityError(None, None, cause)
     if isinstance(cause, asyncpg.DataError):
-        return DataError(None, None, cause)
+        return UnfitValue(None, None, cause)
     if isinstance(cause, _AWAY):
         context.is_disconnect = True
         return DatabaseAway(None, None, cause)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from linkstead.alink import messages
 from linkstead.registry import DeviceKey
 
 log = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ class Lanes:
                 await lane[0].work()
             except Exception as error:
                 # The log is told, and what the device sent next has its turn.
-                log.exception("a message of a device failed", extra={"device": str(key)})
+                log.exception("a message of a device failed (%d)", messages.INTERNAL_ERROR, extra={"device": str(key)})
                 may_fare_better = not isinstance(error, _FAULTS_OF_A_MESSAGE)
                 if lane[0].is_awaited and may_fare_better and len(self._failed) < FAILED_DEVICES_MAX:
                     self._failed.add(key)
