@@ -24,6 +24,9 @@ DEVICES = 256
 LOAD = load("profile", f"--devices {DEVICES} --conns 64", "linkstead")
 SAMPLES_A_SECOND = 500
 WRITERS = "linkstead-store"
+WAITING = {"_worker", "_Thread._work_off", "_work_off"}
+"""Functions in which a thread that has nothing to do stands; some releases of py-spy name the class as well."""
+
 ELSEWHERE = "event loop, sockets, codecs in C, the standard library"
 STARTERS = {"__main__.py", "cli/main.py", "cli/options.py", "cli/serving.py"}
 LINES_SHOWN, FUNCTIONS_SHOWN = 60, 40
@@ -54,8 +57,8 @@ def read_samples(text: str) -> Iterator[Sample]:
             path, has_line, number = place.removesuffix(")").rpartition(":")
             # a thread has a name in place of a file
             frames.append(Frame(function, path, number) if has_line else Frame(part, "", ""))
-        # a thread of a pool that waits for work is no work
-        if frames[-1].function != "_worker":
+        # a thread that waits for work is no work; what these functions do themselves is next to nothing
+        if frames[-1].function not in WAITING:
             yield Sample(frames, int(count))
 
 
