@@ -7,7 +7,7 @@ import shutil
 import ssl
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -160,6 +160,7 @@ class Rig:
     watch: ErrorWatch
     settings: Settings
     devices: list[DeviceClient] = field(default_factory=list)
+    make_device: Callable[[Address, DeviceKey, str], DeviceClient] = DeviceClient
 
     @property
     def http(self) -> Address:
@@ -175,7 +176,7 @@ class Rig:
 
     def device(self, key: DeviceKey = LAMP) -> DeviceClient:
         """A device's side, not connected yet."""
-        device = DeviceClient(self.mqtt, key, device_secret(key))
+        device = self.make_device(self.mqtt, key, device_secret(key))
         self.devices.append(device)
         return device
 

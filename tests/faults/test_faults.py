@@ -9,33 +9,65 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from linkstead.faults.rules import AFTER_BYTES_MAX
+from linkstead.mqtt.codes import PacketType
 from linkstead.mqtt.packets import (
     MQTT_3_1_1,
     MQTT_5,
     ConnAck,
+    PingReq,
+    PingResp,
     PubAck,
     Publish,
-    Splitter,
     SubAck,
     Subscribe,
     Subscription,
-    decode,
     encode,
 )
+from linkstead.mqtt.websocket import HANDSHAKE_BYTES_MAX
 from linkstead.tsl import put_module
+from tests.faults.carriers import BINARY_MESSAGE, WebSocketDevice
 from tests.gateways import PROBE, add_gateways, gateway_with
 from tests.mqtt.test_websocket import frame, handshake
-from tests.rig import LAMP, OTHER_KEY, PRODUCT_KEY, RAM_KEY, SECOND_LAMP, Certificate, Rig, RigStarter
+from tests.rig import LAMP, OTHER_KEY, PRODUCT_KEY, RAM_KEY, SECOND_LAMP, Certificate, Rig, RigStarter, device_secret
 from tests.tsl.documents import read_sample
 from tests.wire import DeviceClient, Response, answer_topic, fetch, message_id, stages, until
 
 pytestmark = pytest.mark.asyncio
 
+PING, PONG = 0x9, 0xA
+"""Of WebSocket. Source: RFC 6455 section 5.5."""
+
+SILENCE_S = 0.05
+"""So long nothing is read where nothing may come."""
+
+on_every_carrier = pytest.mark.parametrize(
+    "carrier", ["mqtt", "websocket", pytest.param("websocket-tls", marks=pytest.mark.long)]
+)
+"""What happens on the wire is the same whatever carries MQTT."""
+
+
+@pytest.fixture
+def carrier() -> str:
+    """How devices come in, where a test does not say."""
+    return "mqtt"
+
 
 @pytest_asyncio.fixture
-async def dev(start_rig: RigStarter) -> Rig:
+async def dev(start_rig: RigStarter, carrier: str, certificate: Certificate) -> Rig:
     """A development server whose lamps have a thing model."""
-    rig = await start_rig(is_production=False)
+    is_secure = carrier == "websocket-tls"
+    own = {"tls_cert": str(certificate.certificate), "tls_key": str(certificate.key)}
+    tls: dict[str, Any] = own if is_secure else {}
+    rig = await start_rig(is_production=False, **tls)
+
+    def make_websocket(*arguments: Any) -> WebSocketDevice:
+        device = WebSocketDevice(*arguments)
+        device.trust = certificate.trust if is_secure else None
+        return device
+
+    if carrier != "mqtt":
+        rig.make_device = make_websocket
     await rig.server.models.edit_draft(PRODUCT_KEY, partial(put_module, module=read_sample("lamp").modules[0]))
     await rig.server.models.publish_draft(PRODUCT_KEY, "", "", 1)
     return rig
@@ -117,6 +149,7 @@ async def test_faults_need_a_key_and_are_its_account_s_own(dev: Rig) -> None:
     assert (await ask(dev, "PUT")).status == 405
 
 
+@on_every_carrier
 async def test_a_request_that_is_dropped_was_written_and_not_answered(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "drop-request", nth=2)
@@ -132,6 +165,7 @@ async def test_a_request_that_is_dropped_was_written_and_not_answered(dev: Rig) 
     assert "written" in stages(record)
 
 
+@on_every_carrier
 async def test_a_request_comes_late(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "delay-request", delay_ms=3_000)
@@ -145,6 +179,7 @@ async def test_a_request_comes_late(dev: Rig) -> None:
     assert record["timeline"][-1]["offset_ms"] == 3_000
 
 
+@on_every_carrier
 async def test_a_request_comes_twice(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "duplicate-request", times=1)
@@ -158,6 +193,7 @@ async def test_a_request_comes_twice(dev: Rig) -> None:
     assert [evidence["reason"] for evidence in record["evidence"]] == ["duplicate"]
 
 
+@on_every_carrier
 async def test_requests_overtake_each_other(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "reorder-requests", times=1)
@@ -172,6 +208,7 @@ async def test_requests_overtake_each_other(dev: Rig) -> None:
     await end(dev, second, "SUCCESS")
 
 
+@on_every_carrier
 async def test_a_request_that_nothing_overtakes_is_held_no_longer_than_asked_for(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "reorder-requests", delay_ms=100)
@@ -183,6 +220,7 @@ async def test_a_request_that_nothing_overtakes_is_held_no_longer_than_asked_for
     await end(dev, call, "SUCCESS", "reorder-requests")
 
 
+@on_every_carrier
 async def test_an_answer_is_dropped(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "drop-answer", device_name=LAMP.device_name, times=1)
@@ -196,6 +234,7 @@ async def test_an_answer_is_dropped(dev: Rig) -> None:
     await end(dev, again, "SUCCESS")
 
 
+@on_every_carrier
 async def test_an_answer_that_is_delayed_past_the_deadline_is_late(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "delay-answer", delay_ms=6_000)
@@ -209,6 +248,7 @@ async def test_an_answer_that_is_delayed_past_the_deadline_is_late(dev: Rig) -> 
     assert (record["diagnosis"], record["late_by_ms"]) == ("answered-late", 1_000)
 
 
+@on_every_carrier
 async def test_an_answer_comes_twice(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "duplicate-answer")
@@ -218,6 +258,7 @@ async def test_an_answer_comes_twice(dev: Rig) -> None:
     assert [evidence["reason"] for evidence in record["evidence"]] == ["duplicate"]
 
 
+@on_every_carrier
 async def test_answers_overtake_each_other(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "reorder-answers", times=1)
@@ -229,6 +270,7 @@ async def test_answers_overtake_each_other(dev: Rig) -> None:
     assert all("answered" in each for each in planted)
 
 
+@on_every_carrier
 async def test_an_answer_names_a_call_that_there_is_not(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "wrong-message-id")
@@ -244,6 +286,7 @@ def names(**others: str) -> dict[str, str]:
     return {"ProductKey": LAMP.product_key, "DeviceName": LAMP.device_name, **others}
 
 
+@on_every_carrier
 async def test_a_malformed_answer_fails_a_service(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "malformed-answer", target="Blink")
@@ -257,6 +300,7 @@ async def test_a_malformed_answer_fails_a_service(dev: Rig) -> None:
     assert "planted-malformed-answer" in stages(record)
 
 
+@on_every_carrier
 @pytest.mark.parametrize("kind", ["drop-answer", "malformed-answer", "wrong-message-id"])
 async def test_the_reply_to_an_asynchronous_service_is_faulty(dev: Rig, kind: str) -> None:
     device = await dev.connected()
@@ -277,6 +321,7 @@ async def test_the_reply_to_an_asynchronous_service_is_faulty(dev: Rig, kind: st
     assert record["verdict"] == ("FAILED" if kind == "malformed-answer" else None)
 
 
+@on_every_carrier
 async def test_a_message_to_nobody_meets_no_fault(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "drop-request", action="Pub")
@@ -291,6 +336,7 @@ async def test_a_message_to_nobody_meets_no_fault(dev: Rig) -> None:
     assert (record["verdict"], "planted-drop-request" in stages(record)) == ("OFFLINE", False)
 
 
+@on_every_carrier
 async def test_a_slow_reader_takes_the_message_in_parts(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "slow-reader", bytes_per_s=100, times=1)
@@ -304,6 +350,7 @@ async def test_a_slow_reader_takes_the_message_in_parts(dev: Rig) -> None:
     await end(dev, call, "SUCCESS", "slow-reader")
 
 
+@on_every_carrier
 async def test_who_reads_nothing_was_written_nothing(dev: Rig) -> None:
     await dev.connected()
     number = await plant(dev, "slow-reader", at_once=True)
@@ -316,6 +363,7 @@ async def test_who_reads_nothing_was_written_nothing(dev: Rig) -> None:
     await ask(dev, "DELETE", f"/{number}")
 
 
+@on_every_carrier
 async def test_a_slow_reader_is_quick_again_when_the_fault_is_taken_away(dev: Rig) -> None:
     device = await dev.connected()
     number = await plant(dev, "slow-reader", at_once=True)
@@ -326,6 +374,7 @@ async def test_a_slow_reader_is_quick_again_when_the_fault_is_taken_away(dev: Ri
     await end(dev, call, "SUCCESS")
 
 
+@on_every_carrier
 @pytest.mark.parametrize(("clean", "verdict"), [(True, "OFFLINE"), (False, "HALFCONN")])
 async def test_a_connection_is_cut_at_once(dev: Rig, clean: bool, verdict: str) -> None:
     device = await dev.connected()
@@ -337,6 +386,7 @@ async def test_a_connection_is_cut_at_once(dev: Rig, clean: bool, verdict: str) 
     await other.expect_silence()
 
 
+@on_every_carrier
 async def test_a_connection_is_cut_by_a_call(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "cut", nth=1)
@@ -347,6 +397,7 @@ async def test_a_connection_is_cut_by_a_call(dev: Rig) -> None:
     await end(dev, call, "TIMEOUT", "cut")
 
 
+@on_every_carrier
 async def test_a_connection_is_open_on_one_side_only(dev: Rig) -> None:
     await dev.connected()
     await plant(dev, "half-open", at_once=True)
@@ -359,6 +410,7 @@ async def test_a_connection_is_open_on_one_side_only(dev: Rig) -> None:
     await until(lambda: not dev.is_online)
 
 
+@on_every_carrier
 async def test_a_call_opens_a_connection_by_half(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "half-open")
@@ -371,6 +423,7 @@ async def test_a_call_opens_a_connection_by_half(dev: Rig) -> None:
     await device.connect()
 
 
+@on_every_carrier
 @pytest.mark.parametrize("level", [4, MQTT_5])
 async def test_a_connect_is_refused_as_by_a_server_that_is_not_available(dev: Rig, level: int) -> None:
     device = dev.device()
@@ -382,6 +435,7 @@ async def test_a_connect_is_refused_as_by_a_server_that_is_not_available(dev: Ri
     await dev.connected(SECOND_LAMP)
 
 
+@on_every_carrier
 async def test_a_call_is_throttled(dev: Rig) -> None:
     await dev.connected()
     await plant(dev, "throttle", device_name=LAMP.device_name, times=1)
@@ -392,6 +446,7 @@ async def test_a_call_is_throttled(dev: Rig) -> None:
     assert "planted-throttle" in stages(record)
 
 
+@on_every_carrier
 async def test_a_call_is_lost_by_the_server(dev: Rig) -> None:
     device = await dev.connected()
     await plant(dev, "unknown", nth=1)
@@ -400,6 +455,7 @@ async def test_a_call_is_lost_by_the_server(dev: Rig) -> None:
     await device.expect_silence()
 
 
+@on_every_carrier
 async def test_a_connect_that_comes_byte_by_byte_is_understood(dev: Rig) -> None:
     device: DeviceClient = dev.device()
     await device.open()
@@ -415,6 +471,7 @@ async def test_a_connect_that_comes_byte_by_byte_is_understood(dev: Rig) -> None
     await end(dev, call, "TIMEOUT", "drop-request")
 
 
+@on_every_carrier
 @pytest.mark.parametrize(("kind", "copies"), [("drop-request", 0), ("duplicate-request", 2)])
 async def test_a_message_of_pub_meets_faults_of_requests(dev: Rig, kind: str, copies: int) -> None:
     device = await dev.connected()
@@ -455,26 +512,6 @@ async def test_a_device_behind_a_gateway_has_faults_of_its_own(dev: Rig) -> None
     await end(dev, call, "TIMEOUT", "drop-answer")
 
 
-async def test_over_a_websocket_messages_pass_and_connections_break(dev: Rig) -> None:
-    await plant(dev, "drop-answer")
-    device = dev.device()
-    await device.open()
-    device.send_bytes(handshake())
-    await device.reader.readuntil(b"\r\n\r\n")
-    device.send_bytes(frame(encode(device.connect_packet(), MQTT_3_1_1)))
-    assert await device.reader.readexactly(6) == b"\x82\x04" + encode(ConnAck(), MQTT_3_1_1)
-    call = begin(dev)
-    head = await device.reader.readexactly(2)
-    [received] = Splitter().feed(await device.reader.readexactly(head[1]))
-    request = decode(received, MQTT_3_1_1)
-    assert isinstance(request, Publish)
-    device.send_bytes(frame(encode(Publish(answer_topic(request.topic), b"pong"), MQTT_3_1_1)))
-    await end(dev, call, "SUCCESS")
-    await plant(dev, "cut", at_once=True)
-    await until(lambda: not dev.is_online)
-    assert (await dev.app().rrpc(LAMP))["RrpcCode"] == "HALFCONN"
-
-
 async def test_over_tls_messages_are_looked_at(start_rig: RigStarter, certificate: Certificate) -> None:
     dev = await start_rig(is_production=False, tls_cert=str(certificate.certificate), tls_key=str(certificate.key))
     device = dev.device()
@@ -483,6 +520,145 @@ async def test_over_tls_messages_are_looked_at(start_rig: RigStarter, certificat
     call = begin(dev)
     await device.answer_call(b"pong")
     await end(dev, call, "SUCCESS", "duplicate-answer")
+
+
+@on_every_carrier
+async def test_only_as_much_of_a_message_comes_as_the_fault_says_before_the_cut(dev: Rig, carrier: str) -> None:
+    device = await dev.connected()
+    await plant(dev, "cut", after_bytes=12, times=1)
+    call = begin(dev, payload="x" * 100)
+    part = await device.reader.read()
+    assert (part[0], len(part)) == (PacketType.PUBLISH << 4 if carrier == "mqtt" else BINARY_MESSAGE, 12)
+    await device.close()
+    await until(lambda: not dev.is_online)
+    dev.clock.advance(5.0)
+    await end(dev, call, "TIMEOUT", "cut")
+    await device.connect()
+    again = begin(dev)
+    await device.answer_call(b"pong")
+    await end(dev, again, "SUCCESS")
+
+
+@on_every_carrier
+async def test_a_connection_that_is_cut_behind_a_message_has_brought_it(dev: Rig) -> None:
+    device = await dev.connected()
+    await plant(dev, "cut", after_bytes=AFTER_BYTES_MAX, times=1)
+    call = begin(dev)
+    await device.expect_call()
+    await device.expect_closed()
+    await until(lambda: not dev.is_online)
+    dev.clock.advance(5.0)
+    await end(dev, call, "TIMEOUT", "cut")
+
+
+@on_every_carrier
+async def test_what_a_device_sends_over_a_connection_that_is_half_open_is_not_heard(dev: Rig) -> None:
+    device = await dev.connected()
+    await plant(dev, "half-open", at_once=True)
+    device.send(PingReq())
+    call = begin(dev)
+    await until(lambda: dev.server.router.pending_count)
+    dev.clock.advance(5.0)
+    await end(dev, call, "TIMEOUT")
+    # Nothing was sent, and nobody has closed: there is neither a byte nor an end to read.
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(device.reader.read(1), SILENCE_S)
+    assert dev.is_online
+    dev.clock.advance(90.0)
+    await device.expect_closed()
+
+
+async def websocket_to(dev: Rig) -> WebSocketDevice:
+    device = WebSocketDevice(dev.mqtt, LAMP, device_secret(LAMP))
+    dev.devices.append(device)
+    await device.connect()
+    return device
+
+
+async def test_an_answer_in_pieces_is_one_whatever_comes_between_them(dev: Rig) -> None:
+    device = await websocket_to(dev)
+    await plant(dev, "duplicate-answer")
+    call = begin(dev)
+    request = await device.expect_call()
+    answer = encode(Publish(answer_topic(request.topic), b"pong"), MQTT_3_1_1)
+    device.writer.write(frame(answer[:7], is_last=False) + frame(b"are you there?", opcode=PING))
+    device.writer.write(frame(b"", opcode=0, is_last=False) + frame(answer[7:], opcode=0))
+    assert await device.reader.readexactly(16) == bytes([0x80 | PONG, 14]) + b"are you there?"
+    record = await end(dev, call, "SUCCESS", "duplicate-answer")
+    assert [evidence["reason"] for evidence in record["evidence"]] == ["duplicate"]
+    await device.expect_silence()
+
+
+async def test_what_was_held_comes_in_between_the_pieces_of_a_message(dev: Rig) -> None:
+    device = await websocket_to(dev)
+    await plant(dev, "delay-answer", delay_ms=1_000)
+    call = begin(dev)
+    await device.answer_call(b"pong")
+    ping = encode(PingReq(), MQTT_3_1_1)
+    device.writer.write(frame(ping, is_last=False))
+    assert await device.receive() == PingResp()
+    dev.clock.advance(1.0)
+    await end(dev, call, "SUCCESS", "delay-answer")
+    device.writer.write(frame(ping, opcode=0))
+    assert await device.receive() == PingResp()
+
+
+async def test_frames_that_come_byte_by_byte_are_understood(dev: Rig) -> None:
+    await plant(dev, "drop-request")
+    await plant(dev, "refuse-connect", device_name=SECOND_LAMP.device_name)
+    device = WebSocketDevice(dev.mqtt, LAMP, device_secret(LAMP))
+    await DeviceClient.open(device)
+    data = handshake() + frame(encode(device.connect_packet(), MQTT_3_1_1)) + frame(encode(PingReq(), MQTT_3_1_1))
+    for at in range(len(data)):
+        device.writer.write(data[at : at + 1])
+        await asyncio.sleep(0)
+    await device.reader.readuntil(b"\r\n\r\n")
+    assert (await device.expect(ConnAck)).reason_code == 0
+    assert await device.receive() == PingResp()
+    call = begin(dev)
+    await until(lambda: dev.server.router.pending_count)
+    dev.clock.advance(5.0)
+    await end(dev, call, "TIMEOUT", "drop-request")
+    await device.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(frame(b"text", opcode=1), id="text"),
+        pytest.param(frame(b"\xc0\x00", is_masked=False), id="not masked"),
+        pytest.param(frame(b"\xc0\x00", opcode=3), id="no such frame"),
+        pytest.param(b"\x82\xff" + b"\xff" * 12, id="longer than any"),
+        pytest.param(frame(b"\x30\xff\xff\xff\xff\xff"), id="no packet"),
+        pytest.param(frame(b"\x10"), id="a second beginning of CONNECT"),
+    ],
+)
+async def test_what_no_device_may_send_is_refused_as_without_faults(
+    start_rig: RigStarter, dev: Rig, data: bytes
+) -> None:
+    await plant(dev, "drop-answer")
+    ends = []
+    for rig in (await start_rig(), dev):
+        device = WebSocketDevice(rig.mqtt, LAMP, device_secret(LAMP))
+        await device.connect()
+        # What is behind it: where it was not refused, the end of a packet that has begun, and a packet that is none.
+        device.writer.write(data + frame(b"\x00\xf0\xff\xff\xff\xff"))
+        ends.append(await device.reader.read())
+        await device.close()
+    assert ends[0] == ends[1]
+
+
+async def test_a_handshake_that_is_none_is_refused_as_without_faults(start_rig: RigStarter, dev: Rig) -> None:
+    await plant(dev, "drop-answer")
+    for request in (handshake(Sec_WebSocket_Protocol="soap"), b"GET " + b"x" * HANDSHAKE_BYTES_MAX):
+        ends = []
+        for rig in (await start_rig(), dev):
+            device = DeviceClient(rig.mqtt, LAMP, device_secret(LAMP))
+            await device.open()
+            device.writer.write(request)
+            ends.append(await device.reader.read())
+            await device.close()
+        assert ends[0] == ends[1] != b""
 
 
 async def test_so_many_messages_are_held_and_more_pass_at_once(dev: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

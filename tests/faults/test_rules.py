@@ -5,7 +5,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from linkstead.faults.rules import DELAY_MS_MAX, FAULTS_MAX, NTH_MAX, Fault, FaultError, Kind, Occasion, RuleBook
+from linkstead.faults.rules import (
+    AFTER_BYTES_MAX,
+    DELAY_MS_MAX,
+    FAULTS_MAX,
+    NTH_MAX,
+    Fault,
+    FaultError,
+    Kind,
+    Occasion,
+    RuleBook,
+)
 from linkstead.registry import DeviceKey
 
 ACCOUNT = "1001"
@@ -87,6 +97,11 @@ def test_what_is_out_of_scope_is_not_counted() -> None:
         ({"probability": 1.1}, "probability"),
         ({"bytes_per_s": -1}, "bytes_per_s"),
         ({"seed": -1}, "seed"),
+        ({"kind": Kind.CUT, "after_bytes": -1}, "after_bytes"),
+        ({"kind": Kind.CUT, "after_bytes": AFTER_BYTES_MAX + 1}, "after_bytes"),
+        ({"kind": Kind.CUT, "after_bytes": 1, "clean": True}, "after_bytes"),
+        ({"kind": Kind.CUT, "after_bytes": 1, "at_once": True}, "after_bytes"),
+        ({"after_bytes": 1}, "after_bytes"),
         ({"device_name": "x" * 129}, "device_name"),
         ({"at_once": True}, "at_once"),
         ({"kind": Kind.CUT, "at_once": True, "action": "RRpc"}, "at_once"),
@@ -102,6 +117,7 @@ def test_what_no_rule_can_mean_is_refused_by_name(fields: dict[str, object], nam
 
 def test_the_limits_themselves_are_taken() -> None:
     RuleBook().add(ACCOUNT, Fault(kind=Kind.DELAY_ANSWER, nth=NTH_MAX, delay_ms=DELAY_MS_MAX, device_name="x" * 128))
+    RuleBook().add(ACCOUNT, Fault(kind=Kind.CUT, after_bytes=AFTER_BYTES_MAX))
 
 
 def test_there_are_so_many_at_most_and_each_account_has_its_own() -> None:

@@ -7,6 +7,7 @@ import click
 from linkstead.cli.endpoint import Endpoint, with_endpoint
 from linkstead.cli.tables import JSON_OPTION, print_records
 from linkstead.faults.rules import (
+    AFTER_BYTES_MAX,
     BYTES_PER_S_DEFAULT,
     BYTES_PER_S_MAX,
     DELAY_MS_DEFAULT,
@@ -50,6 +51,12 @@ def fault() -> None:
     help=f"Of a slow reader; {BYTES_PER_S_DEFAULT} if not given.",
 )
 @click.option("--clean", is_flag=True, help="Cut a connection as if the device had said goodbye.")
+@click.option(
+    "--after-bytes",
+    type=click.IntRange(0, AFTER_BYTES_MAX),
+    metavar="N",
+    help="Cut a connection after so many bytes of the message; before any if not given.",
+)
 @click.option("--at-once", is_flag=True, help="Act on the connections there are now, not by a call.")
 @with_endpoint
 def add(endpoint: Endpoint, device: str | None, product: str | None, **given: Any) -> None:

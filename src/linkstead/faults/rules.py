@@ -17,6 +17,7 @@ FAULTS_MAX: Final = 100
 DELAY_MS_MAX: Final = 600_000
 NTH_MAX: Final = 1_000_000
 BYTES_PER_S_MAX: Final = 1_000_000
+AFTER_BYTES_MAX: Final = 1_000_000
 SEED_MAX: Final = 2**53
 TEXT_CHARS_MAX: Final = 128
 """Of a name in a rule."""
@@ -99,6 +100,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         delay_ms: of delays: how long. Of what is reordered: how long it is held at most.
         bytes_per_s: of a slow reader; 0 reads nothing.
         clean: a connection is cut as if the device had said goodbye.
+        after_bytes: a connection is cut after so many bytes of the message have left, those around it counted; 0 before
+            any.
         at_once: on the devices that are connected now, and on no call.
     """
 
@@ -115,6 +118,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     delay_ms: int = DELAY_MS_DEFAULT
     bytes_per_s: int = BYTES_PER_S_DEFAULT
     clean: bool = False
+    after_bytes: int = 0
     at_once: bool = False
 
     def check(self) -> None:
@@ -124,6 +128,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         _check_range("times", self.times, 0, NTH_MAX)
         _check_range("delay_ms", self.delay_ms, 0, DELAY_MS_MAX)
         _check_range("bytes_per_s", self.bytes_per_s, 0, BYTES_PER_S_MAX)
+        _check_range("after_bytes", self.after_bytes, 0, AFTER_BYTES_MAX)
         _check_range("seed", self.seed, 0, SEED_MAX)
         if not 0.0 < self.probability <= 1.0:
             raise FaultError("probability must be more than 0 and at most 1")
@@ -134,6 +139,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
             raise FaultError(f"at_once is for {', '.join(sorted(OF_CONNECTIONS))}")
         if self.at_once and (self.action or self.target):
             raise FaultError("at_once acts on no call: it has no action and no target")
+        if self.after_bytes and (self.kind is not Kind.CUT or self.clean or self.at_once):
+            raise FaultError("after_bytes is for cut by a message, without a goodbye: not clean, not at_once")
         if self.kind is Kind.REFUSE_CONNECT and (self.action or self.target):
             raise FaultError("refuse-connect acts on no call: it has no action and no target")
         if self.kind is Kind.UNKNOWN and self.action and self.action not in SYNCHRONOUS_ACTIONS:

@@ -4,7 +4,8 @@ A connection of the gateway stands behind a `FaultyConnection`, which is the pro
 transport to the gateway's connection. So the server is deceived by nothing but what a network or a device can do, and
 its records stay true: a message that is lost on the way was `written`.
 
-Messages are looked at on plain MQTT and over TLS. Of a WebSocket only the whole connection can be faulty.
+Messages are looked at on plain MQTT, over TLS and inside a WebSocket. Its frames keep their order and their bounds: a
+message that is changed changes its frame, and what comes by a timer is a frame of its own.
 """
 
 import asyncio
@@ -17,10 +18,12 @@ import msgspec
 
 from linkstead.alink import credentials, topics
 from linkstead.clock import Timer
+from linkstead.faults.frames import Frame as WebSocketFrame
+from linkstead.faults.frames import Frames, make_message
 from linkstead.faults.planting import Planting
 from linkstead.faults.rules import Fault, Kind, Occasion, Rule
 from linkstead.mqtt.codes import PacketType, Refusal
-from linkstead.mqtt.gateway import DeviceConnection
+from linkstead.mqtt.gateway import WEBSOCKET_FIRST_BYTE, DeviceConnection
 from linkstead.mqtt.packets import (
     MQTT_3_1_1,
     MQTT_5,
@@ -53,6 +56,9 @@ ALINK_ID_OF_NONE: Final = 2_147_483_647
 """What a reply names that is to name no call: the last id there is."""
 
 MQTT_FIRST_BYTE: Final = 0x10
+
+UPGRADED: Final = b"HTTP/1.1 101 "
+"""How the answer begins with which a WebSocket is open."""
 
 
 class FaultyTransport(asyncio.Transport):
@@ -104,6 +110,54 @@ class FaultyTransport(asyncio.Transport):
         return self._transport.is_reading()
 
 
+class Packets:
+    """Cuts one direction of a connection into packets.
+
+    Attributes:
+        unfinished: what came and belongs to no packet yet.
+    """
+
+    def __init__(self) -> None:
+        self.unfinished = bytearray()
+        self._splitter = Splitter()
+
+    def cut(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """The packets that end in `data`, each with its first byte. Raises Malformed; `unfinished` is the rest then."""
+        self.unfinished += data
+        start = 0
+        last: bytes | None = None
+        for head, buffer, _, end in self._splitter.feed(data):
+            if buffer is not last:
+                start, last = 0, buffer
+            packet = buffer[start:end]
+            start = end
+            del self.unfinished[: len(packet)]
+            yield head, packet
+
+
+class Carrier:
+    """The WebSocket around a connection's MQTT.
+
+    Attributes:
+        incoming: None once frames are passed as they are.
+        held: a frame that waits until it is decided what becomes of it.
+        is_inside: the device has begun a message whose last frame has not come.
+    """
+
+    def __init__(self) -> None:
+        self.incoming: Frames | None = Frames()
+        self.outgoing = Frames()
+        self.held: WebSocketFrame | None = None
+        self.is_inside = False
+
+    def next_frame(self) -> WebSocketFrame | None:
+        """The frame that waited, or the next that came."""
+        held, self.held = self.held, None
+        if held is not None:
+            return held
+        return self.incoming.take_frame() if self.incoming is not None else None
+
+
 class FaultyConnection(asyncio.Protocol):
     """One connection, between its socket and the gateway.
 
@@ -116,12 +170,16 @@ class FaultyConnection(asyncio.Protocol):
         self._wire = wire
         self._inner = inner
         self._transport: asyncio.Transport | None = None
-        self._outgoing: Splitter | None = Splitter()
-        self._incoming: Splitter | None = Splitter()
-        # What came before it is known whose connection it is; None from then on.
-        self._first: bytes | None = b""
+        # None where they are passed as they are.
+        self._outgoing: Packets | None = Packets()
+        self._incoming: Packets | None = Packets()
+        self._websocket: Carrier | None = None
+        # Until it is known whose connection it is: what MQTT came, and what waits on whatever carries it.
+        self._is_admitted = False
+        self._is_deciding = False
+        self._first = b""
+        self._waiting = b""
         self._is_dead = False
-        self._is_waiting = False
         self._level = MQTT_3_1_1
         self._held_requests: list[bytes] = []
         self._held_answers: list[bytes] = []
@@ -167,41 +225,51 @@ class FaultyConnection(asyncio.Protocol):
         """Take bytes from the device."""
         if self._is_dead:
             return
-        if self._first is None:
-            self._receive(data)
-            return
+        if not self._is_admitted and self._websocket is None and not self._waiting and data[:1] == WEBSOCKET_FIRST_BYTE:
+            self._websocket = Carrier()
+        if self._websocket is not None:
+            self._receive_frames(self._websocket, data)
+        elif self._is_admitted:
+            self._hand_in(self._receive(data))
+        else:
+            self._waiting += data
+            if self._is_known(data):
+                self._admit()
+
+    def _is_known(self, data: bytes) -> bool:
+        """Take the first bytes of MQTT. True once it is said whose they are, and nothing is to be decided about it."""
+        if self._is_deciding:
+            return False
         self._first += data
-        if self._is_waiting:
-            return
-        if self._first[0] != MQTT_FIRST_BYTE:
-            # WebSocket, or something else that is not cut into packets.
+        if self._first and self._first[0] != MQTT_FIRST_BYTE:
+            # Something that is not cut into packets.
             self._give_up_looking()
-            return
+            return True
         try:
             frames = list(Splitter().feed(self._first))
         except Malformed:
             # That is the gateway's to say.
             self._give_up_looking()
-            return
-        if frames:
-            self._begin(frames[0])
+            return True
+        if not frames:
+            return False
+        self._first = b""
+        self._is_deciding = self._begin(frames[0])
+        return not self._is_deciding
 
-    def _begin(self, frame: Frame) -> None:
-        """The CONNECT is there."""
+    def _begin(self, frame: Frame) -> bool:
+        """The CONNECT is there. True where it is to be decided whether it is refused."""
         self._level = connect_level(frame) or self._level
         if not self._wire.planting.book.has(Occasion.CONNECT):
-            self._admit()
-            return
+            return False
         try:
             connect = decode(frame, self._level)
             key = credentials.parse_user_name(connect.user_name or "") if isinstance(connect, Connect) else None
         except (Malformed, credentials.BadUserName):
             key = None
-        if key is None:
-            self._admit()
-        else:
-            self._is_waiting = True
+        if key is not None:
             self._wire.start(self._decide(key))
+        return key is not None
 
     async def _decide(self, key: DeviceKey) -> None:
         product = await self._wire.registry.find_product(key.product_key)
@@ -218,31 +286,97 @@ class FaultyConnection(asyncio.Protocol):
             self._transport.close()
 
     def _admit(self) -> None:
-        first, self._first = self._first, None
-        self._receive(first or b"")
+        self._is_admitted = True
+        self._is_deciding = False
+        waiting, self._waiting = self._waiting, b""
+        if self._websocket is not None:
+            self._receive_frames(self._websocket, b"")
+        else:
+            self._hand_in(self._receive(waiting))
 
     def _give_up_looking(self) -> None:
         self._outgoing = self._incoming = None
-        self._admit()
 
-    def _receive(self, data: bytes) -> None:
-        if self._incoming is not None:
-            try:
-                data = b"".join(self._pass_in(self._incoming, data))
-            except Malformed:
-                # As it is from here on: that is the gateway's to say.
-                self._outgoing = self._incoming = None
-        self._take(data)
+    def _receive(self, data: bytes) -> bytes:
+        """What of the device's bytes of MQTT comes in now."""
+        packets = self._incoming
+        if packets is None:
+            return data
+        passed = bytearray()
+        try:
+            for packet in self._pass_in(packets, data):
+                passed += packet
+        except Malformed:
+            # As it is from here on: that is the gateway's to say.
+            self._give_up_looking()
+            passed += packets.unfinished
+        return bytes(passed)
+
+    def _receive_frames(self, carrier: "Carrier", data: bytes) -> None:
+        """Take bytes of a WebSocket; what was cut from them before is kept."""
+        frames = carrier.incoming
+        if frames is None:
+            self._hand_in(data)
+            return
+        frames.feed(data)
+        if not self._is_deciding:
+            self._hand_in(b"".join(self._pass_frames(carrier, frames)))
+
+    def _pass_frames(self, carrier: "Carrier", frames: Frames) -> Iterator[bytes]:
+        try:
+            if not frames.is_open:
+                yield frames.take_head() or b""
+            while frames.is_open and (frame := carrier.next_frame()) is not None:
+                if not self._is_admitted and frame.is_binary:
+                    self._is_admitted = self._is_known(frame.payload)
+                    if self._is_deciding:
+                        carrier.held = frame
+                        return
+                yield self._receive_frame(carrier, frame)
+        except ValueError:
+            # That too is the gateway's to say.
+            carrier.incoming = None
+            yield frames.take_rest()
+
+    def _receive_frame(self, carrier: "Carrier", frame: WebSocketFrame) -> bytes:
+        if not frame.is_binary:
+            return frame.data
+        carrier.is_inside = not frame.is_last
+        payload = self._receive(frame.payload)
+        return frame.data if payload == frame.payload else frame.change(payload)
 
     # what the gateway's connection sends
 
     def write(self, data: bytes) -> None:
-        """Send bytes of the server, whole packets."""
+        """Send bytes of the server: whole packets, in whole frames where it is a WebSocket."""
         if self._is_dead:
             return
-        if self._outgoing is not None and self._wire.planting.looks_at_messages:
-            data = b"".join(self._pass_out(self._outgoing, data))
-        self._send(data)
+        if self._websocket is None:
+            self._send_bytes(self._leave(data))
+        else:
+            self._send_bytes(self._leave_in_frames(self._websocket, data))
+
+    def _leave(self, data: bytes) -> bytes:
+        """What of the server's packets leaves now."""
+        if self._outgoing is None or not self._wire.planting.looks_at_messages:
+            return data
+        return b"".join(self._pass_out(self._outgoing, data))
+
+    def _leave_in_frames(self, carrier: "Carrier", data: bytes) -> bytes:
+        frames = carrier.outgoing
+        frames.feed(data)
+        left = bytearray()
+        if not frames.is_open:
+            if not data.startswith(UPGRADED):
+                return frames.take_rest()
+            left += frames.take_head() or b""
+        while (frame := frames.take_frame()) is not None:
+            payload = self._leave(frame.payload) if frame.is_binary else frame.payload
+            if payload == frame.payload:
+                left += frame.data
+            elif payload:
+                left += frame.change(payload)
+        return bytes(left)
 
     @property
     def unread_bytes(self) -> int:
@@ -257,7 +391,13 @@ class FaultyConnection(asyncio.Protocol):
         except LinkBroken:
             return None
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, packets: bytes) -> None:
+        """Have packets leave."""
+        if packets and self._websocket is not None:
+            packets = make_message(packets, is_masked=False)
+        self._send_bytes(packets)
+
+    def _send_bytes(self, data: bytes) -> None:
         transport = self._transport
         if not data or transport is None or transport.is_closing():
             return
@@ -268,19 +408,15 @@ class FaultyConnection(asyncio.Protocol):
             self._inner.pause_writing()
         self._unread += data
 
-    def _pass_out(self, splitter: Splitter, data: bytes) -> Iterator[bytes]:
-        """What of the server's packets leaves now."""
-        for head, buffer, _, end, start in _frames(splitter, data):
-            packet = buffer[start:end]
+    def _pass_out(self, packets: "Packets", data: bytes) -> Iterator[bytes]:
+        for head, packet in packets.cut(data):
             if head >> 4 == PacketType.PUBLISH:
                 yield from self._pass_request(packet)
             else:
                 yield packet
 
-    def _pass_in(self, splitter: Splitter, data: bytes) -> Iterator[bytes]:
-        """What of the device's packets comes in now."""
-        for head, buffer, _, end, start in _frames(splitter, data):
-            packet = buffer[start:end]
+    def _pass_in(self, packets: "Packets", data: bytes) -> Iterator[bytes]:
+        for head, packet in packets.cut(data):
             if head >> 4 == PacketType.PUBLISH and self._wire.planting.looks_at_messages:
                 yield from self._pass_answer(packet)
             else:
@@ -313,8 +449,11 @@ class FaultyConnection(asyncio.Protocol):
                 case Kind.SLOW_READER:
                     self._slow_down(fault)
                 case Kind.CUT:
+                    if fault.after_bytes:
+                        self._soon(self._send_a_part, b"".join(sent), fault)
+                    else:
+                        self._soon(self.cut, fault)
                     sent = []
-                    self._soon(self.cut, fault)
                 case Kind.HALF_OPEN:
                     sent = []
                     self.die()
@@ -356,7 +495,13 @@ class FaultyConnection(asyncio.Protocol):
         yield from come
         yield from held
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, packets: bytes) -> None:
+        """Have packets come in."""
+        if packets and self._websocket is not None:
+            packets = make_message(packets, is_masked=True, is_inside=self._websocket.is_inside)
+        self._hand_in(packets)
+
+    def _hand_in(self, data: bytes) -> None:
         if data and not self._is_dead and self._transport is not None:
             self._inner.data_received(data)
 
@@ -383,6 +528,15 @@ class FaultyConnection(asyncio.Protocol):
         if fault.clean:
             self._take(encode(Disconnect(), self._level))
         self._transport.abort()
+
+    def _send_a_part(self, packets: bytes, fault: Fault) -> None:
+        """Have the first bytes of a message leave, as many as the fault says, and then end the connection."""
+        if self._websocket is not None and packets:
+            packets = make_message(packets, is_masked=False)
+        if not self._is_dead:
+            self._send_bytes(packets[: fault.after_bytes])
+        # Not before they are in the socket.
+        self._soon(self.cut, fault)
 
     def die(self) -> None:
         """Pass nothing any more, with neither side told: what is written is lost, and what comes is not heard."""
@@ -475,17 +629,6 @@ class Wire:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _frames(splitter: Splitter, data: bytes) -> Iterator[tuple[int, bytes, int, int, int]]:
-    """Frames with where each begins, fixed header included."""
-    at = 0
-    last: bytes | None = None
-    for head, buffer, body, end in splitter.feed(data):
-        if buffer is not last:
-            at, last = 0, buffer
-        yield head, buffer, body, end, at
-        at = end
 
 
 def _read_publish(packet: bytes, level: int) -> Publish | None:
