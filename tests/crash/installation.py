@@ -1,5 +1,6 @@
 """Servers that can be killed process by process, each back at the address where it was."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -17,6 +18,8 @@ from tests.nats_server import find_free_port
 from tests.postgres import PostgresServer
 from tests.rig import PRODUCT_KEY, a_device
 from tests.tsl.documents import read_sample
+
+ACTIVATED_S_MAX = 20.0
 
 
 class Installation(Protocol):
@@ -40,6 +43,20 @@ async def add_lamps(database: str, keys: list[DeviceKey]) -> None:
     await store.add_devices([a_device(key) for key in keys])
     await ModelShelf(store).publish(ThingModel(PRODUCT_KEY, read_sample("lamp").modules), "1", "", 1)
     await store.close()
+
+
+async def until_activated(database: str, keys: list[DeviceKey]) -> None:
+    """Return when it is on the disk that these devices have connected once."""
+    store = make_store(Settings(database=database), SystemClock())
+    await store.open()
+    try:
+        async with asyncio.timeout(ACTIVATED_S_MAX):
+            devices = await store.find_devices(keys)
+            while not all(device.activated_ms for device in devices):
+                await asyncio.sleep(0.02)
+                devices = await store.find_devices(keys)
+    finally:
+        await store.close()
 
 
 class OneServer:

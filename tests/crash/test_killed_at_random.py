@@ -20,7 +20,15 @@ from linkstead.server import DATABASE_FILE, SystemClock
 from linkstead.store.postgres import PostgresStore
 from tests.cluster.accepted import Accepted
 from tests.cluster.field import Caller, Lamp, Load, Made, find_lie, name_lamps, running_tasks, until_holds
-from tests.crash.installation import Installation, OneServer, Supervised, WithDatabase, Workers, add_lamps
+from tests.crash.installation import (
+    Installation,
+    OneServer,
+    Supervised,
+    WithDatabase,
+    Workers,
+    add_lamps,
+    until_activated,
+)
 from tests.postgres import PostgresServer
 from tests.rig import fill
 from tests.wire import fetch
@@ -117,8 +125,9 @@ async def test_what_was_promised_holds(stored: Stored, tmp_path: Path, store: st
         await stack.enter_async_context(running_tasks(*(lamp.live([place]) for lamp in lamps)))
         for lamp in lamps:
             stack.push_async_callback(lamp.close)
-        # Their sessions are on the disk a moment after they are connected, long before the first kill.
         await until_holds(lambda: all(lamp.connected_s for lamp in lamps), BACK_S_MAX)
+        # It is so a moment later; one that connects for the first time right before the kill has never connected.
+        await until_activated(stored.url, [lamp.key for lamp in lamps])
         caller = Caller(installation.server)
         stack.callback(caller.close)
         load, accepted = Load(), Accepted()
