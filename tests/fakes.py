@@ -222,7 +222,7 @@ class ToldNotice:
 class FakeNoticeSink:
     """Implements `NoticeSink`: keeps what it is told; of `kinds` it wants what is listed, of `product_keys` too.
 
-    While `disk` is not set, nothing is on the disk.
+    While `disk` is not set, nothing is on the disk; while `is_known` is not set, it is not known who subscribed.
     """
 
     def __init__(
@@ -231,8 +231,9 @@ class FakeNoticeSink:
         self.kinds = set(kinds)
         self.product_keys = None if product_keys is None else set(product_keys)
         self.notices: list[ToldNotice] = []
-        self.disk = asyncio.Event()
+        self.disk, self.is_known = asyncio.Event(), asyncio.Event()
         self.disk.set()
+        self.is_known.set()
 
     def wants(self, product_key: str, kind: NoticeKind) -> bool:
         return kind in self.kinds and (self.product_keys is None or product_key in self.product_keys)
@@ -244,10 +245,10 @@ class FakeNoticeSink:
         self.notices.append(ToldNotice(account_id, key, kind, topic, payload, qos))
 
     def is_prepared(self, product_key: str) -> bool:
-        return bool(product_key)
+        return self.is_known.is_set()
 
     async def prepare(self, product_key: str) -> None:
-        assert product_key
+        await self.is_known.wait()
 
     async def settle(self) -> None:
         await self.disk.wait()

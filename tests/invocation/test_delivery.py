@@ -98,6 +98,8 @@ async def opened(path: Path, clock: ManualClock, kind: type[SqliteStore] = Sqlit
         await store.add_product(make_product())
         await store.add_devices([make_device()])
     world = World(path, store, clock)
+    # As it is before a device can connect.
+    await world.news.prepare(KEY.product_key)
     yield world
     await world.delivery.stop()
     await store.close()
@@ -781,6 +783,49 @@ async def test_a_result_is_told_with_its_call_already_handed_to_the_store(world:
     answer(world)
     # Both now: what takes the message writes it in one with the call.
     assert (told(world), world.store.history_waiting) == ([("1", 200)], 1)
+
+
+async def test_a_call_goes_on_until_it_is_known_who_is_told_of_its_end(world: World) -> None:
+    world.attach(FakeLink())
+    call = await post(world)
+    await world.store.flush()
+    world.sink.is_known.clear()
+    answer(world)
+    answer(world, code=201)
+    await asyncio.sleep(0)
+    assert (call.verdict, told(world), world.store.history_waiting) == (None, [], 0)
+    world.sink.is_known.set()
+    await world.delivery.stop()
+    assert (ending(call), told(world), world.store.history_waiting) == (ANSWERED, [("1", 200)], 1)
+    assert [each.reason for each in call.evidence] == [Stray.DUPLICATE]
+
+
+async def test_a_call_that_is_given_up_goes_on_until_it_is_known_who_is_told(world: World) -> None:
+    session = away(world)
+    call = await post(world)
+    (waits,) = waiting(session)
+    world.sink.is_known.clear()
+    world.delivery.message_dropped(waits)
+    world.delivery.end(a_call(world, 2), Verdict.OFFLINE, Diagnosis.WRITE_FAILED, OFFLINE)
+    await asyncio.sleep(0)
+    assert (call.verdict, len(await messages(world)), told(world)) == (None, 1, [])
+    world.sink.is_known.set()
+    await world.delivery.stop()
+    assert sorted(told(world)) == [("1", 9201), ("2", 9201)]
+    assert (call.verdict, await messages(world)) == (Verdict.EXPIRED, [])
+
+
+async def test_a_call_ends_untold_rather_than_not_at_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "LOOKUPS_MAX", 1)
+    world.attach(FakeLink())
+    calls = [await post(world, number) for number in (1, 2)]
+    world.sink.is_known.clear()
+    answer(world, 1)
+    answer(world, 2)
+    assert [call.verdict for call in calls] == [None, Verdict.SUCCESS]
+    world.sink.is_known.set()
+    await world.delivery.stop()
+    assert told(world) == [("2", 200), ("1", 200)]
 
 
 async def test_a_call_that_goes_nowhere_is_told_before_it_is_kept(world: World) -> None:

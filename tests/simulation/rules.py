@@ -26,6 +26,9 @@ LATE_S_MAX = 0.05
 KEPT_S_MAX = NOTE_S_MAX + 1.0
 """When what a server learned is on the disk at last."""
 
+ACCEPTED_S_MAX = 30.0
+"""How long an app waits at most to be told that its call is accepted, or why not: much longer than it would."""
+
 TROUBLED_S = 1.0
 """What was out of order before a call may be felt for so long."""
 
@@ -194,6 +197,10 @@ class Rules:
             if is_due and self.is_of_cluster and now_s >= call.timeline[0].monotonic_s + timeout_s:
                 # It was looked for so long on other nodes that its time is up before the last one's.
                 return take()
+        elif verdict is None and not node.news.is_ready(key.product_key):
+            # It is looked at a moment later, so that what is told of the call is written with it.
+            self._note_for_earlier(node, key, alink_id, payload)
+            return take()
         taken = take()
         if is_due:
             due = Verdict.SUCCESS if is_readable else Verdict.FAILED
@@ -353,9 +360,8 @@ class Rules:
             return
         answer, call = app_call.answer, app_call.call
         if answer is None:
-            if app_call.timeout_ms and self._clock.monotonic_s() > (
-                app_call.started_s + app_call.timeout_ms / 1000 + self._late_s_max
-            ):
+            wait_s = app_call.timeout_ms / 1000 + self._late_s_max if app_call.timeout_ms else ACCEPTED_S_MAX
+            if self._clock.monotonic_s() > app_call.started_s + wait_s:
                 self.report(1, f"{app_call.action} to {app_call.key} has no answer past its deadline")
             return
         if call is None:

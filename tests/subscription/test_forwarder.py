@@ -147,13 +147,36 @@ async def test_what_was_prepared_is_recorded_at_once(setting: Setting) -> None:
     assert setting.source.reads == [PRODUCT_KEY]
 
 
-async def test_nobody_waits_to_be_prepared_by_a_server_that_stops(setting: Setting) -> None:
+async def test_nobody_is_prepared_while_the_store_cannot_tell(setting: Setting) -> None:
     setting.source.is_broken = True
+    for _ in range(2):
+        with pytest.raises(NotKept):
+            await setting.forwarder.prepare(PRODUCT_KEY)
+    setting.source.is_broken = False
+    setting.clock.advance(READ_RETRY_S)
+    await setting.settle()
+    await setting.forwarder.prepare(PRODUCT_KEY)
+    assert setting.source.reads == [PRODUCT_KEY] * 2
+
+
+async def test_who_knew_the_subscribers_is_prepared_by_them_while_the_store_cannot_tell(setting: Setting) -> None:
+    await setting.forwarder.prepare(PRODUCT_KEY)
+    setting.forwarder.forget_all()
+    setting.clock.advance(STALE_S_MAX)
+    setting.source.is_broken = True
+    await setting.forwarder.prepare(PRODUCT_KEY)
+    setting.forward(b"1")
+    assert setting.backlog.payloads == [b"1"]
+
+
+async def test_nobody_waits_to_be_prepared_by_a_server_that_stops(setting: Setting) -> None:
+    setting.source.gate.clear()
     preparing = asyncio.ensure_future(setting.forwarder.prepare(PRODUCT_KEY))
     await setting.settle()
     draining = asyncio.ensure_future(setting.forwarder.drain())
     await setting.settle()
-    setting.clock.advance(READ_RETRY_S)
+    setting.source.is_broken = True
+    setting.source.gate.set()
     await draining
     await preparing
     assert setting.backlog.notices == []

@@ -157,6 +157,7 @@ async def post_call(bench: Bench, target: str, path: str) -> Call:
     call = Call(bench.ids.request_id(), "node-1", "InvokeThingService", ACCOUNT_ID, key=KEY, target=target)
     call.alink_id, call.message_id = 7, bench.ids.message_id()
     bench.journal.open(call)
+    await bench.news.prepare(KEY.product_key)
     await bench.delivery.post(call, f"{SYS}/{path}", b'{"id":"7"}', 0)
     bench.journal.close(call)
     bench.link.sent.clear()

@@ -93,8 +93,11 @@ class DeliveryStore(CallStore, SessionStore, Protocol):
 class ResultObserver(Protocol):
     """Told what comes of calls that a reply of the device ends. What is not awaited returns at once."""
 
+    def is_ready(self, product_key: str) -> bool:
+        """True when what is told of a call that ends now is written in one with its record."""
+
     async def prepare(self, product_key: str) -> None:
-        """Calls of devices of a product may end now."""
+        """Be ready: calls of devices of a product may end now. Raises where the store cannot tell who subscribed."""
 
     def call_ended(self, call: Call, reply: Reply | None) -> bool:
         """It has its verdict, and was handed to the journal; `reply` is None where the device did not answer it.
@@ -323,9 +326,9 @@ class Delivery:
                 if node is not None and call.node != node:
                     continue
                 if call.moment(Stage.WRITTEN) is None:
-                    self.end(call, Verdict.UNKNOWN, Diagnosis.NODE_LOST, SEND_FAILED)
+                    self._end(call, Verdict.UNKNOWN, Diagnosis.NODE_LOST, SEND_FAILED)
                 elif not call.alink_id:
-                    self.end(call, Verdict.SUCCESS, Diagnosis.DELIVERED, 0)
+                    self._end(call, Verdict.SUCCESS, Diagnosis.DELIVERED, 0)
 
     @staticmethod
     def _restored(message: SavedMessage, now_s: float, now_ms: int) -> QueuedMessage:
@@ -448,9 +451,11 @@ class Delivery:
     async def drop(self, call: Call, diagnosis: Diagnosis, code: int, verdict: Verdict = Verdict.OFFLINE) -> None:
         """Accept a call whose message has nowhere to go: it ends so, and that is on the disk when this returns."""
         call.is_asynchronous = True
+        observer = self._observer
+        if observer is not None and call.alink_id:
+            await self._prepare(call.key)
         call.result_code = code
         call.end(verdict, diagnosis)
-        observer = self._observer
         if observer is not None and call.alink_id and observer.call_ended(call, None):
             # First, so that a server that dies in between has told of too much rather than too little.
             await observer.settle()
@@ -573,19 +578,22 @@ class Delivery:
     def message_dropped(self, message: QueuedMessage) -> None:
         """See `SessionObserver`."""
         call = self._calls_of_messages.pop(message.call_id, None)
-        if call is not None or not message.call_id:
+        if not message.call_id or (call is not None and not self._must_wait(call)):
             self._expire(call, message)
         else:
             # One that cannot be looked up now stays on the disk, for housekeeping to find it there.
             self._look_up(partial(self._expire_kept, message))
 
     async def _expire_kept(self, message: QueuedMessage) -> None:
-        self._expire(await self._find_kept(message.call_id), message)
+        call = await self._find_kept(message.call_id)
+        if call is not None:
+            await self._prepare(call.key)
+        self._expire(call, message)
 
     def _expire(self, call: Call | None, message: QueuedMessage) -> None:
         if call is not None:
             diagnosis = Diagnosis.WRITTEN_NO_ACKNOWLEDGEMENT if message.was_sent else Diagnosis.NOT_CONNECTED
-            self.end(call, Verdict.EXPIRED, diagnosis, OFFLINE)
+            self._end(call, Verdict.EXPIRED, diagnosis, OFFLINE)
         self._store.drop_message(message.row_id)
 
     async def _find_kept(self, call_id: str) -> Call | None:
@@ -683,22 +691,29 @@ class Delivery:
             self._look_up(partial(self._bring_unnamed, answer))
 
     def _bring(self, alink_id: int, answer: _Answer) -> None:
-        name = answer.origin.key, alink_id
-        call = self._open.get(name) or self._ended.get(name)
-        if call is not None:
+        call = self._find_at_hand(answer.origin.key, alink_id)
+        if call is not None and not self._must_wait(call):
             self._take_answer(call, answer)
         else:
             self._look_up(partial(self._bring_kept, alink_id, answer))
 
+    def _find_at_hand(self, key: DeviceKey, alink_id: int) -> Call | None:
+        return self._open.get((key, alink_id)) or self._ended.get((key, alink_id))
+
     async def _bring_kept(self, alink_id: int, answer: _Answer) -> None:
         key = answer.origin.key
-        call = await self._store.find_open_call(key, alink_id) or await self._store.find_ended_call(key, alink_id)
+        await self._prepare(key)
+        call = self._find_at_hand(key, alink_id)
+        if call is None:
+            kept = await self._store.find_open_call(key, alink_id) or await self._store.find_ended_call(key, alink_id)
+            call = self._adopt(kept) if kept is not None else None
         if call is None:
             self._log_without_call(answer)
         else:
-            self._take_answer(self._adopt(call), answer)
+            self._take_answer(call, answer)
 
     async def _bring_unnamed(self, answer: _Answer) -> None:
+        await self._prepare(answer.origin.key)
         found = await self._store.list_open_calls(answer.origin.key, answer.identifier, MALFORMED_SHOWN_WITH_MAX)
         calls = [call for call in map(self._adopt, found) if not call.is_ended]
         # What never left is not what the device means to answer.
@@ -728,9 +743,9 @@ class Delivery:
         call.mark(Stage.ANSWERED, self._clock.time_s(), self._clock.monotonic_s())
         call.set_answer(answer.payload)
         if answer.reply is None:
-            self.end(call, Verdict.FAILED, Diagnosis.ANSWER_MALFORMED, answer.fault)
+            self._end(call, Verdict.FAILED, Diagnosis.ANSWER_MALFORMED, answer.fault)
         else:
-            self.end(call, Verdict.SUCCESS, Diagnosis.ANSWERED, answer.reply.code, answer.reply)
+            self._end(call, Verdict.SUCCESS, Diagnosis.ANSWERED, answer.reply.code, answer.reply)
 
     def _keep_stray(self, call: Call, reason: Stray, answer: _Answer) -> None:
         evidence = Evidence(
@@ -743,8 +758,32 @@ class Delivery:
         )
         self._journal.add_evidence(call, evidence)
 
-    def end(self, call: Call, verdict: Verdict, diagnosis: Diagnosis, code: int, reply: Reply | None = None) -> None:
-        """Give an asynchronous call its verdict, once, and have it written."""
+    def end(self, call: Call, verdict: Verdict, diagnosis: Diagnosis, code: int) -> None:
+        """Give an asynchronous call its verdict, once, and have it written, with what is told of it."""
+        if self._must_wait(call):
+            self._look_up(partial(self._end_prepared, call, verdict, diagnosis, code))
+        else:
+            self._end(call, verdict, diagnosis, code)
+
+    async def _end_prepared(self, call: Call, verdict: Verdict, diagnosis: Diagnosis, code: int) -> None:
+        await self._prepare(call.key)
+        self._end(call, verdict, diagnosis, code)
+
+    def _must_wait(self, call: Call) -> bool:
+        """True when what is told of a call would be written apart from its record, and be lost with a server between.
+
+        Rather that than to forget what became of it, where too much waits already.
+        """
+        if call.is_ended or not call.alink_id or call.key is None or self._observer is None:
+            return False
+        return not self._observer.is_ready(call.key.product_key) and len(self._lookups) < LOOKUPS_MAX
+
+    async def _prepare(self, key: DeviceKey | None) -> None:
+        """Have it at hand who is told of calls of a device. Raises where the store cannot tell."""
+        if self._observer is not None and key is not None and not self._observer.is_ready(key.product_key):
+            await self._observer.prepare(key.product_key)
+
+    def _end(self, call: Call, verdict: Verdict, diagnosis: Diagnosis, code: int, reply: Reply | None = None) -> None:
         self._forget(call)
         if call.is_ended:
             return

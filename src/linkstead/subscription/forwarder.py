@@ -158,7 +158,10 @@ class Forwarder:
     async def prepare(self, product_key: str) -> None:
         """See `NoticeSink.prepare`."""
         while not self.is_prepared(product_key):
-            await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
+            read = self._reads[product_key]
+            await asyncio.shield(read.attempt)
+            if self._reads.get(product_key) is read and not self.is_prepared(product_key):
+                raise NotKept
 
     async def settle(self) -> None:
         """See `NoticeSink.settle`."""

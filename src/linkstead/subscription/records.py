@@ -107,7 +107,10 @@ class NoticeSink(Protocol):
         """True when `prepare` has nothing to wait for."""
 
     async def prepare(self, product_key: str) -> None:
-        """Have at hand who subscribed to a product: what is forwarded then goes with what else is written at once."""
+        """Have at hand who subscribed to a product: what is forwarded then goes with what else is written at once.
+
+        Raises NotKept where the store cannot tell.
+        """
 
     async def settle(self) -> None:
         """Return when what was forwarded before is on the disk. Raises NotKept."""

@@ -90,6 +90,14 @@ class News:
         self._keep(product_key, rules)
         return self._sink.is_prepared(product_key)
 
+    def is_ready(self, product_key: str) -> bool:
+        """See `ResultObserver`."""
+        if not self._sink.is_prepared(product_key):
+            return False
+        if not self._sink.wants(product_key, NoticeKind.DEVICE_DATA):
+            return True
+        return product_key not in self._waiting and self._recall(product_key) is not None
+
     async def settle(self) -> None:
         """Return when what was to be told before is on the disk."""
         if self._tasks:
