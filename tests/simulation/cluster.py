@@ -5,7 +5,8 @@ Devices, consumers and apps turn to any of them.
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy.exc import OperationalError
@@ -283,13 +284,25 @@ class ClusterSimulation(Simulation):
             self._disk.troubled_s = now_s + RETRY_S_MAX
 
     async def _turn(self, seconds: float) -> None:
+        with self._noting_troubles():
+            await super()._turn(seconds)
+
+    async def _wait_for(self, work: Coroutine[None, None, object], node: Node | None = None) -> None:
+        # A node that stops takes long enough for much to be felt.
+        with self._noting_troubles():
+            await super()._wait_for(work, node)
+
+    @contextmanager
+    def _noting_troubles(self) -> Iterator[None]:
         self._note_troubles()
         was_troubled = self._is_network_troubled
-        await super()._turn(seconds)
-        self._note_troubles()
-        if was_troubled:
-            # Nobody has seen when it was whole again.
-            self._rules.network_troubled_s = self.clock.monotonic_s()
+        try:
+            yield
+        finally:
+            self._note_troubles()
+            if was_troubled:
+                # Nobody has seen when it was whole again.
+                self._rules.network_troubled_s = self.clock.monotonic_s()
 
     # the end
 

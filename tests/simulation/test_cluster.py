@@ -102,7 +102,7 @@ def grant_everything(patch: pytest.MonkeyPatch) -> None:
         ({14, 15}, hear_of_no_takeover, 0),
         ({14, 15}, listen_for_nobody, 0),
         ({16}, tell_no_nonces, 0),
-        ({17}, grant_everything, 36),
+        ({17}, grant_everything, 20),
     ],
 )
 def test_a_planted_fault_of_nodes_is_found(
