@@ -259,6 +259,32 @@ async def test_what_was_at_hand_is_used_for_a_moment_after_it_may_have_changed(
     assert setting.backlog.payloads == [b"1", b"2"]
 
 
+async def test_what_was_at_hand_grows_old_from_the_first_change_on(setting: Setting) -> None:
+    setting.forward(b"1")
+    await setting.settle()
+    setting.source.told = {DATA: ("1001/two",)}
+    setting.forwarder.forget_all()
+    setting.clock.advance(STALE_S_MAX - 0.1)
+    setting.forwarder.forget_all()
+    setting.clock.advance(0.1)
+    setting.forward(b"2")
+    assert setting.backlog.payloads == [b"1"]
+    await setting.settle()
+    assert [names for names, _ in setting.backlog.notices] == [["1001/one"], ["1001/two"]]
+
+
+async def test_what_was_at_hand_of_a_product_is_used_when_another_changed_long_after_all_did(setting: Setting) -> None:
+    setting.forwarder.forget_all()
+    setting.forward(b"1")
+    await setting.settle()
+    setting.clock.advance(STALE_S_MAX)
+    setting.forwarder.forget(OTHER_PRODUCT.product_key)
+    setting.forward(b"2")
+    assert setting.backlog.payloads == [b"1", b"2"]
+    await setting.settle()
+    assert setting.source.reads == [PRODUCT_KEY, PRODUCT_KEY]
+
+
 async def test_what_was_at_hand_is_used_for_as_long_as_the_store_cannot_tell(
     setting: Setting, caplog: pytest.LogCaptureFixture
 ) -> None:

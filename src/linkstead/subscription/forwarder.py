@@ -7,7 +7,7 @@ product of which nothing is at hand wait for the store, those of one product in 
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -103,7 +103,10 @@ class Forwarder:
         self._ids = ids
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._epoch = 0
-        self._changed_s = 0.0
+        # When something may have changed of late, and the epoch that ended then; what is of `_outdated` or before is not
+        # used any longer.
+        self._changes: deque[tuple[float, int]] = deque()
+        self._outdated = -1
         self._reads: dict[str, _Read] = {}
         self._failing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -178,8 +181,14 @@ class Forwarder:
 
     def forget_all(self) -> None:
         """Have everything read anew, each when it is wanted: another process may have changed subscriptions."""
+        self._changes.append((self._clock.monotonic_s(), self._epoch))
         self._epoch += 1
-        self._changed_s = self._clock.monotonic_s()
+        self._forget_changes()
+
+    def _forget_changes(self) -> None:
+        before_s = self._clock.monotonic_s() - STALE_S_MAX
+        while self._changes and self._changes[0][0] <= before_s:
+            _, self._outdated = self._changes.popleft()
 
     async def drain(self) -> None:
         """Return when nothing waits for the store any longer; what the store cannot tell now is dropped."""
@@ -194,7 +203,8 @@ class Forwarder:
             self._known.move_to_end(product_key)
             if known.epoch == self._epoch:
                 return known
-            if self._clock.monotonic_s() >= self._changed_s + STALE_S_MAX and product_key not in self._failing:
+            self._forget_changes()
+            if known.epoch <= self._outdated and product_key not in self._failing:
                 known = None
         if product_key not in self._reads:
             read = self._reads[product_key] = _Read()
