@@ -116,8 +116,8 @@ fuzz: $(VENV)/.ready  ## a million mutated inputs for each parser, with progress
 	@$(VENV)/bin/python -m tests.fuzz $(FUZZ)
 
 .PHONY: audit
-audit: .venv-audit/.ready  ## ask which locked packages have known weaknesses; 2 where nobody can be asked
-	@tools/audit .venv-audit/bin/pip-audit
+audit: $(VENV)/.ready .venv-audit/.ready  ## ask which locked packages have known weaknesses; 2 where nobody can be asked (ADVISORIES=FOLDER)
+	@$(VENV)/bin/python tools/audit .venv-audit/bin/pip-audit $(ADVISORIES)
 
 .venv-audit/.ready: requirements/audit.txt tools/environment
 	@tools/environment .venv-audit requirements/audit.txt
