@@ -386,6 +386,7 @@ async def test_a_peer_that_asks_and_does_not_read_is_read_no_more(
     stop_reading(peer)
     (connection,) = place.gateway.connections
     transport: Any = connection._transport
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
     while transport.is_reading():
         peer.send(*[flow(0, echo=True)] * 500)
         await asyncio.sleep(0)
