@@ -14,9 +14,11 @@ from linkstead.store.history import encode_call
 from linkstead.store.retention import CALL_HISTORY_DAYS, DAY_MS, PRUNED_PER_TRANSACTION_MAX
 from linkstead.store.segments import SEGMENT_CALLS_MIN, is_for_segment
 from linkstead.store.sql import SqlStore
+from linkstead.telemetry import Span
 from linkstead.testing.clock import ManualClock
 from tests.store.samples import (
     ACCOUNT_ID,
+    ALWAYS,
     LAMP,
     NOW_MS,
     OTHER_LAMP,
@@ -39,6 +41,12 @@ def a_returned_call(number: int = 1, *, received_ms: int = NOW_MS, **fields: Any
     return call
 
 
+def a_service_call(number: int, **fields: Any) -> Call:
+    """A synchronous service whose app has its answer; its Alink id is `number` too."""
+    given: dict[str, Any] = {"action": "InvokeThingService", "target": "setMode", "alink_id": number}
+    return a_returned_call(number, **(given | fields))
+
+
 async def count_rows(store: SqlStore) -> tuple[int, int]:
     """Rows of calls, and segments."""
     return (
@@ -51,6 +59,8 @@ def test_a_call_whose_app_has_its_answer_is_for_a_segment() -> None:
     assert is_for_segment(a_returned_call(), encode_call(a_returned_call()))
     rejected = a_returned_call(verdict=Verdict.REJECTED, diagnosis=Diagnosis.REJECTED, key=None)
     assert is_for_segment(rejected, encode_call(rejected))
+    service = a_service_call(1)
+    assert is_for_segment(service, encode_call(service))
 
 
 @pytest.mark.parametrize(
@@ -61,8 +71,6 @@ def test_a_call_whose_app_has_its_answer_is_for_a_segment() -> None:
         an_open_call(),
         a_returned_call(verdict=None, diagnosis=None),
         a_returned_call(is_asynchronous=True),
-        a_returned_call(alink_id=1),
-        a_returned_call(action="InvokeThingService", target="setMode"),
         a_returned_call(evidence=[Evidence(Stray.LATE, NOW_MS, "", "/a/topic", b"late", 4)]),
     ],
 )
@@ -172,6 +180,8 @@ async def test_a_filter_means_the_same_as_in_memory(store: SqlStore, monkeypatch
                 fields |= {"action": "InvokeThingService", "target": "setMode"}
             if chance.random() < 0.05:
                 fields |= {"key": DeviceKey(PRODUCT_KEY, f"lamp-{number:04}")}
+            if chance.random() < 0.1:
+                fields |= {"is_asynchronous": True}
             calls.append(a_returned_call(number + 1, received_ms=next(times), **fields))
         await keep(store, *calls)
         kept += calls
@@ -182,6 +192,92 @@ async def test_a_filter_means_the_same_as_in_memory(store: SqlStore, monkeypatch
     for wanted in FILTERS:
         expected = [call.message_id for call in kept if wanted.matches(call)][: wanted.limit]
         assert numbers(await store.list_calls(wanted)) == expected
+
+
+@pytest.mark.asyncio
+async def test_services_in_segments_are_found_by_their_alink_ids(store: SqlStore) -> None:
+    calls = [a_service_call(10**18 + n, alink_id=1_000 + n % 40, received_ms=NOW_MS + n) for n in range(MANY)]
+    await keep(store, *calls)
+    assert await count_rows(store) == (0, 1)
+    # Those of the first 24 were given anew.
+    for alink_id, expected in ((1_000, calls[40]), (1_023, calls[63]), (1_024, calls[24]), (1_039, calls[39])):
+        assert values(await store.find_call(ACCOUNT_ID, str(alink_id))) == values(expected)
+    assert await store.find_call(ACCOUNT_ID, "1040") is None
+    assert await store.find_call("1002", "1000") is None
+    assert await store.find_call(ACCOUNT_ID, str(2**32 + 1_000)) is None
+    later, earlier = (a_call(n, alink_id=1_000, received_ms=NOW_MS + ms) for n, ms in ((1, 900), (2, -900)))
+    await keep(store, earlier)
+    assert values(await store.find_call(ACCOUNT_ID, "1000")) == values(calls[40])
+    await keep(store, later)
+    assert values(await store.find_call(ACCOUNT_ID, "1000")) == values(later)
+
+
+@pytest.mark.asyncio
+async def test_a_service_that_was_answered_late_is_as_it_is_now(store: SqlStore) -> None:
+    fields = {"verdict": Verdict.TIMEOUT, "diagnosis": Diagnosis.WRITTEN_NO_ANSWER}
+    calls = [a_service_call(number, received_ms=NOW_MS + number, **fields) for number in range(1, MANY)]
+    await keep(store, *calls)
+    late = calls[5]
+    late.diagnosis = Diagnosis.ANSWERED_LATE
+    late.add_evidence(Evidence(Stray.LATE, NOW_MS + 9, str(late.key), "/a/topic", b"late", 4))
+    await keep(store, late)
+    assert await count_rows(store) == (1, 1)
+    for call_id in (late.request_id, str(late.message_id)):
+        assert values(await store.find_call(ACCOUNT_ID, call_id)) == values(late)
+    listed = await store.list_service_calls(ACCOUNT_ID, LAMP, "setMode", ALWAYS)
+    assert [values(call) for call in listed] == [values(call) for call in calls]
+
+
+def matches_span(call: Call, key: DeviceKey, identifier: str | None, span: Span) -> bool:
+    place = (call.received_ms, call.request_id)
+    return (
+        call.account_id == ACCOUNT_ID
+        and call.key == key
+        and call.action == "InvokeThingService"
+        and call.verdict is not Verdict.REJECTED
+        and identifier in (None, call.target)
+        and span.start_ms <= call.received_ms <= span.end_ms
+        and (span.after is None or (place > span.after if span.ascending else place < span.after))
+    )
+
+
+@pytest.mark.asyncio
+async def test_services_of_rows_and_segments_are_listed_together(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "SEGMENTS_READ_FIRST", 1)
+    monkeypatch.setattr(segments, "SEGMENTS_READ_MAX", 2)
+    chance = random.Random(7)
+    kept: list[Call] = []
+    for part in range(8):
+        calls = []
+        for number in range(part * 60, part * 60 + 60):
+            fields: dict[str, Any] = {
+                "key": chance.choice((LAMP, LAMP, OTHER_LAMP)),
+                "target": chance.choice(("setMode", "setMode", "reboot")),
+                "is_asynchronous": chance.random() < 0.2,
+                "account_id": chance.choice((ACCOUNT_ID, ACCOUNT_ID, ACCOUNT_ID, "1002")),
+            }
+            if chance.random() < 0.1:
+                fields |= {"verdict": Verdict.REJECTED, "diagnosis": Diagnosis.REJECTED}
+            if chance.random() < 0.1:
+                fields |= {"action": "RRpc"}
+            # Several of a moment, in several segments.
+            calls.append(a_service_call(number + 1, received_ms=NOW_MS + chance.randrange(150), **fields))
+        await keep(store, *calls)
+        kept += calls
+    assert (await count_rows(store))[1] >= 8
+    for turn in range(60):
+        ascending = bool(turn % 2)
+        key, identifier = chance.choice((LAMP, OTHER_LAMP)), chance.choice((None, "setMode", "reboot", "none"))
+        start_ms, end_ms = (NOW_MS + chance.choice((-9, chance.randrange(150), 200)) for _ in range(2))
+        last = chance.choice(kept)
+        after = (last.received_ms, last.request_id) if turn % 3 else None
+        span = Span(min(start_ms, end_ms), max(start_ms, end_ms), ascending, chance.choice((1, 5, 20, 500)), after)
+        expected = [call for call in kept if matches_span(call, key, identifier, span)]
+        expected.sort(key=lambda call: (call.received_ms, call.request_id), reverse=not ascending)
+        listed = await store.list_service_calls(ACCOUNT_ID, key, identifier, span)
+        assert numbers(listed) == numbers(expected[: span.limit])
 
 
 @pytest.mark.asyncio

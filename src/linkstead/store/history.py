@@ -96,8 +96,13 @@ def encode_call(call: Call) -> CallRow:
         received_ms,
         bytes(_buffer),
         alink_id or None,
-        call.target if action in SERVICE_ACTIONS and verdict is not Verdict.REJECTED else None,
+        service_of(call),
     )
+
+
+def service_of(call: Call) -> str | None:
+    """What a device's service data name a call by; None for one that is not among them."""
+    return call.target if call.action in SERVICE_ACTIONS and call.verdict is not Verdict.REJECTED else None
 
 
 def decode_call(record: bytes) -> Call:
@@ -243,11 +248,10 @@ def list_service_calls(
     if identifier is not None:
         conditions.append(column.service == identifier)
     if span.after is not None:
-        named = call_history.alias().c
-        last_id = sa.select(named.id).where(named.request_id == span.after[1]).scalar_subquery()
-        place, last = sa.tuple_(column.received_ms, column.id), sa.tuple_(span.after[0], last_id)
+        place, last = sa.tuple_(column.received_ms, column.request_id), sa.tuple_(*span.after)
         conditions.append(place > last if span.ascending else place < last)
-    order = (column.received_ms, column.id) if span.ascending else (column.received_ms.desc(), column.id.desc())
-    statement = sa.select(column.record).where(*conditions).order_by(*order)
+    order = (column.received_ms, column.request_id)
+    in_order = order if span.ascending else tuple(each.desc() for each in order)
+    statement = sa.select(column.record).where(*conditions).order_by(*in_order)
     limit = min(max(span.limit, 0), CALLS_LISTED_MAX)
     return [decode_call(record) for record in connection.execute(statement.limit(limit)).scalars()]

@@ -8,7 +8,7 @@ A call that is written again, as something came after its end, is a row of `call
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 from zlib import crc32
@@ -17,9 +17,11 @@ import msgspec
 import sqlalchemy as sa
 
 from linkstead.invocation import Call, CallFilter, Stage
+from linkstead.registry import DeviceKey
 from linkstead.store import history
-from linkstead.store.history import CALLS_LISTED_MAX, CallRow
+from linkstead.store.history import CALLS_LISTED_MAX, CallRow, service_of
 from linkstead.store.tables import INTEGER_MAX, call_history, call_segment
+from linkstead.telemetry import Span
 
 SEGMENT_CALLS_MIN: Final = 32
 """Calls of one account written together from which on they are a segment; fewer are rows."""
@@ -42,16 +44,13 @@ _INSERT: Final = sa.text(
 
 
 def is_for_segment(call: Call, row: CallRow) -> bool:
-    """True for a call that has ended with its answer to the app, and is asked for by device, outcome and ids only.
+    """True for a call that has ended with its answer to the app.
 
     One that anything came for after its end is not: it may be in a segment already.
     """
     timeline = call.timeline
-    # It has a verdict, no id that a reply could name, and is not a service's.
     return (
         row[6] is not None
-        and row[10] is None
-        and row[11] is None
         and not call.is_asynchronous
         and bool(timeline)
         and timeline[-1].stage is _RETURNED
@@ -86,21 +85,26 @@ def _pack(account_id: str, rows: list[CallRow]) -> tuple[str, int, int, int, byt
     """The columns of a segment but its `id`, in the order of the table."""
     records: list[bytes] = []
     terms: list[int] = []
-    others: set[tuple[str | None, str | None, str, str | None, str | None]] = set()
+    others: set[tuple[str | None, str | None, str, str | None, str | None, str | None]] = set()
     first_ms = last_ms = rows[0][8]
-    for request_id, message_id, _, product_key, device_name, action, verdict, diagnosis, ms, record, _, _ in rows:
+    for row in rows:
+        request_id, message_id, _, product_key, device_name, action, verdict, diagnosis, ms, record, alink_id, name = (
+            row
+        )
         records.append(record)
         terms.append(crc32(request_id.encode()))
         if message_id is not None:
             terms.append(message_id & _TERM_MASK)
-        others.add((product_key, device_name, action, verdict, diagnosis))
+        if alink_id is not None:
+            terms.append(alink_id & _TERM_MASK)
+        others.add((product_key, device_name, action, verdict, diagnosis, name))
         if ms < first_ms:
             first_ms = ms
         elif ms > last_ms:
             last_ms = ms
     alike: set[int] = set()
-    for product_key, device_name, action, verdict, diagnosis in others:
-        alike.update(_other_terms(product_key, device_name, action, verdict, diagnosis))
+    for shared in others:
+        alike.update(_other_terms(*shared))
     terms += sorted(alike)
     count = len(records)
     packed = struct.pack(f"<{len(terms)}I", *terms)
@@ -109,35 +113,50 @@ def _pack(account_id: str, rows: list[CallRow]) -> tuple[str, int, int, int, byt
 
 
 def _other_terms(
-    product_key: str | None, device_name: str | None, action: str, verdict: str | None, diagnosis: str | None
+    product_key: str | None,
+    device_name: str | None,
+    action: str | None,
+    verdict: str | None,
+    diagnosis: str | None,
+    service: str | None,
 ) -> list[int]:
     """The terms of what several calls may have in common; none for what is not said."""
-    given = (("p", product_key), ("d", device_name), ("a", action), ("v", verdict), ("g", diagnosis))
+    given = (("p", product_key), ("d", device_name), ("a", action), ("v", verdict), ("g", diagnosis), ("s", service))
     return [crc32(f"{kind}{text}".encode()) for kind, text in given if text]
 
 
 def find_call(connection: sa.Connection, account_id: str, call_id: str) -> Call | None:
     """See `CallHistory.find_call`; message ids and Alink ids are decimal."""
     number = int(call_id) if call_id.isascii() and call_id.isdigit() and len(call_id) <= len(str(INTEGER_MAX)) else 0
-    if 0 < number <= INTEGER_MAX:
+    is_number = 0 < number <= INTEGER_MAX
+    call: Call | None = None
+    if is_number:
         call = history.find_call_by_message_id(connection, account_id, number)
-        call = call or _find_in_segments(connection, account_id, number & _TERM_MASK, "", number)
-        if call is not None:
-            return call
-    call = history.find_call_by_request_id(connection, account_id, call_id)
-    call = call or _find_in_segments(connection, account_id, crc32(call_id.encode()), call_id, 0)
-    if call is None and 0 < number <= INTEGER_MAX:
+        call = call or _find_in_segments(
+            connection, account_id, number & _TERM_MASK, lambda each: each.message_id == number
+        )
+    if call is None:
+        call = history.find_call_by_request_id(connection, account_id, call_id)
+        call = call or _find_in_segments(
+            connection, account_id, crc32(call_id.encode()), lambda each: each.request_id == call_id
+        )
+    if call is None and is_number:
         call = history.find_call_by_alink_id(connection, account_id, number)
+        other = _find_in_segments(connection, account_id, number & _TERM_MASK, lambda each: each.alink_id == number)
+        # A row says more of a call that a segment has too.
+        if call is None or (other is not None and other.received_ms > call.received_ms):
+            call = other
     return call
 
 
 def _find_in_segments(
-    connection: sa.Connection, account_id: str, term: int, request_id: str, message_id: int
+    connection: sa.Connection, account_id: str, term: int, is_meant: Callable[[Call], bool]
 ) -> Call | None:
-    for _, calls in _read_segments(connection, account_id, [term], None):
-        for call in calls:
-            if call.request_id == request_id or (message_id and call.message_id == message_id):
-                return call
+    """The latest call that is meant and has no row."""
+    for _, calls in _read_segments(connection, account_id, [term]):
+        found = _leave_out_rows(connection, [call for call in reversed(calls) if is_meant(call)])
+        if found:
+            return found[0]
     return None
 
 
@@ -153,8 +172,10 @@ def list_calls(connection: sa.Connection, calls: CallFilter) -> list[Call]:
         calls.action,
         None if calls.verdict is None else calls.verdict.value,
         None if calls.diagnosis is None else calls.diagnosis.value,
+        None,
     )
-    for last_ms, others in _read_segments(connection, calls.account_id, terms, calls.before_ms):
+    until_ms = None if calls.before_ms is None else calls.before_ms - 1
+    for last_ms, others in _read_segments(connection, calls.account_id, terms, until_ms=until_ms):
         if len(found) == limit and found[-1].received_ms > last_ms:
             # Nor is anything in the segments that follow, which end still earlier.
             break
@@ -167,8 +188,41 @@ def list_calls(connection: sa.Connection, calls: CallFilter) -> list[Call]:
     return found
 
 
+def list_service_calls(
+    connection: sa.Connection, account_id: str, key: DeviceKey, identifier: str | None, span: Span
+) -> list[Call]:
+    """See `ServiceCallStore.list_service_calls`; at most `CALLS_LISTED_MAX`, and none that was rejected."""
+    limit = min(max(span.limit, 0), CALLS_LISTED_MAX)
+    found = history.list_service_calls(connection, account_id, key, identifier, span)
+    if not limit:
+        return found
+    terms = _other_terms(key.product_key, key.device_name, None, None, None, identifier)
+    start_ms, end_ms, ascending, after = span.start_ms, span.end_ms, span.ascending, span.after
+
+    def is_meant(call: Call) -> bool:
+        if call.key != key or service_of(call) is None or identifier not in (None, call.target):
+            return False
+        place = call.received_ms, call.request_id
+        return start_ms <= place[0] <= end_ms and (after is None or (place > after if ascending else place < after))
+
+    segments = _read_segments(connection, account_id, terms, since_ms=start_ms, until_ms=end_ms, ascending=ascending)
+    for edge_ms, others in segments:
+        last_ms = found[-1].received_ms if len(found) == limit else None
+        if last_ms is not None and (last_ms < edge_ms if ascending else last_ms > edge_ms):
+            # Nor is anything in the segments that follow, which begin still later, or end still earlier.
+            break
+        matching = [call for call in others if is_meant(call)]
+        if matching:
+            found += _leave_out_rows(connection, matching)
+            found.sort(key=lambda call: (call.received_ms, call.request_id), reverse=not ascending)
+            del found[limit:]
+    return found
+
+
 def _leave_out_rows(connection: sa.Connection, calls: list[Call]) -> list[Call]:
     """Those of the calls that have no row of their own."""
+    if not calls:
+        return calls
     column = call_history.c.request_id
     statement = sa.select(column).where(column.in_([call.request_id for call in calls]))
     rows = set(connection.execute(statement).scalars())
@@ -176,29 +230,47 @@ def _leave_out_rows(connection: sa.Connection, calls: list[Call]) -> list[Call]:
 
 
 def _read_segments(
-    connection: sa.Connection, account_id: str, terms: list[int], before_ms: int | None
+    connection: sa.Connection,
+    account_id: str,
+    terms: list[int],
+    *,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    ascending: bool = False,
 ) -> Iterator[tuple[int, list[Call]]]:
-    """The calls of each segment that has all of these terms, with when the last was received; the latest first."""
+    """The calls of each segment that has all of these terms and may have some of this time, both ends inclusive.
+
+    Each comes with when the last call in it was received, the latest first; or with when the first one was and the
+    earliest first.
+    """
     column = call_segment.c
     wanted = [struct.pack("<I", term) for term in terms]
     conditions = [column.account_id == account_id]
-    if before_ms is not None:
-        conditions.append(column.first_ms < before_ms)
-    place = sa.tuple_(column.last_ms, column.id)
-    statement = sa.select(column.last_ms, column.id, column.terms if wanted else sa.null())
-    statement = statement.order_by(column.last_ms.desc(), column.id.desc())
-    limit = SEGMENTS_READ_FIRST
-    after: list[sa.ColumnElement[bool]] = []
-    while True:
-        part = connection.execute(statement.where(*conditions, *after).limit(limit)).all()
-        for last_ms, row_id, packed in part:
-            if all(_has_term(packed, term) for term in wanted):
-                records = sa.select(column.records).where(column.id == row_id)
-                yield last_ms, _decode(connection.execute(records).scalar_one())
-        if len(part) < limit:
-            return
-        after = [place < sa.tuple_(*part[-1][:2])]
-        limit = min(2 * limit, SEGMENTS_READ_MAX)
+    if since_ms is not None:
+        conditions.append(column.last_ms >= since_ms)
+    if until_ms is not None:
+        conditions.append(column.first_ms <= until_ms)
+    edge = column.first_ms if ascending else column.last_ms
+    order = (edge, column.id) if ascending else (edge.desc(), column.id.desc())
+    # All of this is in the index.
+    places = connection.execute(sa.select(column.id, edge).where(*conditions).order_by(*order)).all()
+    start, count = 0, SEGMENTS_READ_FIRST
+    while start < len(places):
+        part = places[start : start + count]
+        start, count = start + count, min(2 * count, SEGMENTS_READ_MAX)
+        if wanted:
+            found = sa.select(column.id, column.terms).where(column.id.in_([row_id for row_id, _ in part]))
+            having = {
+                row_id
+                for row_id, packed in connection.execute(found)
+                if all(_has_term(packed, term) for term in wanted)
+            }
+            part = [place for place in part if place.id in having]
+        for row_id, edge_ms in part:
+            records = connection.execute(sa.select(column.records).where(column.id == row_id)).scalar()
+            # It may have been deleted meanwhile.
+            if records is not None:
+                yield edge_ms, _decode(records)
 
 
 def _has_term(packed: bytes, term: bytes) -> bool:

@@ -431,7 +431,7 @@ class SqlStore(
         self, account_id: str, key: DeviceKey, identifier: str | None, span: Span
     ) -> list[Call]:
         await self.flush()
-        return await self._read(history.list_service_calls, account_id, key, identifier, span)
+        return await self._read(segments.list_service_calls, account_id, key, identifier, span)
 
     def _drop_messages(self, row_ids: Sequence[int]) -> None:
         for row_id in row_ids:
