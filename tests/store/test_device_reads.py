@@ -43,7 +43,7 @@ async def settle() -> None:
 
 async def test_devices_asked_for_at_once_are_read_together_and_one_that_is_not_there_is_none() -> None:
     shelf = Shelf("lamp1", "lamp2")
-    reads = DeviceReads(shelf.find_devices)
+    reads = DeviceReads(shelf.find_devices, lambda found: found.key)
     found = await asyncio.gather(*(reads.find(a_key(name)) for name in ("lamp2", "nobody", "lamp1", "lamp2")))
     assert [device and device.device_name for device in found] == ["lamp2", None, "lamp1", "lamp2"]
     assert shelf.reads == [["lamp2", "nobody", "lamp1", "lamp2"]]
@@ -54,7 +54,7 @@ async def test_devices_asked_for_at_once_are_read_together_and_one_that_is_not_t
 async def test_who_asks_while_a_read_is_under_way_gets_what_the_next_one_finds() -> None:
     shelf = Shelf("lamp1")
     shelf.gate.clear()
-    reads = DeviceReads(shelf.find_devices)
+    reads = DeviceReads(shelf.find_devices, lambda found: found.key)
     earlier = asyncio.ensure_future(reads.find(a_key("lamp1")))
     await settle()
     newer = shelf.devices["lamp1"] = a_device("lamp1", nickname="another")
@@ -71,7 +71,7 @@ async def test_who_asks_while_a_read_is_under_way_gets_what_the_next_one_finds()
 async def test_one_read_is_of_so_many_devices_at_most(count: int) -> None:
     names = [f"lamp{number}" for number in range(count)]
     shelf = Shelf(*names)
-    reads = DeviceReads(shelf.find_devices)
+    reads = DeviceReads(shelf.find_devices, lambda found: found.key)
     found = await asyncio.gather(*(reads.find(a_key(name)) for name in names))
     assert [device and device.device_name for device in found] == names
     assert [len(each) for each in shelf.reads] == [DEVICES_PER_READ_MAX, 1][: 1 + count - DEVICES_PER_READ_MAX]
@@ -80,7 +80,7 @@ async def test_one_read_is_of_so_many_devices_at_most(count: int) -> None:
 async def test_an_error_reaches_everybody_who_asked_and_nobody_later() -> None:
     shelf = Shelf("lamp1", "lamp2")
     shelf.failure = OSError("away")
-    reads = DeviceReads(shelf.find_devices)
+    reads = DeviceReads(shelf.find_devices, lambda found: found.key)
     outcomes = await asyncio.gather(*(reads.find(a_key(name)) for name in ("lamp1", "lamp2")), return_exceptions=True)
     assert outcomes == [shelf.failure, shelf.failure]
     shelf.failure = None
@@ -89,7 +89,7 @@ async def test_an_error_reaches_everybody_who_asked_and_nobody_later() -> None:
 
 async def test_who_gives_up_before_the_read_is_not_read_for() -> None:
     shelf = Shelf("lamp1", "lamp2")
-    reads = DeviceReads(shelf.find_devices)
+    reads = DeviceReads(shelf.find_devices, lambda found: found.key)
     leaving, staying = (asyncio.ensure_future(reads.find(a_key(name))) for name in ("lamp1", "lamp2"))
     asyncio.get_running_loop().call_soon(leaving.cancel)
     assert await staying == shelf.devices["lamp2"]
@@ -102,7 +102,7 @@ async def test_who_gives_up_while_it_is_read_changes_nothing_for_the_others(fail
     shelf = Shelf("lamp1", "lamp2")
     shelf.failure = failure
     shelf.gate.clear()
-    reads = DeviceReads(shelf.find_devices)
+    reads = DeviceReads(shelf.find_devices, lambda found: found.key)
     leaving, staying = (asyncio.ensure_future(reads.find(a_key(name))) for name in ("lamp1", "lamp2"))
     await settle()
     leaving.cancel()
@@ -115,7 +115,7 @@ async def test_who_gives_up_while_it_is_read_changes_nothing_for_the_others(fail
 
 async def test_when_all_have_given_up_nothing_is_read() -> None:
     shelf = Shelf("lamp1")
-    reads = DeviceReads(shelf.find_devices)
+    reads = DeviceReads(shelf.find_devices, lambda found: found.key)
     leaving = asyncio.ensure_future(reads.find(a_key("lamp1")))
     asyncio.get_running_loop().call_soon(leaving.cancel)
     await settle()
@@ -127,7 +127,7 @@ async def test_when_all_have_given_up_nothing_is_read() -> None:
 async def test_where_the_reading_is_ended_from_outside_nobody_waits_for_ever() -> None:
     shelf = Shelf("lamp1")
     shelf.gate.clear()
-    reads = DeviceReads(shelf.find_devices)
+    reads = DeviceReads(shelf.find_devices, lambda found: found.key)
     others = asyncio.all_tasks()
     asking = [asyncio.ensure_future(reads.find(a_key("lamp1"))) for _ in range(2)]
     await settle()

@@ -11,6 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from linkstead.store.history import add_unknown_calls, compile_text, decode_call, encode_call
+from linkstead.store.segments import list_known
 from linkstead.store.tables import accepted_calls
 
 TAKEN_IN_AT_ONCE_MAX = 20
@@ -49,6 +50,7 @@ def take_in_accepted(connection: sa.Connection) -> bool:
     found = connection.execute(statement).all()
     rows = [encode_call(decode_call(record)) for _, records in found for record in _decode(records)]
     if found:
-        add_unknown_calls(connection, rows)
+        known = list_known(connection, rows)
+        add_unknown_calls(connection, [row for row in rows if row[0] not in known])
         forget_accepted(connection, [row_id for row_id, _ in found])
     return bool(found)

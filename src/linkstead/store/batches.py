@@ -129,6 +129,8 @@ class Batches:
             Queue[str, Call](HISTORY_QUEUE_MAX, HISTORY_QUEUE_BYTES_MAX, count_dropped)
             for count_dropped in (self._dropped_calls.add_one, self._drop_accepted)
         )
+        # Of those accepted the ones of which nothing is in the history, nor was tried to be.
+        self._new: set[str] = set()
         self._settled: Notes[int, int] = Notes(max)
         self._reports: Queue[int, PropertyPoint | EventRecord] = Queue(
             REPORT_QUEUE_MAX, REPORT_QUEUE_BYTES_MAX, self._dropped_reports.add_one
@@ -221,6 +223,7 @@ class Batches:
     def record_accepted(self, row_id: int, calls: Iterable[Call]) -> None:
         """Keep calls to be written that are on the disk already, in a row of their own that is forgotten then."""
         for call in calls:
+            self._new.add(call.request_id)
             self.record_call(call)
         if not self._is_closed:
             self._settled.add(row_id, row_id)
@@ -449,6 +452,8 @@ class Batches:
         """Calls to write as rows, and those that may be together in a segment."""
         calls: list[CallRow] = []
         ended: list[CallRow] = []
+        # Tried once more, none of these is new.
+        new, self._new = self._new, set()
         for queue, limit in ((self._accepted, self._accepted.ready_count), (self._calls, BATCH_ROWS)):
             for name, call in queue.take(limit):
                 try:
@@ -457,7 +462,7 @@ class Batches:
                     # No later try would fare better, and it would take the whole batch with it.
                     queue.discard(name)
                 else:
-                    (ended if is_for_segment(call, row) else calls).append(row)
+                    (ended if is_for_segment(call, row, is_new=name in new) else calls).append(row)
         return calls, ended
 
 

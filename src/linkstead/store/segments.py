@@ -30,8 +30,14 @@ SEGMENTS_READ_FIRST: Final = 8
 SEGMENTS_READ_MAX: Final = 256
 """Segments whose terms are read together: so many at first, and twice as many each time up to the second figure."""
 
+CALLS_PER_SEARCH_MAX: Final = 50
+"""Calls that replies name, looked for in one go through the terms, so that nobody else waits long for the store."""
+
 TERM_BYTES: Final = 4
 _TERM_MASK: Final = 0xFFFF_FFFF
+
+CallName = tuple[DeviceKey, int]
+NO_DEVICE: Final = DeviceKey("", "")
 
 _RETURNED: Final = Stage.RETURNED
 
@@ -43,19 +49,18 @@ _INSERT: Final = sa.text(
 )
 
 
-def is_for_segment(call: Call, row: CallRow) -> bool:
-    """True for a call that has ended with its answer to the app.
+def is_for_segment(call: Call, row: CallRow, *, is_new: bool = False) -> bool:
+    """True for a call that has ended, and that nothing came for after that: what did may have it in a segment already.
 
-    One that anything came for after its end is not: it may be in a segment already.
+    Args:
+        is_new: nothing of an asynchronous call is in the history yet. Of others their timeline tells.
     """
+    if row[6] is None:
+        return False
+    if call.is_asynchronous:
+        return is_new
     timeline = call.timeline
-    return (
-        row[6] is not None
-        and not call.is_asynchronous
-        and bool(timeline)
-        and timeline[-1].stage is _RETURNED
-        and not call.evidence
-    )
+    return bool(timeline) and timeline[-1].stage is _RETURNED and not call.evidence
 
 
 def write_segments(connection: sa.Connection, rows: Sequence[CallRow]) -> list[CallRow]:
@@ -160,6 +165,53 @@ def _find_in_segments(
     return None
 
 
+def find_kept_call(connection: sa.Connection, request_id: str) -> Call | None:
+    """See `CallStore.find_kept_call`."""
+    call = history.find_kept_call(connection, request_id)
+    if call is not None:
+        return call
+    for _, calls in _read_segments(connection, None, [crc32(request_id.encode())]):
+        for call in calls:
+            if call.request_id == request_id:
+                return call
+    return None
+
+
+def find_ended_calls(connection: sa.Connection, names: Sequence[CallName]) -> list[Call]:
+    """The latest asynchronous call of each name that has ended and is in a segment."""
+    left = {(key, alink_id): struct.pack("<I", alink_id & _TERM_MASK) for key, alink_id in names}
+    found: list[Call] = []
+
+    def has_one(packed: bytes) -> bool:
+        return any(_has_term(packed, term) for term in left.values())
+
+    for _, calls in _read_segments(connection, None, [], has_one):
+        found += [
+            call for call in reversed(calls) if call.is_asynchronous and left.pop(name_call(call), None) is not None
+        ]
+        if not left:
+            break
+    return found
+
+
+def name_call(call: Call) -> CallName:
+    """What a reply names a call by: its device and the id inside."""
+    return call.key or NO_DEVICE, call.alink_id
+
+
+def list_known(connection: sa.Connection, rows: Sequence[CallRow]) -> set[str]:
+    """The request ids of those of these calls that are in a segment."""
+    known: set[str] = set()
+    for account_id in {row[2] for row in rows}:
+        asked = {row[0]: row[8] for row in rows if row[2] == account_id}
+        # As a call is received before the segment ends that it is in, those are few: what is asked for came lately.
+        for _, calls in _read_segments(
+            connection, account_id, [], since_ms=min(asked.values()), until_ms=max(asked.values())
+        ):
+            known.update(call.request_id for call in calls if call.request_id in asked)
+    return known
+
+
 def list_calls(connection: sa.Connection, calls: CallFilter) -> list[Call]:
     """See `CallHistory.list_calls`; at most `CALLS_LISTED_MAX`."""
     limit = min(max(calls.limit, 0), CALLS_LISTED_MAX)
@@ -231,8 +283,9 @@ def _leave_out_rows(connection: sa.Connection, calls: list[Call]) -> list[Call]:
 
 def _read_segments(
     connection: sa.Connection,
-    account_id: str,
+    account_id: str | None,
     terms: list[int],
+    is_wanted: Callable[[bytes], bool] | None = None,
     *,
     since_ms: int | None = None,
     until_ms: int | None = None,
@@ -240,12 +293,23 @@ def _read_segments(
 ) -> Iterator[tuple[int, list[Call]]]:
     """The calls of each segment that has all of these terms and may have some of this time, both ends inclusive.
 
+    Args:
+        account_id: whose calls; None for everybody's.
+        is_wanted: judges a segment's terms, where it is not that it has all of some.
+
     Each comes with when the last call in it was received, the latest first; or with when the first one was and the
     earliest first.
     """
     column = call_segment.c
     wanted = [struct.pack("<I", term) for term in terms]
-    conditions = [column.account_id == account_id]
+    if is_wanted is None and wanted:
+
+        def is_wanted(packed: bytes) -> bool:
+            return all(_has_term(packed, term) for term in wanted)
+
+    conditions: list[sa.ColumnElement[bool]] = []
+    if account_id is not None:
+        conditions.append(column.account_id == account_id)
     if since_ms is not None:
         conditions.append(column.last_ms >= since_ms)
     if until_ms is not None:
@@ -258,13 +322,9 @@ def _read_segments(
     while start < len(places):
         part = places[start : start + count]
         start, count = start + count, min(2 * count, SEGMENTS_READ_MAX)
-        if wanted:
-            found = sa.select(column.id, column.terms).where(column.id.in_([row_id for row_id, _ in part]))
-            having = {
-                row_id
-                for row_id, packed in connection.execute(found)
-                if all(_has_term(packed, term) for term in wanted)
-            }
+        if is_wanted is not None:
+            asked = sa.select(column.id, column.terms).where(column.id.in_([row_id for row_id, _ in part]))
+            having = {row_id for row_id, packed in connection.execute(asked) if is_wanted(packed)}
             part = [place for place in part if place.id in having]
         for row_id, edge_ms in part:
             records = connection.execute(sa.select(column.records).where(column.id == row_id)).scalar()

@@ -121,8 +121,9 @@ class SqlStore(
         self._batches = Batches(clock, self._write_batch)
         self._commits = Commits(self._write_together, self._drop_messages, clock)
         self._committed_within = Durations()
-        self._device_reads = DeviceReads(self.find_devices)
-        self._session_reads = DeviceReads(self._find_sessions)
+        self._device_reads = DeviceReads(self.find_devices, lambda found: found.key)
+        self._session_reads = DeviceReads(self._find_sessions, lambda found: found.key)
+        self._call_reads = DeviceReads(self._find_ended_calls, segments.name_call, segments.CALLS_PER_SEARCH_MAX)
         self._letter_watchers: list[Callable[[Collection[str]], None]] = []
         self._letters_pruned = 0
         self._is_alone = False
@@ -446,7 +447,11 @@ class SqlStore(
 
     async def find_ended_call(self, key: DeviceKey, alink_id: int) -> Call | None:
         calls = await self._list_calls_of(key, alink_id)
-        return next((call for call in calls if call.is_ended and call.is_asynchronous), None)
+        ended = next((call for call in calls if call.is_ended and call.is_asynchronous), None)
+        return ended or (await self._call_reads.find((key, alink_id)) if 0 < alink_id <= INTEGER_MAX else None)
+
+    async def _find_ended_calls(self, names: Sequence[segments.CallName]) -> list[Call]:
+        return await self._read(segments.find_ended_calls, names)
 
     async def _list_calls_of(self, key: DeviceKey, alink_id: int) -> list[Call]:
         if not 0 < alink_id <= INTEGER_MAX:
@@ -480,7 +485,7 @@ class SqlStore(
 
     async def find_kept_call(self, request_id: str) -> Call | None:
         waiting = self._batches.find_call(request_id)
-        return waiting or await self._read(history.find_kept_call, request_id)
+        return waiting or await self._read(segments.find_kept_call, request_id)
 
     async def _write_together(self, wishes: Sequence[Wish]) -> Sequence[Outcome]:
         # A message is of no use without the session it waits in, so that is not left to a later batch.
