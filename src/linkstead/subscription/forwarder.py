@@ -103,8 +103,7 @@ class Forwarder:
         self._ids = ids
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._epoch = 0
-        # When something may have changed of late, and the epoch that ended then; what is of `_outdated` or before is not
-        # used any longer.
+        # When something may have changed of late, and the epoch that ended then. That of `_outdated` is not used.
         self._changes: deque[tuple[float, int]] = deque()
         self._outdated = -1
         self._reads: dict[str, _Read] = {}
