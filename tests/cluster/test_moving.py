@@ -98,6 +98,18 @@ async def test_a_listening_that_is_not_known_yet_is_made_up_for_by_asking_its_no
 
 
 @two_nodes
+async def test_what_is_posted_before_a_listening_is_known_is_made_up_for_likewise(rig: PairRig) -> None:
+    device = await rig.connected()
+    await subscribe(device)
+    holder = rig.holder.cluster
+    assert holder is not None
+    holder.bus.unsubscribe(holder.holder._claims[LAMP].number)
+    await rig.settle()
+    await accept_message(rig.app(), qos=0)
+    assert (await device.expect(Publish)).payload == b"light"
+
+
+@two_nodes
 async def test_a_call_is_not_answered_by_a_node_that_has_let_go_of_its_device(rig: PairRig) -> None:
     device = await rig.connected()
     calls = [asyncio.ensure_future(rig.app().rrpc(LAMP)) for _ in range(20)]
@@ -121,9 +133,9 @@ async def test_an_own_of_an_older_connection_changes_nothing_and_is_set_right(ri
     assert await answered(rig.app(), device)
 
 
-async def accept_message(app: App) -> None:
+async def accept_message(app: App, qos: int = 1) -> None:
     answer = await app.call(
-        "Pub", ProductKey=LAMP.product_key, TopicFullName=GET_TOPIC, MessageContent="bGlnaHQ=", Qos="1"
+        "Pub", ProductKey=LAMP.product_key, TopicFullName=GET_TOPIC, MessageContent="bGlnaHQ=", Qos=str(qos)
     )
     assert answer.json()["Success"]
 

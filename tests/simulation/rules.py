@@ -394,9 +394,7 @@ class Rules:
         steps = [PLACES[stage] for stage in stages if stage is not Stage.RETURNED or not call.is_asynchronous]
         if steps != sorted(set(steps)) or moments != sorted(moments) or len(set(stages)) != len(stages):
             self.report(3, f"{self._show(call)} has its stages out of order")
-        # What is handed over may come to a server at the moment at which nobody listens there any longer.
-        is_unheard = self.is_of_cluster and call.is_asynchronous
-        if call.diagnosis is Diagnosis.INTERNAL_ERROR and not is_unheard and not self._is_troubled_since(moments[0]):
+        if call.diagnosis is Diagnosis.INTERNAL_ERROR and not self._is_excused(call):
             self.report(1, f"{self._show(call)} broke inside the server")
         is_written, is_answered = Stage.WRITTEN in stages, Stage.ANSWERED in stages
         if verdict is Verdict.TIMEOUT and (not is_written or is_answered):
@@ -421,6 +419,11 @@ class Rules:
             deadline_s = routed.monotonic_s + call.timeout_ms / 1000
         if self._clock.monotonic_s() > deadline_s + LATE_S_MAX:
             self.report(1, f"{self._show(call)} has not ended by its deadline")
+
+    def _is_excused(self, call: Call) -> bool:
+        """Whether a server may have failed with a call: the disk did not take it, or the server is dead."""
+        is_there = any(node.name == call.node for node in self._list_nodes())
+        return self._disk.troubled_s >= call.timeline[0].monotonic_s - TROUBLED_S or not is_there
 
     def _is_troubled_since(self, since_s: float) -> bool:
         """Whether nodes, the network or the disk were not all there at some moment of late."""

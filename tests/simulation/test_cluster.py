@@ -11,6 +11,7 @@ import pytest
 from linkstead.cluster.holder import Holder
 from linkstead.cluster.nonces import SharedNonces
 from linkstead.cluster.quotas import SharedQuotas
+from linkstead.cluster.router import NatsRouter
 from linkstead.registry import DeviceKey
 from tests.simulation.cluster import simulate_cluster
 from tests.simulation.rules import Violation
@@ -96,9 +97,17 @@ def grant_everything(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SharedQuotas, "take", lambda *of_account: True)
 
 
+def break_when_posting(patch: pytest.MonkeyPatch) -> None:
+    async def fail(router: NatsRouter, *posted: object, **options: object) -> bool:
+        raise ValueError
+
+    patch.setattr(NatsRouter, "post", fail)
+
+
 @pytest.mark.parametrize(
     ("rules", "plant", "first"),
     [
+        ({1}, break_when_posting, 0),
         ({14, 15}, hear_of_no_takeover, 0),
         ({14, 15}, listen_for_nobody, 0),
         ({16}, tell_no_nonces, 0),

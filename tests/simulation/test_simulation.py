@@ -177,6 +177,18 @@ def take_any_answer_of_a_receiver(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Answer, "is_accepted", property(lambda answer: answer.status > 0))
 
 
+def send_twice(patch: pytest.MonkeyPatch) -> None:
+    send = Delivery._send
+
+    def send_and_repeat(delivery: Delivery, call: Call, key: DeviceKey, topic: str, payload: bytes) -> None:
+        send(delivery, call, key, topic, payload)
+        link = delivery._sessions.link(key)
+        if link is not None:
+            link.send(topic, payload)
+
+    patch.setattr(Delivery, "_send", send_and_repeat)
+
+
 def acknowledge_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Uplink, "must_settle", lambda uplink, key: False)
 
@@ -201,6 +213,7 @@ def acknowledge_at_once(patch: pytest.MonkeyPatch) -> None:
         ({10}, tell_what_the_clock_says),
         ({11}, take_any_answer_of_a_receiver),
         ({12}, acknowledge_at_once),
+        ({13}, send_twice),
     ],
 )
 def test_a_planted_fault_is_found(

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
-from linkstead.cluster.router import NodeFailed
+from linkstead.invocation import NodeFailed
 from linkstead.subscription.records import NotKept
 from linkstead.uplink.lanes import NotTaken
 from tests.rig import ErrorWatch

@@ -29,6 +29,7 @@ from linkstead.invocation import (
     LocalRouter,
     Message,
     Moment,
+    NodeFailed,
     Outcome,
     PostmanAway,
     Reached,
@@ -40,7 +41,7 @@ from linkstead.invocation import (
 )
 from linkstead.invocation.deadlines import Deadlines
 from linkstead.invocation.record import EVIDENCE_PAYLOAD_BYTES_MAX
-from linkstead.registry import DeviceKey, NodeStore, Presence
+from linkstead.registry import DeviceKey, NodeStore, Presence, StoreAway
 from linkstead.sessions import LinkTooSmall, SessionTable
 
 log = logging.getLogger(__name__)
@@ -99,10 +100,6 @@ class Heartbeats(Protocol):
 
     def release(self, presence: Presence) -> None:
         """Have it put right that a dead node is written down as the holder of a device; returns at once."""
-
-
-class NodeFailed(Exception):
-    """Another node did not do what it was asked for."""
 
 
 class _Lost:
@@ -325,7 +322,7 @@ class NatsRouter:
         asked = self._asked[number] = _Asked(call, key, now_s + POST_WAIT_MS / 1000)
         self._deadlines.add(number, POST_WAIT_MS, asked.deadline_s)
         try:
-            answer = await self._say(asked, self._subjects.device(key), frames.encode(told), number)
+            answer = await self._find_and_say(asked, frames.encode(told), number)
         finally:
             del self._asked[number]
         if _is_elsewhere(answer) or (isinstance(answer, Reply) and answer.kind == Kind.HALF):
@@ -339,6 +336,30 @@ class NatsRouter:
         if answer.kind == Kind.OVERLOADED:
             raise RouterOverloaded
         return True
+
+    async def _find_and_say(self, asked: _Asked, data: bytes, number: int) -> _Answer:
+        """Say something to the node that holds a device, again while it is said to be connected and nobody answers.
+
+        One that its node has sent away is not waited for: what is posted can wait for it in the store.
+        """
+        for wait_s in (*RETRY_WAITS_S, None):
+            answer = await self._say(asked, self._subjects.device(asked.key), data, number)
+            session = self._sessions.find(asked.key)
+            if not _is_elsewhere(answer) or _is_leaving(answer) or (session is not None and session.link is not None):
+                break
+            looked = await self._look(asked)
+            if not isinstance(looked, _Looked):
+                raise StoreAway("where a device is was not told in time")
+            if looked.fault is not None:
+                raise looked.fault
+            presence = looked.presence
+            if presence is None or self._judge(presence) is not Whereabouts.COMING:
+                break
+            answer = await self._say(asked, self._subjects.node(presence.holder, _QUESTION), data, number)
+            if wait_s is None or not _is_elsewhere(answer) or _is_leaving(answer):
+                break
+            await self._clock.sleep(wait_s)
+        return answer
 
     async def broadcast(self, letter: Letter) -> Reached:
         """See `Postman.broadcast`. Counts what the nodes say within `COPIES_WAIT_S`."""

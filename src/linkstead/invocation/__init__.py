@@ -5,7 +5,7 @@ from linkstead.invocation.call import Call, GuestCall
 from linkstead.invocation.delivery import Delivery, DeliveryStore, Postman, PostmanAway, ResultObserver
 from linkstead.invocation.history import CallFilter, CallHistory, CallSink, CallStore, ServiceCallStore
 from linkstead.invocation.journal import CallJournal
-from linkstead.invocation.record import Diagnosis, Evidence, Moment, Stage, Stray, Verdict, diagnose
+from linkstead.invocation.record import Diagnosis, Evidence, Moment, NodeFailed, Stage, Stray, Verdict, diagnose
 from linkstead.invocation.router import LocalRouter, Message, Outcome, Router, RouterOverloaded
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "LocalRouter",
     "Message",
     "Moment",
+    "NodeFailed",
     "Outcome",
     "Postman",
     "PostmanAway",

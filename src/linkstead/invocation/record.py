@@ -89,9 +89,15 @@ class Diagnosis(StrEnum):
     INTERNAL_ERROR = "internal-error"
 
 
+class NodeFailed(Exception):
+    """Another node did not do what it was asked for."""
+
+
 def diagnose(fault: BaseException) -> Diagnosis:
     """What it is put down to that a call failed inside the server."""
-    return Diagnosis.DATABASE_AWAY if isinstance(fault, StoreAway) else Diagnosis.INTERNAL_ERROR
+    if isinstance(fault, StoreAway):
+        return Diagnosis.DATABASE_AWAY
+    return Diagnosis.NODE_LOST if isinstance(fault, NodeFailed) else Diagnosis.INTERNAL_ERROR
 
 
 class Stray(StrEnum):
