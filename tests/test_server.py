@@ -15,21 +15,14 @@ from linkstead.config import DEMO_ACCESS_KEY_ID, Address
 from linkstead.ids import HEX_DIGITS
 from linkstead.mqtt.packets import MQTT_5, Disconnect
 from linkstead.registry import AccessKey
-from linkstead.server import (
-    DATABASE_FILE,
-    HOUSEKEEPING_S,
-    REGISTRY_POLL_S,
-    Server,
-    StartError,
-    SystemClock,
-    SystemIds,
-)
+from linkstead.server import DATABASE_FILE, HOUSEKEEPING_S, REGISTRY_POLL_S, Server, StartError, SystemClock
 from linkstead.store import SqliteStore
 from linkstead.store.acceptance import add_accepted
 from linkstead.store.history import RECORD, encode_call
 from linkstead.store.postgres import PostgresStore
 from linkstead.store.sql import SqlStore
 from linkstead.store.urls import DATABASE_RULE
+from linkstead.system_ids import SystemIds
 from linkstead.testing.clock import ManualClock
 from tests.rig import (
     ACCOUNT_ID,

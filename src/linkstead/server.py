@@ -5,12 +5,9 @@ import hmac
 import logging
 import os
 import platform
-import random
-import secrets
 import socket
 import ssl
 import time
-import uuid
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -61,6 +58,7 @@ from linkstead.store.sql import SqlStore
 from linkstead.store.urls import DATABASE_RULE, SQLITE_HEAD, is_postgres
 from linkstead.subscription import Dispatcher, Forwarder, GroupDestinations, NoticeSink, Subscriptions
 from linkstead.subscription.messages import CREATE
+from linkstead.system_ids import SystemIds
 from linkstead.tls.contexts import FindPsk, has_psk
 from linkstead.tls.pair import CertificatePair, CertificateUnusable
 from linkstead.traces.exporter import TraceExporter
@@ -69,11 +67,6 @@ from linkstead.webhook.sender import Post, WebhookSender
 
 log = logging.getLogger(__name__)
 
-MESSAGE_ID_EPOCH_MS = 1_577_836_800_000
-"""2020-01-01: message ids count milliseconds from here, shifted by `MESSAGE_ID_SEQUENCE_BITS`; 19 digits until 2089."""
-
-MESSAGE_ID_SEQUENCE_BITS = 22
-ALINK_ID_MAX = 2_147_483_647
 REGISTRY_POLL_S = 1.0
 """How long a change made by another process can go unnoticed."""
 
@@ -111,9 +104,6 @@ ACCOUNT_ID_DIGITS = 16
 DATABASE_FILE = "linkstead.db"
 
 
-_HEX_PAIRS = [f"{number:02X}" for number in range(256)]
-
-
 class StartError(Exception):
     """The server cannot start; the text says why and what to do."""
 
@@ -142,50 +132,6 @@ class PatientClock:
         self.monotonic_s = shown.monotonic_s
         self.call_later = steady.call_later
         self.sleep = steady.sleep
-
-
-class SystemIds:
-    """Ids from the clock and the machine's randomness.
-
-    A message id is the milliseconds since `MESSAGE_ID_EPOCH_MS` and a running number that starts at random, so that two
-    starts within a millisecond do not meet. A request id is a random UUID whose tail counts up.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._last = 0
-        self._alink_last = secrets.randbelow(ALINK_ID_MAX)
-        self._draw = random.Random(secrets.randbits(128)).getrandbits
-        self._uuid_head = str(uuid.uuid4()).upper()[:-12]
-        self._uuid_tail = secrets.randbits(39) << 8
-        self._uuid_start = ""
-
-    def message_id(self) -> int:
-        """See `Ids.message_id`."""
-        now_ms = int(self._clock.time_s() * 1000) - MESSAGE_ID_EPOCH_MS
-        first = (now_ms << MESSAGE_ID_SEQUENCE_BITS) + self._draw(MESSAGE_ID_SEQUENCE_BITS - 1)
-        # The clock may stand still or be set back: an id is never given twice.
-        self._last = max(self._last + 1, first)
-        return self._last
-
-    def alink_id(self) -> int:
-        """See `Ids.alink_id`."""
-        self._alink_last = self._alink_last % ALINK_ID_MAX + 1
-        return self._alink_last
-
-    def request_id(self) -> str:
-        """See `Ids.request_id`."""
-        tail = self._uuid_tail
-        last = tail & 0xFF
-        # All but the last two digits is written once in 256 times.
-        if not last or not self._uuid_start:
-            self._uuid_start = f"{self._uuid_head}{tail >> 8:010X}"
-        self._uuid_tail = (tail + 1) & 0xFFFF_FFFF_FFFF
-        return self._uuid_start + _HEX_PAIRS[last]
-
-    def token(self, alphabet: str, length: int) -> str:
-        """See `Ids.token`."""
-        return "".join(secrets.choice(alphabet) for _ in range(length))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ import pytest
 
 from linkstead.cli.endpoint import Endpoint
 from linkstead.http.group_view import GROUPS_LISTED_MAX
-from linkstead.server import SystemClock, SystemIds
+from linkstead.server import SystemClock
+from linkstead.system_ids import SystemIds
 from tests.cli.processes import ServerProcess, done, told
 
 PRODUCT_KEY = "a1LinkDemo0"

@@ -9,7 +9,8 @@ import pytest
 
 from linkstead.cli import demo_data
 from linkstead.cli.endpoint import Endpoint
-from linkstead.server import SystemClock, SystemIds
+from linkstead.server import SystemClock
+from linkstead.system_ids import SystemIds
 from tests.cli.processes import ServerProcess, done, invoke, run, started, told, wait_for
 
 ROWS = 20_000

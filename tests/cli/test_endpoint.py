@@ -7,7 +7,8 @@ import click
 import pytest
 
 from linkstead.cli.endpoint import Endpoint, parse_endpoint
-from linkstead.server import SystemClock, SystemIds
+from linkstead.server import SystemClock
+from linkstead.system_ids import SystemIds
 from tests.cli.processes import ServerProcess, serving, told
 from tests.rig import Certificate
 

@@ -17,7 +17,8 @@ from linkstead.cli import demo_data
 from linkstead.cli.endpoint import Endpoint
 from linkstead.config import Address
 from linkstead.registry import DeviceKey
-from linkstead.server import SystemClock, SystemIds
+from linkstead.server import SystemClock
+from linkstead.system_ids import SystemIds
 from tests.cli.processes import FREE_PORTS, WAIT_S, ServerProcess, done, invoke, is_listening, run, serving, wait_for
 from tests.sdk.certificate import make_certificate
 from tests.wire import App, DeviceClient, fetch

@@ -14,7 +14,8 @@ from linkstead.cli.source import (
     Source,
     SourceError,
 )
-from linkstead.server import SystemClock, SystemIds
+from linkstead.server import SystemClock
+from linkstead.system_ids import SystemIds
 from tests.cli.clouds import Cloud, running_cloud
 
 PK = "a1Source000"

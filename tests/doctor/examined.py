@@ -20,7 +20,7 @@ from linkstead.clock import Clock
 from linkstead.config import Address
 from linkstead.doctor import Examination, Fault, Finding, Patient, State
 from linkstead.ids import Ids
-from linkstead.server import SystemIds
+from linkstead.system_ids import SystemIds
 from linkstead.testing.clock import ManualClock
 from tests.rig import KEY, LAMP, Rig, device_secret
 

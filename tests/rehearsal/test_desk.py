@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from linkstead.cli.endpoint import Endpoint, RefusedError
-from linkstead.server import SystemClock, SystemIds
+from linkstead.server import SystemClock
+from linkstead.system_ids import SystemIds
 from tests.cli.processes import serving
 from tests.rig import Rig
 from tests.wire import fetch

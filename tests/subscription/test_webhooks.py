@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from linkstead.server import SystemIds
 from linkstead.subscription import NoticeKind
 from linkstead.subscription.webhooks import (
     SECRET_BYTES,
@@ -23,6 +22,7 @@ from linkstead.subscription.webhooks import (
     read_kinds,
     sort_kinds,
 )
+from linkstead.system_ids import SystemIds
 from linkstead.testing.clock import ManualClock
 
 IDS = SystemIds(ManualClock())

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from linkstead.server import SystemIds
 from linkstead.subscription import Letter, Notice
 from linkstead.subscription.records import NoticeKind
 from linkstead.subscription.webhooks import DeadLetter, Webhook, new_webhook
+from linkstead.system_ids import SystemIds
 from linkstead.testing.clock import ManualClock
 from tests.fakes import ACCOUNT_ID, KEY, NOW_MS
 

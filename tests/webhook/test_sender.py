@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from linkstead.server import SystemIds
 from linkstead.subscription.webhooks import Webhook
+from linkstead.system_ids import SystemIds
 from linkstead.testing.clock import ManualClock
 from linkstead.webhook import sender as sender_module
 from linkstead.webhook.post import WEBHOOK_TIMEOUT_S, HttpPost
@@ -35,8 +35,12 @@ pytestmark = pytest.mark.asyncio
 FAILED = status("500 Internal Server Error")
 
 
-class EvenIds(SystemIds):
+class EvenIds:
     """Chance that always falls in the middle."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        ids = SystemIds(clock)
+        self.message_id, self.alink_id, self.request_id = ids.message_id, ids.alink_id, ids.request_id
 
     def token(self, alphabet: str, length: int) -> str:
         return "5".ljust(length, "0")

@@ -141,7 +141,7 @@ class OpenApi:
         self._audit = audit
         self._registry = registry
         self._journal = journal
-        self._clock = clock
+        self._time_s, self._monotonic_s = clock.time_s, clock.monotonic_s
         self._apps_time_s = apps_time_s or clock.time_s
         self._ids = ids
         self._nonces = nonces
@@ -273,7 +273,7 @@ class OpenApi:
     def finish(self, call: Call, *, delivered: bool) -> None:
         """Close a call's record: its answer was written to the caller, or the caller had gone."""
         if delivered:
-            mark_stage(call, _RETURNED, self._clock.time_s(), self._clock.monotonic_s())
+            mark_stage(call, _RETURNED, self._time_s(), self._monotonic_s())
         else:
             call.caller_gone = True
         self._journal.close(call)
@@ -385,14 +385,14 @@ class OpenApi:
         if action is None:
             raise ApiError(codes.INVALID_ACTION_NOT_FOUND)
         exchange.action = action
-        now_s = exchange.opened_s = self._clock.time_s()
+        now_s = exchange.opened_s = self._time_s()
         if action.is_call:
             request = exchange.request
             call = exchange.call = Call(
                 exchange.request_id, self._node, action.name, caller.account_id, caller.access_key_id
             )
             mark_stage(call, _RECEIVED, request.received_s, request.received_monotonic_s)
-            mark_stage(call, _AUTHENTICATED, now_s, self._clock.monotonic_s())
+            mark_stage(call, _AUTHENTICATED, now_s, self._monotonic_s())
             self._journal.open(call)
         return action
 
@@ -485,7 +485,7 @@ class OpenApi:
     def _check_token(self, key: AccessKey, token: str | None) -> None:
         """Raises ApiError unless a temporary key comes with its own token, in time; of a lasting key none is asked."""
         if key.security_token:
-            check_token(key, token, self._clock.time_s())
+            check_token(key, token, self._time_s())
 
     def _check_time(self, timestamp: str) -> None:
         moment_s = signatures.parse_timestamp(timestamp)
@@ -496,7 +496,7 @@ class OpenApi:
 
     def _use_nonce(self, key: AccessKey, nonce: str) -> None:
         # Only now, with the signature found right: a stranger must not be able to burn nonces.
-        if not self._nonces.use(key.access_key_id, nonce, self._clock.monotonic_s()):
+        if not self._nonces.use(key.access_key_id, nonce, self._monotonic_s()):
             raise ApiError(codes.SIGNATURE_NONCE_USED)
 
     def _refuse(self, exchange: "_Exchange", error: ApiError) -> HttpReply:

@@ -11,7 +11,8 @@ import click
 from linkstead.cli.endpoint import Endpoint, RefusedError, with_endpoint
 from linkstead.cli.options import ACCESS_KEY_ID, ACCESS_KEY_SECRET, FILE, pair_secret
 from linkstead.cli.text import escape_text
-from linkstead.server import SystemClock, SystemIds
+from linkstead.server import SystemClock
+from linkstead.system_ids import SystemIds
 
 REQUESTS_MAX = 10_000
 CALL_WAIT_S = 8.0

@@ -23,7 +23,8 @@ from linkstead.cli.options import VARIABLE_PREFIX
 from linkstead.cli.timeline import draw_call
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, parse_address
 from linkstead.invocation import Verdict
-from linkstead.server import SystemClock, SystemIds
+from linkstead.server import SystemClock
+from linkstead.system_ids import SystemIds
 
 SDK_MODULES = ("alibabacloud_iot20180120", "linkkit")
 INSTALL_HINT = 'the vendor\'s SDKs are missing: pip install "linkstead[demo]"; in a checkout run `make demo`'

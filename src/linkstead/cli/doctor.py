@@ -42,8 +42,9 @@ from linkstead.doctor.databases import Database, PostgresDatabase, SqliteDatabas
 from linkstead.doctor.findings import PORTS
 from linkstead.doctor.signing import REQUEST_CHARS_MAX
 from linkstead.errors import Language
-from linkstead.server import DATABASE_FILE, SystemClock, SystemIds
+from linkstead.server import DATABASE_FILE, SystemClock
 from linkstead.store.urls import SQLITE_HEAD, hide_password, is_postgres
+from linkstead.system_ids import SystemIds
 
 WAIT_S_MIN, WAIT_S_MAX = 0.1, 60.0
 CONTEXT_CHARS = 30

@@ -18,7 +18,8 @@ from linkstead.config import DEMO_ACCESS_KEY_ID
 from linkstead.errors import codes
 from linkstead.http.front import INSPECTION_PREFIX
 from linkstead.ids import HEX_DIGITS, Ids
-from linkstead.server import SystemClock, SystemIds
+from linkstead.server import SystemClock
+from linkstead.system_ids import SystemIds
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:8686"
 ANSWER_BYTES_MAX = 64 * 1024 * 1024

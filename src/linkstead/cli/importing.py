@@ -38,7 +38,8 @@ from linkstead.registry import (
     names,
 )
 from linkstead.registry.topic_classes import fits_bounds
-from linkstead.server import DATABASE_FILE, SystemClock, SystemIds
+from linkstead.server import DATABASE_FILE, SystemClock
+from linkstead.system_ids import SystemIds
 from linkstead.tsl import ModelError, ThingModel, read_model
 
 SECRET_VARIABLE = "LINKSTEAD_IMPORT_SECRET"

@@ -20,10 +20,11 @@ from linkstead.models import ModelShelf, ScriptShelf
 from linkstead.registry import AccessKey, Account, AlreadyExists, Device, DeviceKey, Instance, Product, Registry, Store
 from linkstead.registry.audit import AuditLog
 from linkstead.registry.nodes import NodeStore
-from linkstead.server import ACCOUNT_ID_DIGITS, SystemClock, SystemIds, database_path, make_store
+from linkstead.server import ACCOUNT_ID_DIGITS, SystemClock, database_path, make_store
 from linkstead.store.sql import reason_of
 from linkstead.store.urls import hide_password, is_postgres
 from linkstead.subscription.webhooks import WebhookStore
+from linkstead.system_ids import SystemIds
 
 NAME_CHARS_MAX = 64
 DEFAULT_ACCOUNT_NAME = "default"

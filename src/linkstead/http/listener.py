@@ -105,6 +105,8 @@ class HttpListener:
         self.answer = answer
         self.finish = finish
         self.clock = clock
+        # At hand: each request reads both.
+        self.time_s, self.monotonic_s = clock.time_s, clock.monotonic_s
         self.bound = bound
         self.connections: set[HttpConnection] = set()
         self.places = Newcomers(CONNECTIONS_MAX, CONNECTIONS_OF_ADDRESS_MAX, KEPT_BYTES_MAX)
@@ -429,16 +431,16 @@ class HttpConnection(asyncio.Protocol):
     def _take(
         self, method: str, path: str, query: bytes, headers: dict[str, list[str]], body: bytes, *, keep_alive: bool
     ) -> None:
-        clock = self._listener.clock
-        self._listener.request_count += 1
+        listener = self._listener
+        listener.request_count += 1
         request = HttpRequest(
             method,
             path,
             query,
             headers,
             body,
-            clock.time_s(),
-            clock.monotonic_s(),
+            listener.time_s(),
+            listener.monotonic_s(),
             self._peer,
             self._is_private,
         )
@@ -496,7 +498,7 @@ class HttpConnection(asyncio.Protocol):
             self.close()
         else:
             if not self._is_slow and not self._is_blocked:
-                self._deadline_s = self._listener.clock.monotonic_s() + IDLE_WAIT_S
+                self._deadline_s = self._listener.monotonic_s() + IDLE_WAIT_S
             self._arm()
             self._next()
 
@@ -608,7 +610,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _wait(self, wait_s: float) -> None:
         """Something has to happen within so long."""
-        self._deadline_s = self._listener.clock.monotonic_s() + wait_s
+        self._deadline_s = self._listener.monotonic_s() + wait_s
         self._arm()
 
     def _arm(self) -> None:
@@ -627,7 +629,7 @@ class HttpConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        now_s = self._listener.clock.monotonic_s()
+        now_s = self._listener.monotonic_s()
         if now_s < self._deadline_s:
             self._set_timer(self._deadline_s)
         elif transport.is_closing() or self._is_refused or self._is_blocked:

@@ -170,7 +170,7 @@ class LocalRouter:
     def __init__(self, sessions: SessionTable, journal: CallJournal, clock: Clock) -> None:
         self._sessions = sessions
         self._journal = journal
-        self._clock = clock
+        self._time_s, self._monotonic_s = clock.time_s, clock.monotonic_s
         self._pending: dict[int, _Pending] = {}
         self._by_topic: dict[str, _Pending] = {}
         self._by_device: dict[DeviceKey, dict[int, _Pending]] = {}
@@ -192,10 +192,9 @@ class LocalRouter:
         key = call.key
         if key is None:
             raise ValueError("a call that is routed names its device")
-        clock = self._clock
-        now_s = clock.monotonic_s()
+        now_s = self._monotonic_s()
         self._journal.index_message_id(call)
-        mark_stage(call, _ROUTED, clock.time_s(), now_s)
+        mark_stage(call, _ROUTED, self._time_s(), now_s)
         session = self._sessions.find(key)
         if session is None or session.link is None or not enabled:
             return self._end_unreachable(call, key, activated=activated, enabled=enabled)
@@ -228,7 +227,7 @@ class LocalRouter:
     def _end_unreachable(self, call: Call, key: DeviceKey, *, activated: bool, enabled: bool) -> Outcome:
         if not enabled:
             return self._end(call, Outcome(Verdict.OFFLINE, Diagnosis.DISABLED))
-        if self._sessions.reach(key, self._clock.monotonic_s()) is Reach.HALF:
+        if self._sessions.reach(key, self._monotonic_s()) is Reach.HALF:
             return self._end(call, Outcome(Verdict.HALFCONN, Diagnosis.HALF_CONNECTED))
         diagnosis = Diagnosis.NOT_CONNECTED if activated else Diagnosis.NEVER_ACTIVATED
         return self._end(call, Outcome(Verdict.OFFLINE, diagnosis))
@@ -272,7 +271,7 @@ class LocalRouter:
     def note_written(self, call: Call) -> None:
         """The message of a call was handed to the network in full."""
         if call.verdict is None:
-            mark_stage(call, _WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
+            mark_stage(call, _WRITTEN, self._time_s(), self._monotonic_s())
 
     def fail_write(self, pending: _Pending) -> None:
         """The connection ended with part of the message unsent: the device cannot have got it."""
@@ -355,13 +354,13 @@ class LocalRouter:
         if not pending.is_written:
             # The device has it, so its bytes have left, whatever the receipt will say.
             pending.written()
-        now_s = self._clock.monotonic_s()
+        now_s = self._monotonic_s()
         if now_s >= pending.deadline_s:
             # The timer is due but has not run yet: the deadline rules, not the order of callbacks.
             self._expire(pending)
             self._keep_stray(call.message_id, _Publish(origin, topic, payload, len(payload)))
             return False
-        mark_stage(call, _ANSWERED, self._clock.time_s(), now_s)
+        mark_stage(call, _ANSWERED, self._time_s(), now_s)
         keep_answer(call, payload)
         is_acceptable = pending.message.is_acceptable
         if is_acceptable is None or is_acceptable(payload):
@@ -453,7 +452,7 @@ class LocalRouter:
         else:
             routed = call.moment(Stage.ROUTED)
             if call.verdict is Verdict.TIMEOUT and routed is not None and not call.late_by_ms:
-                late_s = self._clock.monotonic_s() - routed.monotonic_s - call.timeout_ms / 1000
+                late_s = self._monotonic_s() - routed.monotonic_s - call.timeout_ms / 1000
                 call.late_by_ms = max(1, round(late_s * 1000))
                 call.diagnosis = Diagnosis.ANSWERED_LATE
             self._add_evidence(call, Stray.LATE, publish)
@@ -464,7 +463,7 @@ class LocalRouter:
         shown = call.account_id == origin.account_id
         evidence = Evidence(
             reason=reason,
-            time_ms=milliseconds(self._clock.time_s()),
+            time_ms=milliseconds(self._time_s()),
             sender=str(origin.key) if shown else "",
             topic=topic[:EVIDENCE_TOPIC_CHARS_MAX] if shown else "",
             payload=payload[:EVIDENCE_PAYLOAD_BYTES_MAX] if shown else b"",

@@ -24,6 +24,10 @@ READ_BYTES_MAX: Final = 65_536
 EVENTS_MAX: Final = 256
 """Connections that have their turn before the event loop does something else."""
 
+# Looked up once, not for each packet.
+_read: Final = os.read
+_write: Final = os.write
+
 _READ: Final = 1  # EPOLLIN
 _WRITE: Final = 4  # EPOLLOUT
 
@@ -97,7 +101,7 @@ class SocketTransport:
             self._unsent += data
             return
         try:
-            sent = os.write(self._fd, data)
+            sent = _write(self._fd, data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -154,7 +158,7 @@ class SocketTransport:
         size = READ_BYTES_USUAL
         while True:
             try:
-                data = os.read(self._fd, size)
+                data = _read(self._fd, size)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -174,7 +178,7 @@ class SocketTransport:
 
     def _send_rest(self, unsent: bytearray) -> None:
         try:
-            sent = os.write(self._fd, unsent)
+            sent = _write(self._fd, unsent)
         except BlockingIOError:
             return
         except OSError as error:

@@ -18,6 +18,7 @@ from linkstead.registry.records import (
     Product,
     ProductStatistics,
     ProductTagFilter,
+    make_key,
 )
 from linkstead.registry.registrar import Registrar
 from linkstead.registry.registry import Registry
@@ -66,5 +67,6 @@ __all__ = [
     "find_device",
     "find_product",
     "find_senior_product",
+    "make_key",
     "recall_device",
 ]

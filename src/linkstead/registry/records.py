@@ -1,8 +1,10 @@
 """The records of the registry. Moments are milliseconds since 1970 UTC."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, NamedTuple, TypeVar
+from functools import partial
+from typing import Final, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -20,6 +22,10 @@ class DeviceKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.product_key}/{self.device_name}"
+
+
+make_key: Final = cast(Callable[[tuple[str, str]], DeviceKey], partial(tuple.__new__, DeviceKey))
+"""A key of both names, in less than half of the time: what a named tuple is made by is a function in Python."""
 
 
 class Origin(NamedTuple):

@@ -33,6 +33,9 @@ CallRow = tuple[
 
 _NO_KEY: Final = (None, None)
 
+_SURELY_FITS: Final = 1 << 61
+"""Below it compiled code compares numbers at once; with larger ones, as `INTEGER_MAX` is, in 200 steps."""
+
 RECORD: Final = 9
 """Where in a row the whole call is."""
 
@@ -79,7 +82,9 @@ def encode_call(call: Call) -> CallRow:
     product_key, device_name = call.key or _NO_KEY
     message_id, alink_id, timeline = call.message_id, call.alink_id, call.timeline
     received_ms = timeline[0].time_ms if timeline else 0
-    if message_id > INTEGER_MAX or alink_id > INTEGER_MAX or received_ms > INTEGER_MAX:
+    if (message_id > _SURELY_FITS or alink_id > _SURELY_FITS or received_ms > _SURELY_FITS) and (
+        max(message_id, alink_id, received_ms) > INTEGER_MAX
+    ):
         raise OverflowError("a number is too large for its column")
     action, verdict, diagnosis = call.action, call.verdict, call.diagnosis
     _encode_into(call, _buffer)

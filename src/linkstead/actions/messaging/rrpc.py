@@ -12,7 +12,7 @@ from linkstead.alink import topics
 from linkstead.errors import ApiError, codes
 from linkstead.invocation import Call, Message, RouterOverloaded, Stage, Verdict
 from linkstead.invocation.call import keep_request, mark_stage
-from linkstead.registry import DeviceKey, find_device, recall_device
+from linkstead.registry import find_device, make_key, recall_device
 from linkstead.sessions import LinkTooSmall
 
 TIMEOUT_MS_MIN: Final = 1_000
@@ -92,7 +92,7 @@ async def rrpc(context: ActionContext, request: RRpcRequest) -> RRpcAnswer:
     if call is None:
         raise TypeError("RRpc needs a call record")
     timeout_ms = call.timeout_ms = request.timeout
-    registry, scope, key = context.registry, context.scope, DeviceKey(request.product_key, request.device_name)
+    registry, scope, key = context.registry, context.scope, make_key((request.product_key, request.device_name))
     device = recall_device(registry, scope, key)
     if device is None:
         device = await find_device(registry, scope, product_key=key.product_key, device_name=key.device_name)
