@@ -12,7 +12,6 @@ import pytest
 
 from linkstead import __version__
 from linkstead.config import DEMO_ACCESS_KEY_ID, Address
-from linkstead.ids import HEX_DIGITS
 from linkstead.mqtt.packets import MQTT_5, Disconnect
 from linkstead.registry import AccessKey
 from linkstead.server import DATABASE_FILE, HOUSEKEEPING_S, REGISTRY_POLL_S, Server, StartError, SystemClock
@@ -22,7 +21,6 @@ from linkstead.store.history import RECORD, encode_call
 from linkstead.store.postgres import PostgresStore
 from linkstead.store.sql import SqlStore
 from linkstead.store.urls import DATABASE_RULE
-from linkstead.system_ids import SystemIds
 from linkstead.testing.clock import ManualClock
 from tests.rig import (
     ACCOUNT_ID,
@@ -528,44 +526,7 @@ async def test_nothing_secret_is_logged(start_rig: RigStarter, caplog: pytest.Lo
     assert PRODUCT_KEY in shown
 
 
-# --- the system's own clock and ids ---
-
-
-async def test_message_ids_rise_whatever_the_clock_does() -> None:
-    clock = ManualClock()
-    ids = SystemIds(clock)
-    drawn = [ids.message_id() for _ in range(1_000)]
-    clock.jump(-3600.0)
-    drawn += [ids.message_id() for _ in range(1_000)]
-    clock.jump(7200.0)
-    drawn += [ids.message_id() for _ in range(1_000)]
-    assert drawn == sorted(set(drawn))
-    assert all(18 <= len(str(message_id)) <= 19 for message_id in drawn)
-    assert drawn[-1] < 2**63
-
-
-async def test_message_ids_fit_until_the_century_is_nearly_over() -> None:
-    assert SystemIds(ManualClock(3_700_000_000.0)).message_id() < 2**63
-
-
-async def test_two_starts_at_the_same_moment_draw_other_ids() -> None:
-    clock = ManualClock()
-    assert len({SystemIds(clock).message_id() for _ in range(20)}) == 20
-    assert len({SystemIds(clock).request_id() for _ in range(20)}) == 20
-
-
-async def test_request_ids_are_upper_case_uuids() -> None:
-    ids = SystemIds(SystemClock())
-    drawn = {ids.request_id() for _ in range(1_000)}
-    assert len(drawn) == 1_000
-    assert all(re.fullmatch("[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", text) for text in drawn)
-
-
-async def test_tokens_are_drawn_from_their_alphabet() -> None:
-    ids = SystemIds(SystemClock())
-    drawn = {ids.token(HEX_DIGITS, 32) for _ in range(100)}
-    assert len(drawn) == 100
-    assert all(re.fullmatch("[0-9a-f]{32}", text) for text in drawn)
+# --- the system's own clock ---
 
 
 async def test_the_systems_clock_calls_back() -> None:
