@@ -1,7 +1,9 @@
 """Devices that go from node to node, nodes that die, and NATS away: real nodes, a real NATS server."""
 
 import asyncio
+import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,14 @@ from linkstead.mqtt.packets import Disconnect, Publish, SubAck, Subscribe, Subsc
 from linkstead.registry import DeviceKey, NodeState, StoreAway
 from linkstead.server import Server, SystemClock
 from tests.cli.processes import ServerProcess, serving
+from tests.crash.installation import until_activated
 from tests.nats_server import NatsServer, running_nats
 from tests.rig import KEY, LAMP, NetworkClock, PairRig, device_secret, start_nodes, stop_server, watching
-from tests.wire import App, DeviceClient, fetch, until
+from tests.wire import App, DeviceClient, fetch, stages, until
 
 pytestmark = pytest.mark.asyncio
 GET_TOPIC = f"/{LAMP}/user/get"
+DATABASE = "shared.db"
 two_nodes = pytest.mark.parametrize("start_rig", ["two nodes"], indirect=True)
 
 
@@ -242,7 +246,7 @@ async def processes(
     filled_database: Path, nats_server: NatsServer, tmp_path: Path
 ) -> AsyncIterator[tuple[ServerProcess, ServerProcess]]:
     """Two nodes in processes of their own: one to call, one to kill."""
-    path = tmp_path / "shared.db"
+    path = tmp_path / DATABASE
     shutil.copyfile(filled_database, path)
     options = ("--database", f"sqlite:///{path}", "--nats", nats_server.url, "--cluster-name", tmp_path.name[-32:])
     with (
@@ -252,20 +256,27 @@ async def processes(
         yield first, second
 
 
+@pytest.mark.parametrize(("is_written", "verdict"), [(True, "TIMEOUT"), (False, "UNKNOWN")])
 async def test_a_node_that_dies_mid_call_is_no_timeout_unless_it_said_written(
-    processes: tuple[ServerProcess, ServerProcess],
+    processes: tuple[ServerProcess, ServerProcess], tmp_path: Path, is_written: bool, verdict: str
 ) -> None:
     caller, holder = processes
     app = App(caller.http, SystemClock(), KEY.access_key_id, KEY.secret)
     device = device_at(holder.mqtt)
     await device.connect()
+    await until_activated(f"sqlite:///{tmp_path / DATABASE}", [LAMP])
+    if not is_written:
+        # It is there for all others, and does nothing that it is asked for.
+        os.kill(holder.child.pid, signal.SIGSTOP)
     call = asyncio.ensure_future(app.rrpc(LAMP, Timeout="1000"))
-    await device.expect_call()
+    if is_written:
+        await device.expect_call()
     await asyncio.sleep(0.2)
     holder.child.kill()
     answer = await call
     record = await app.call_record(answer["MessageId"])
-    assert (record["verdict"], record["diagnosis"]) == ("TIMEOUT", "node-lost")
+    assert (record["verdict"], record["diagnosis"]) == (verdict, "node-lost")
+    assert ("written" in stages(record)) == is_written
     assert 1000 <= record["timeline"][-1]["offset_ms"] < 1_050 + 200
     # Within a keep-alive period of its death its devices are half connected.
     assert (await app.rrpc(LAMP))["RrpcCode"] == "HALFCONN"

@@ -45,8 +45,8 @@ class Entrance:
         return endpoints.mqtt
 
 
-async def live(key: DeviceKey, entrance: Entrance, connections: list[DeviceKey]) -> None:
-    """Answer calls, and connect again whenever the connection ends."""
+async def live(key: DeviceKey, entrance: Entrance, connections: list[DeviceKey], requests: list[str]) -> None:
+    """Answer calls, of which the topics are noted, and connect again whenever the connection ends."""
     while True:
         device = DeviceClient(entrance.mqtt, key, device_secret(key))
         try:
@@ -54,6 +54,7 @@ async def live(key: DeviceKey, entrance: Entrance, connections: list[DeviceKey])
             connections.append(key)
             while True:
                 request = await device.expect_call()
+                requests.append(request.topic)
                 await asyncio.sleep(0.01)
                 await device.answer(request, b"pong")
         except (AssertionError, ConnectionError):
@@ -77,6 +78,7 @@ async def test_no_call_fails_while_nodes_are_restarted_one_after_the_other(
 ) -> None:
     entrance = Entrance()
     connections: list[DeviceKey] = []
+    requests: list[str] = []
     ends: list[dict[str, Any]] = []
     stop = asyncio.Event()
     with watching():
@@ -84,7 +86,7 @@ async def test_no_call_fails_while_nodes_are_restarted_one_after_the_other(
         for node in nodes:
             await node.start()
         entrance.nodes = list(nodes)
-        devices = [asyncio.create_task(live(key, entrance, connections)) for key in DEVICES]
+        devices = [asyncio.create_task(live(key, entrance, connections, requests)) for key in DEVICES]
         await until(lambda: set(connections) == set(DEVICES))
         load = [
             asyncio.create_task(call_on(DEVICES[number % len(DEVICES)], entrance, ends, stop))
@@ -108,6 +110,8 @@ async def test_no_call_fails_while_nodes_are_restarted_one_after_the_other(
         for node in entrance.nodes:
             await node.stop()
     assert {end["RrpcCode"] for end in ends} == {"SUCCESS"}
+    # Whoever was cut was so before the call was made: no call that came to a device is without its answer.
+    assert len(requests) == len(set(requests)) == len(ends)
     # Each was sent away at least once.
     assert len(connections) >= 2 * len(DEVICES)
 
