@@ -298,11 +298,19 @@ async def test_the_deadline_is_met_to_the_millisecond(bench: Bench, timeout_ms: 
 
 
 @pytest.mark.asyncio
-async def test_an_answer_at_the_deadline_is_late(bench: Bench) -> None:
+@pytest.mark.parametrize("is_before_the_timer", [False, True])
+async def test_an_answer_at_the_deadline_is_late(bench: Bench, is_before_the_timer: bool) -> None:
     bench.connect()
-    asked = await bench.ask()
     taken: list[bool] = []
-    bench.clock.call_later(TIMEOUT_MS / 1000, lambda: taken.append(bench.answer(asked)))
+
+    def answer_at_the_deadline() -> None:
+        bench.clock.call_later(TIMEOUT_MS / 1000, lambda: taken.append(bench.answer(asked)))
+
+    if is_before_the_timer:
+        answer_at_the_deadline()
+    asked = await bench.ask()
+    if not is_before_the_timer:
+        answer_at_the_deadline()
     bench.clock.advance(TIMEOUT_MS / 1000)
     assert taken == [False]
     assert await asked.outcome() == Outcome(Verdict.TIMEOUT, Diagnosis.WRITTEN_NO_ANSWER)
