@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linkstead.alink import services
 from linkstead.alink.services import (
     CODE_MAX,
+    METHOD_KEPT_CHARS_MAX,
+    METHODS_KEPT_MAX,
     REPLIES_KEPT_MAX,
     REPLY_KEPT_BYTES_MAX,
     Reply,
@@ -33,6 +36,24 @@ def reply(**members: Any) -> Reply:
 
 
 # --- requests
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+@pytest.mark.parametrize("sign", ["a", '"', "灯"])
+def test_a_method_of_any_length_and_in_any_letters_is_written(sign: str, extra: int) -> None:
+    method = sign * (METHOD_KEPT_CHARS_MAX + extra)
+    for alink_id in (1, 2):
+        made = json.loads(make_request(alink_id, method, {"Times": 3}))
+        assert made == {"id": str(alink_id), "version": "1.0", "method": method, "params": {"Times": 3}}
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_so_many_methods_are_kept_and_then_the_oldest_goes(extra: int) -> None:
+    for number in range(METHODS_KEPT_MAX + extra):
+        make_request(1, f"thing.service.kept{number}", {})
+    hits = services._write_lately.cache_info().hits
+    make_request(1, "thing.service.kept0", {})
+    assert (services._write_lately.cache_info().hits - hits == 1) is not bool(extra)
 
 
 def test_a_request_has_the_members_that_every_device_sdk_needs_and_its_id_is_text() -> None:
@@ -177,7 +198,7 @@ def test_a_reply_of_usual_size_is_read_once(extra: int) -> None:
     head = b'{"code":200,"data":"'
     payload = head + b"a" * (REPLY_KEPT_BYTES_MAX - len(head) - 2 + extra) + b'"}'
     first, again = parse_reply(payload), parse_reply(bytes(bytearray(payload)))
-    assert first == again
+    assert (first.code, first.data, first.members) == (again.code, again.data, again.members)
     assert (first is again) is not bool(extra)
 
 

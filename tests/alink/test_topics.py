@@ -21,6 +21,8 @@ from linkstead.alink.topics import (
     parse_rrpc_answer,
     rrpc_request,
     rrpc_response,
+    service,
+    service_trio,
     split_query,
 )
 from linkstead.registry import DeviceKey
@@ -434,3 +436,12 @@ def test_the_owner_of_a_topic_is_the_device_that_it_names(topic: str) -> None:
 )
 def test_a_topic_that_names_no_single_device_has_no_owner(topic: str) -> None:
     assert find_owner(topic) is None
+
+
+def test_the_topics_of_a_synchronous_service_are_those_of_its_carriers() -> None:
+    expected = (
+        rrpc_request(KEY, 889455942124347392),
+        rrpc_response(KEY, 889455942124347392),
+        ext_rrpc(889455942124347392, service(KEY, "module:setMode")),
+    )
+    assert service_trio(KEY, 889455942124347392, "module:setMode") == expected

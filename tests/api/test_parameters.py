@@ -1,4 +1,5 @@
 import time
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from linkstead.api.parameters import (
     is_form,
     parse_parameters,
     read_pairs,
+    unescape,
     unknown_parameters,
 )
 from linkstead.api.signatures import encode_parameters
@@ -389,3 +391,41 @@ def test_common_and_own_parameters_are_known() -> None:
 def test_unknown_parameters_are_listed_in_the_order_sent() -> None:
     sent = {"Zone": "1", "ServiceCode": "iot", **REQUIRED, "TimeOut": "1"}
     assert unknown_parameters(Everything, sent, {}) == ["Zone", "ServiceCode", "TimeOut"]
+
+
+ESCAPES = st.lists(
+    st.sampled_from(
+        [
+            "%7B",
+            "%22",
+            "%3a",
+            "%3D",
+            "%",
+            "%%",
+            "%7",
+            "%G0",
+            "=",
+            "==",
+            "%E7%81%AF",
+            "%ff",
+            "\n",
+            "\r",
+            "%\n",
+            "a",
+            " ",
+            "灯",
+        ]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@given(ESCAPES)
+def test_values_with_many_escapes_mean_what_they_mean_in_general(text: str) -> None:
+    try:
+        expected = unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        with pytest.raises(UnicodeDecodeError):
+            unescape(text)
+    else:
+        assert unescape(text) == expected

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from linkstead.action import Answer, Shape
 from linkstead.actions.messaging import rrpc
+from linkstead.actions.thing_service.shapes import InvokeThingServiceAnswer, InvokeThingServiceData
 from linkstead.api.render import (
     JSON_TYPE,
     XML_TYPE,
@@ -293,6 +294,13 @@ def test_what_rrpc_writes_itself_is_what_is_written_in_general() -> None:
     payload = base64.b64encode(bytes(range(256))).decode()
     answer = rrpc.RRpcAnswer(rrpc_code=Verdict.SUCCESS, payload_base64_byte=payload, message_id=889455942124347392)
     answer.request_id = "E4C0FF92-2A86-41DB-92D3-73B60310D25E"
+    assert answer.write_json() == msgspec.json.encode(answer) == render_json(answer)
+
+
+@pytest.mark.parametrize("result", ['{"code":200,"data":{"Out":"a \\"灯\\" null"}}', "", UNSET])
+def test_what_a_service_writes_itself_is_what_is_written_in_general(result: str | UnsetType) -> None:
+    data = InvokeThingServiceData(result=result, message_id="1234567890")
+    answer = InvokeThingServiceAnswer(data=data, request_id="E4C0FF92-2A86-41DB-92D3-73B60310D25E")
     assert answer.write_json() == msgspec.json.encode(answer) == render_json(answer)
 
 

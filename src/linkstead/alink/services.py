@@ -6,7 +6,6 @@ Source: `device-protocol.md` 4.4, 5.4, 5.5 and 5.8.
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
 
 import msgspec
 
@@ -14,7 +13,7 @@ from linkstead.tsl.literal import JsonValue, LiteralError, read_payload_object, 
 
 CODE_SUCCESS = 200
 CODE_MAX = 2**31 - 1
-_ID = re.compile(r"[0-9]{1,10}")
+ID_DIGITS_MAX = 10
 _CODE = re.compile(r"-?[0-9]{1,10}")
 
 REPLIES_KEPT_MAX = 256
@@ -30,12 +29,15 @@ class ReplyError(ValueError):
         self.alink_id = alink_id
 
 
-class Reply(NamedTuple):
+class Reply:
     """A device's reply to a service call: `members` as sent, numbers as they were written. Never changed."""
 
-    code: int
-    data: JsonValue
-    members: Mapping[str, JsonValue]
+    __slots__ = ("code", "data", "members")
+
+    def __init__(self, code: int, data: JsonValue, members: dict[str, JsonValue]) -> None:
+        self.code = code
+        self.data = data
+        self.members = members
 
     @property
     def alink_id(self) -> int:
@@ -51,17 +53,31 @@ class Reply(NamedTuple):
 
 def _read_id(members: Mapping[str, JsonValue]) -> int:
     given = members.get("id")
-    if isinstance(given, str) and _ID.fullmatch(given):
-        return int(given)
+    if type(given) is str:
+        return int(given) if len(given) <= ID_DIGITS_MAX and given.isdigit() and given.isascii() else 0
     return given if isinstance(given, int) and not isinstance(given, bool) and 0 < given <= CODE_MAX else 0
 
 
 _encode = msgspec.json.Encoder().encode
 
 
+METHOD_KEPT_CHARS_MAX = 128
+METHODS_KEPT_MAX = 256
+"""Methods that are kept as they are written, and how long they may be."""
+
+
 def make_request(alink_id: int, method: str, params: Mapping[str, object]) -> bytes:
     """The message to the device; `params` keep the caller's order and numbers."""
-    return _encode({"id": str(alink_id), "version": "1.0", "method": method, "params": params})
+    middle = _write_lately(method) if len(method) <= METHOD_KEPT_CHARS_MAX else _write_middle(method)
+    return b'{"id":"' + str(alink_id).encode() + middle + _encode(params) + b"}"
+
+
+def _write_middle(method: str) -> bytes:
+    """What stands between the id and the parameters."""
+    return b'","version":"1.0","method":' + _encode(method) + b',"params":'
+
+
+_write_lately = lru_cache(maxsize=METHODS_KEPT_MAX)(_write_middle)
 
 
 def parse_reply(payload: bytes) -> Reply:
@@ -110,13 +126,21 @@ def read_alink_id(payload: bytes) -> int:
 
 def make_envelope(reply: Reply, alink_id: int) -> str:
     """The whole reply as JSON text, with what the device left out filled in and `id` as text."""
-    given_id = reply.members.get("id")
-    reply_id = str(given_id) if isinstance(given_id, str | int) and not isinstance(given_id, bool) else str(alink_id)
-    own = {"code": reply.code, "data": reply.data, "id": reply_id}
-    message = reply.members.get("message", "success")
-    version = reply.members.get("version", "1.0")
-    others = {name: value for name, value in reply.members.items() if name not in own}
-    return write_literal({**own, "message": message, "version": version, **others})
+    members = reply.members
+    reply_id = members.get("id")
+    if type(reply_id) is not str:
+        reply_id = str(reply_id if type(reply_id) is int else alink_id)
+    whole: dict[str, JsonValue] = {
+        "code": reply.code,
+        "data": reply.data,
+        "id": reply_id,
+        "message": members.get("message", "success"),
+        "version": members.get("version", "1.0"),
+    }
+    for name, value in members.items():
+        if name not in whole:
+            whole[name] = value
+    return write_literal(whole)
 
 
 def make_data(reply: Reply) -> str:

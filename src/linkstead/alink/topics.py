@@ -23,6 +23,17 @@ def rrpc_pair(key: DeviceKey, message_id: int) -> tuple[str, str]:
     return f"{head}request/{number}", f"{head}response/{number}"
 
 
+def service_trio(key: DeviceKey, message_id: int, identifier: str) -> tuple[str, str, str]:
+    """The topics of a synchronous service: see `rrpc_pair`, and `ext_rrpc` of `service`."""
+    device, number = f"/sys/{key[0]}/{key[1]}/", str(message_id)
+    head = f"{device}rrpc/"
+    return (
+        f"{head}request/{number}",
+        f"{head}response/{number}",
+        f"/ext/rrpc/{number}{device}thing/service/{identifier}",
+    )
+
+
 def rrpc_request(key: DeviceKey, message_id: int) -> str:
     """The topic of an RRPC request without a custom topic. Source: `device-protocol.md` 4.1."""
     return f"/sys/{key.product_key}/{key.device_name}/rrpc/request/{message_id}"

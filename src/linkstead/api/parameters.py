@@ -3,6 +3,7 @@
 import functools
 import re
 import types
+from binascii import a2b_qp
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin
@@ -147,10 +148,21 @@ _HEX_DIGITS = "0123456789abcdefABCDEF"
 _ASCII_ESCAPES: Final = {high + low: chr(int(high + low, 16)) for high in "01234567" for low in _HEX_DIGITS}
 
 
+BASE64_ESCAPES_MAX: Final = 4
+"""Past so many it is something else than a time or a short message that is escaped."""
+
+
 def unescape(text: str) -> str:
     """A name or a value, percent-decoded. Raises UnicodeDecodeError."""
     if "%" not in text:
         return text
+    count = text.count("%")
+    if count > BASE64_ESCAPES_MAX and text.isascii() and text.isprintable() and "=" not in text:
+        # JSON in parameters. Quoted-printable is the same but for the sign, and read in C; what it does not understand
+        # makes a text longer than this, as long as no line ends in it.
+        read = a2b_qp(text.replace("%", "="))
+        if len(read) == len(text) - 2 * count:
+            return read.decode()
     # First what times and Base64 have escaped, which is nearly all there is.
     text = text.replace("%3A", ":")
     if "%" in text:

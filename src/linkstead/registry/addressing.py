@@ -21,9 +21,8 @@ class Scope(NamedTuple):
 
     def covers(self, record: Product | Device) -> bool:
         """True when the record is the account's, and of the instance where instances are told apart."""
-        return record.account_id == self.account_id and (
-            self.instance_id is None or self.instance_id == record.instance_id
-        )
+        account_id, instance_id = self
+        return record.account_id == account_id and (instance_id is None or instance_id == record.instance_id)
 
 
 async def find_product(registry: Registry, scope: Scope, product_key: str) -> Product:

@@ -140,6 +140,7 @@ class ServiceChecker:
 
     def __init__(self, service: Service, identifier: str, *, lenient_float: bool = False) -> None:
         self.service = service
+        self.is_synchronous = service.call_type == "sync"
         self.identifier = identifier
         """The name on the wire, `testFb:testService`."""
         self._inputs = _make_checks(service.input_data, _for_app(lenient_float))

@@ -1,6 +1,7 @@
 """Calling services: InvokeThingService and InvokeThingsService."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from msgspec import UNSET, UnsetType
 
@@ -31,9 +32,14 @@ from linkstead.actions.thing_service.target import (
 from linkstead.alink import services, topics
 from linkstead.errors import ApiError, codes
 from linkstead.invocation import Call, Message, Outcome, RouterOverloaded, Stage, Verdict
+from linkstead.invocation.call import keep_request, mark_stage
 from linkstead.models import ScriptError
 from linkstead.sessions import LinkTooSmall
 from linkstead.tsl.checking import VALIDATE_TYPES, ServiceChecker
+
+# Looked up once: to ask an enumeration for a member costs as much as to make a record.
+_ACCEPTED: Final = Stage.ACCEPTED
+_SUCCESS: Final = Verdict.SUCCESS
 
 NO_REPLY_IN_TIME = 1905
 DEVICE_OFFLINE = 9201
@@ -79,23 +85,36 @@ async def invoke_thing_service(context: ActionContext, request: InvokeThingServi
             context, call, failed, iot_id=iot_id, product_key=product_key, device_name=device_name
         )
     checker = _find_service(call, target, request.identifier)
-    is_synchronous = checker is not None and checker.service.call_type == "sync"
+    is_synchronous = checker is not None and checker.is_synchronous
     if is_synchronous and not target.device.activated_ms:
         call.result_code = DEVICE_NEVER_ACTIVATED
         raise ApiError(codes.INACTIVE_DEVICE)
     arguments = _check_arguments(call, checker, request.args)
     if checker is not None:
         call.target = checker.identifier
-    call.alink_id = context.ids.alink_id()
-    call.message_id = context.ids.message_id()
-    payload = services.make_request(call.alink_id, f"thing.service.{call.target}", arguments)
-    if is_synchronous:
-        result: str | UnsetType = await _call(context, call, target, checker, payload)
-    else:
-        result = UNSET
-        topic = topics.service(target.device.key, call.target)
+    identifier = call.target
+    alink_id = call.alink_id = context.ids.alink_id()
+    message_id = call.message_id = context.ids.message_id()
+    payload = services.make_request(alink_id, f"thing.service.{identifier}", arguments)
+    result: str | UnsetType = UNSET
+    if not is_synchronous:
+        topic = topics.service(target.key, identifier)
         await post(context, call, target, topic, payload, request.qos, failed)
-    return InvokeThingServiceAnswer(data=InvokeThingServiceData(result=result, message_id=str(call.alink_id)))
+    elif target.is_raw:
+        result = await _call_raw(context, call, target, checker, payload)
+    else:
+        # On the carrier that the device's connection asked for. Source: `device-protocol.md` 4.4.
+        topic, answer_topic, ext_topic = topics.service_trio(target.key, message_id, identifier)
+        message = Message(topic, answer_topic, payload, False, ext_topic, services.is_reply)
+        _accept(context, call, payload)
+        try:
+            outcome = await context.router.call(call, message, activated=True, enabled=target.device.enabled)
+        except RouterOverloaded:
+            raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
+        except LinkTooSmall:
+            raise _refuse_size(call, len(payload)) from None
+        result = _read_result(context, call, target, checker, outcome)
+    return InvokeThingServiceAnswer(data=InvokeThingServiceData(result=result, message_id=str(alink_id)))
 
 
 def _find_service(call: Call | None, target: Target, identifier: str) -> ServiceChecker | None:
@@ -122,38 +141,40 @@ def _check_arguments(call: Call | None, checker: ServiceChecker | None, text: st
     return arguments
 
 
-async def _call(
+def _accept(context: ActionContext, call: Call, payload: bytes) -> None:
+    """Note that the message of a synchronous call is about to leave."""
+    call.timeout_ms = context.behaviour.service_timeout_ms
+    keep_request(call, payload, True)
+    clock = context.clock
+    mark_stage(call, _ACCEPTED, clock.time_s(), clock.monotonic_s())
+
+
+def _refuse_size(call: Call, payload_bytes: int) -> ApiError:
+    text = f"the message of {payload_bytes} B is larger than the device takes"
+    return refuse(call, codes.INVOKE_THING_SERVICE_FAILED, 0, text)
+
+
+async def _call_raw(
     context: ActionContext, call: Call, target: Target, checker: ServiceChecker | None, payload: bytes
 ) -> str:
-    """Send the message on the carrier the device's connection asked for, and make the result of its reply.
+    """Call a device of a binary product: have its script make the message, and Alink of the answer.
 
-    What a script takes beforehand is of the call's time. Source of the carriers: `device-protocol.md` 4.4.
+    What the script takes beforehand is of the call's time.
     """
-    device, message_payload = target.device, payload
-    key = device.key
-    path_topic = topics.service(key, call.target)
-    is_raw = target.is_raw
+    device, key = target.device, target.key
     call.timeout_ms = context.behaviour.service_timeout_ms
-    if is_raw:
-        path_topic = topics.down_raw(key)
-        message_payload = await make_raw(context, call, target, payload, codes.INVOKE_THING_SERVICE_FAILED)
-    call.set_request(payload, is_whole=True)
-    call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
-    message = Message(
-        topics.rrpc_request(key, call.message_id),
-        topics.rrpc_response(key, call.message_id),
-        message_payload,
-        ext_topic=topics.ext_rrpc(call.message_id, path_topic),
-        is_acceptable=None if is_raw else services.is_reply,
-    )
+    message_payload = await make_raw(context, call, target, payload, codes.INVOKE_THING_SERVICE_FAILED)
+    _accept(context, call, payload)
+    topic, answer_topic = topics.rrpc_pair(key, call.message_id)
+    ext_topic = topics.ext_rrpc(call.message_id, topics.down_raw(key))
+    message = Message(topic, answer_topic, message_payload, ext_topic=ext_topic)
     try:
         outcome = await context.router.call(call, message, activated=bool(device.activated_ms), enabled=device.enabled)
     except RouterOverloaded:
         raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
     except LinkTooSmall:
-        text = f"the message of {len(message_payload)} B is larger than the device takes"
-        raise refuse(call, codes.INVOKE_THING_SERVICE_FAILED, 0, text) from None
-    if is_raw and outcome.verdict is Verdict.SUCCESS:
+        raise _refuse_size(call, len(message_payload)) from None
+    if outcome.verdict is _SUCCESS:
         reply = await _make_protocol(context, call, target, outcome.payload)
         outcome = Outcome(outcome.verdict, outcome.diagnosis, reply)
     return _read_result(context, call, target, checker, outcome)
@@ -184,7 +205,7 @@ async def _make_protocol(context: ActionContext, call: Call, target: Target, pay
 def _read_result(
     context: ActionContext, call: Call, target: Target, checker: ServiceChecker | None, outcome: Outcome
 ) -> str:
-    if outcome.verdict is not Verdict.SUCCESS:
+    if outcome.verdict is not _SUCCESS:
         call.result_code = VERDICT_NUMBERS.get(outcome.verdict, 0)
         row = VERDICT_ERRORS[outcome.verdict]
         call.code = row.code
@@ -224,7 +245,7 @@ async def invoke_things_service(context: ActionContext, request: InvokeThingsSer
     async def send(call: Call, target: Target) -> None:
         call.alink_id = context.ids.alink_id()
         call.message_id = context.ids.message_id()
-        topic = topics.service(target.device.key, identifier)
+        topic = topics.service(target.key, identifier)
         payload = services.make_request(call.alink_id, f"thing.service.{identifier}", arguments)
         await post(context, call, target, topic, payload, request.qos, codes.INVOKE_THING_SERVICE_FAILED)
 

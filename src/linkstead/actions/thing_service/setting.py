@@ -92,9 +92,7 @@ async def _send(context: ActionContext, call: Call, target: Target, items: Mappi
     call.alink_id = context.ids.alink_id()
     call.message_id = context.ids.message_id()
     payload = services.make_request(call.alink_id, "thing.service.property.set", items)
-    await post(
-        context, call, target, topics.property_set(target.device.key), payload, qos, codes.SET_DEVICE_PROPERTY_FAILED
-    )
+    await post(context, call, target, topics.property_set(target.key), payload, qos, codes.SET_DEVICE_PROPERTY_FAILED)
 
 
 class SetDevicesPropertyRequest(Request):

@@ -1,8 +1,11 @@
 """Requests and answers of InvokeThingService and InvokeThingsService."""
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from linkstead.action import Answer, Request, Shape
+
+_encode = msgspec.json.Encoder().encode
 
 
 class InvokeThingServiceRequest(Request):
@@ -28,6 +31,15 @@ class InvokeThingServiceAnswer(Answer):
     """Source: InvokeThingService reference, response parameters."""
 
     data: InvokeThingServiceData | UnsetType = UNSET
+
+    def write_json(self) -> bytes | None:
+        """See `Answer.write_json`: of a call that was accepted or answered."""
+        data = self.data
+        if data is UNSET:
+            return None
+        result = b"" if data.result is UNSET else b'"Result":' + _encode(data.result) + b","
+        end = f'"MessageId":"{data.message_id}"}},"RequestId":"{self.request_id}","Success":true}}'
+        return b'{"Data":{' + result + end.encode()
 
 
 class InvokeThingsServiceRequest(Request):

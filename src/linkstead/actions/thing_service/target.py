@@ -4,14 +4,15 @@ Source of codes, numbers and order: `cloud-api.md` 6.3 and 8.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import Final
 
 from linkstead.action import ActionContext
 from linkstead.alink import topics
 from linkstead.errors import ApiError, ErrorRow, codes, invalid_parameter
 from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict, diagnose
+from linkstead.invocation.call import keep_request, mark_stage
 from linkstead.models import ScriptError
-from linkstead.registry import Device, DeviceKey, Product, creation, find_device, find_senior_product
+from linkstead.registry import Device, DeviceKey, Product, creation, find_device, find_senior_product, recall_device
 from linkstead.tsl.checking import ModelChecker, ValidateType
 from linkstead.tsl.literal import JsonValue, LiteralError, read_literal_object
 
@@ -24,25 +25,36 @@ DEVICE_DISABLED = 6208
 DEVICE_NEVER_ACTIVATED = 9200
 
 
-class Target(NamedTuple):
-    """The device of a call, found and enabled, and what its calls are checked against.
+# Looked up once.
+_UNCHECKED: Final = int(ValidateType.NONE)
+_RAW_FORMAT: Final = creation.RAW_FORMAT
+_WITH_THING_MODEL: Final = creation.WITH_THING_MODEL
+_ACCEPTED: Final = Stage.ACCEPTED
+
+
+class Target:
+    """The device of a call, found and enabled, and what its calls are checked against. Never changed.
 
     `model` is None when nothing was published, and for products that check nothing.
     """
 
-    device: Device
-    product: Product
-    model: ModelChecker | None
+    __slots__ = ("device", "key", "model", "product")
+
+    def __init__(self, device: Device, key: DeviceKey, product: Product, model: ModelChecker | None) -> None:
+        self.device = device
+        self.key = key
+        self.product = product
+        self.model = model
 
     @property
     def is_checked(self) -> bool:
         """False for a verification-free product: whatever is said to its devices goes, and always asynchronously."""
-        return self.product.validate_type != ValidateType.NONE
+        return self.product.validate_type != _UNCHECKED
 
     @property
     def is_raw(self) -> bool:
         """True when the product's script translates between Alink and what its devices understand."""
-        return self.product.data_format == creation.RAW_FORMAT
+        return self.product.data_format == _RAW_FORMAT
 
 
 def call_of(context: ActionContext) -> Call:
@@ -66,21 +78,21 @@ def take_target(
     Raises:
         ApiError(failed): the device is disabled.
     """
-    registry, scope = context.registry, context.scope
-    device = registry.recall_device(DeviceKey(product_key, device_name))
+    registry, scope, key = context.registry, context.scope, DeviceKey(product_key, device_name)
+    device = recall_device(registry, scope, key)
     product = registry.recall_product(product_key)
-    if device is None or product is None or not (scope.covers(device) and scope.covers(product)):
+    if device is None or product is None or not scope.covers(product):
         return None
-    if product.aliyun_commodity_code != creation.WITH_THING_MODEL:
+    if product.aliyun_commodity_code != _WITH_THING_MODEL:
         return None
     try:
         model = context.models.recall_checker(product_key)
     except KeyError:
         return None
-    call.key, call.iot_id = device.key, device.iot_id
+    call.key, call.iot_id = key, device.iot_id
     if not device.enabled:
         raise refuse(call, failed, DEVICE_DISABLED, "the device is disabled")
-    return Target(device, product, model)
+    return Target(device, key, product, model)
 
 
 async def find_target(
@@ -97,11 +109,12 @@ async def find_target(
     device = await find_device(
         context.registry, context.scope, iot_id=iot_id, product_key=product_key, device_name=device_name
     )
-    call.key, call.iot_id = device.key, device.iot_id
+    key = device.key
+    call.key, call.iot_id = key, device.iot_id
     product = await find_senior_product(context.registry, context.scope, device.product_key)
     if not device.enabled:
         raise refuse(call, failed, DEVICE_DISABLED, "the device is disabled")
-    return Target(device, product, await context.models.find_checker(product.product_key))
+    return Target(device, key, product, await context.models.find_checker(product.product_key))
 
 
 async def find_targets(context: ActionContext, product_key: str, device_names: Sequence[str]) -> list[Target]:
@@ -117,14 +130,11 @@ async def find_targets(context: ActionContext, product_key: str, device_names: S
     if len(device_names) > DEVICES_MAX:
         raise ApiError(codes.INVALID_FORMATTED_PARAMETER, DeviceName=len(device_names), rule=f"<= {DEVICES_MAX}")
     model = await context.models.find_checker(product_key)
-    return [
-        Target(
-            await find_device(context.registry, context.scope, product_key=product_key, device_name=name),
-            product,
-            model,
-        )
-        for name in dict.fromkeys(device_names)
-    ]
+    targets: list[Target] = []
+    for name in dict.fromkeys(device_names):
+        device = await find_device(context.registry, context.scope, product_key=product_key, device_name=name)
+        targets.append(Target(device, device.key, product, model))
+    return targets
 
 
 def read_object(call: Call | None, text: str) -> dict[str, JsonValue]:
@@ -169,12 +179,13 @@ async def post(
     """
     message = payload
     if target.is_raw:
-        topic = topics.down_raw(target.device.key)
+        topic = topics.down_raw(target.key)
         message = await make_raw(context, call, target, payload, failed)
     if not target.device.activated_ms:
         call.result_code = DEVICE_NEVER_ACTIVATED
-    call.set_request(payload, is_whole=True)
-    call.mark(Stage.ACCEPTED, context.clock.time_s(), context.clock.monotonic_s())
+    keep_request(call, payload, True)
+    clock = context.clock
+    mark_stage(call, _ACCEPTED, clock.time_s(), clock.monotonic_s())
     try:
         await context.delivery.post(call, topic, message, qos)
     except RouterOverloaded:
@@ -190,7 +201,7 @@ async def post_to_each(
 ) -> None:
     """Accept a call for each device, each with a record of its own; what happens to one does not stop the others."""
     for target in targets:
-        call = context.open_call(action, target.device.key, name)
+        call = context.open_call(action, target.key, name)
         call.iot_id = target.device.iot_id
         try:
             if target.device.enabled:
