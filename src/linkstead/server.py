@@ -43,9 +43,8 @@ from linkstead.ids import LOWER_AND_DIGITS, Ids
 from linkstead.invocation import CallJournal, Delivery, LocalRouter
 from linkstead.measures import Sample, Sampler
 from linkstead.models import ModelShelf, ScriptRunner, ScriptShelf
-from linkstead.mqtt.acceptor import SniffingAcceptor
 from linkstead.mqtt.gateway import DeviceGateway
-from linkstead.mqtt.sockets import HAS_EPOLL, SocketListener
+from linkstead.mqtt.ports import Ports
 from linkstead.mqtt.witness import Witness
 from linkstead.registry import AccessKey, Account, Node, NodeState, Presence, Registrar, Registry, StoreAway, Taken
 from linkstead.scripts.host import ScriptHost
@@ -93,13 +92,9 @@ RELEASE_S = 15.0
 CERTIFICATE_LOOK_S = 60.0
 """How long a certificate that was replaced can go unnoticed."""
 
-TLS_SHUTDOWN_WAIT_S = 1.0
-"""For the other side to say goodbye in TLS; one that keeps its connection for later does not read it."""
-
 NODE_CHARS = 6
 """What a node's name has after that of its machine."""
 
-BACKLOG = 1_024
 ACCOUNT_ID_DIGITS = 16
 DATABASE_FILE = "linkstead.db"
 
@@ -180,7 +175,6 @@ class Server:
         steady: Clock | None = None,
     ) -> None:
         self.settings = settings
-        self._shares_ports = shares_ports
         self._is_claimed = is_claimed
         self._near = near
         self._is_production = is_production
@@ -353,7 +347,7 @@ class Server:
         self.access_key: AccessKey | None = None
         self.endpoints: Endpoints | None = None
         self._is_ready = False
-        self._listeners: list[asyncio.Server | SniffingAcceptor | SocketListener] = []
+        self._ports = Ports(self.clock, are_shared=shares_ports)
         self._tasks: list[asyncio.Task[None]] = []
         self._heart: asyncio.Task[None] | None = None
         self._registry_version = 0
@@ -426,8 +420,7 @@ class Server:
     async def stop(self) -> None:
         """Stop accepting, finish calls in flight up to their deadlines, flush, close."""
         self._is_ready = False
-        while self._listeners:
-            self._listeners.pop().close()
+        self._ports.close()
         for task in self._tasks:
             task.cancel()
         self.gateway.drain()
@@ -710,59 +703,10 @@ class Server:
         *,
         takes_plain: bool = False,
     ) -> Address:
-        """Listen on a port: without TLS, or with it, on the MQTT port for both."""
-        if tls is not None:
-            return self._listen_for_tls(address, make_protocol, tls, takes_plain=takes_plain)
         try:
-            listener = await asyncio.get_running_loop().create_server(
-                make_protocol,
-                address.host,
-                address.port,
-                backlog=BACKLOG,
-                reuse_address=True,
-                reuse_port=self._shares_ports,
-                start_serving=not (takes_plain and HAS_EPOLL),
-            )
+            return Address(*await self._ports.open(*address, make_protocol, tls, takes_plain=takes_plain))
         except OSError as error:
             raise StartError(f"cannot listen on {address}: {_reason(error)}") from None
-        host, port = listener.sockets[0].getsockname()[:2]
-        if listener.is_serving():
-            self._listeners.append(listener)
-            return Address(host, port)
-        # The event loop has found and bound its addresses; what comes by them is not its own.
-        for bound in listener.sockets:
-            own = SocketListener(socket.socket(fileno=os.dup(bound.fileno())), make_protocol, self.clock)
-            own.start()
-            self._listeners.append(own)
-        listener.close()
-        return Address(host, port)
-
-    def _listen_for_tls(
-        self, address: Address, make_protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext, *, takes_plain: bool
-    ) -> Address:
-        try:
-            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            # Where a name has several addresses: that of IPv4, which all devices speak.
-            family, kind, protocol, _name, place = min(found, key=lambda each: each[0] != socket.AF_INET)
-            listening = socket.socket(family, kind, protocol)
-        except OSError as error:
-            raise StartError(f"cannot listen on {address}: {_reason(error)}") from None
-        listening.setblocking(False)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if self._shares_ports:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            listening.bind(place)
-        except OSError as error:
-            listening.close()
-            raise StartError(f"cannot listen on {address}: {_reason(error)}") from None
-        acceptor = SniffingAcceptor(
-            listening, make_protocol, tls, TLS_SHUTDOWN_WAIT_S, self.clock, takes_plain=takes_plain
-        )
-        acceptor.start()
-        self._listeners.append(acceptor)
-        host, port = listening.getsockname()[:2]
-        return Address(host, port)
 
     def _describe_place(self) -> Place:
         found = asdict(self.endpoints) if self.endpoints is not None else {}
