@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from linkstead.mqtt.packets import MQTT_3_1_1, MQTT_5, Disconnect, PingReq, PingResp
-from tests.rig import DISABLED_LAMP, LAMP, Rig, RigStarter
+from tests.rig import DISABLED_LAMP, LAMP, SECOND_LAMP, Rig, RigStarter
 from tests.wire import DeviceClient, HttpClient, encode_request, stages, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.on_two_nodes]
@@ -265,11 +265,14 @@ async def test_a_device_that_pings_stays_connected(rig: Rig) -> None:
 
 
 async def test_the_answer_of_a_waiting_call_does_not_hold_up_others_on_the_server(rig: Rig) -> None:
-    device = await rig.connected()
+    device, other = await rig.connected(), await rig.connected(SECOND_LAMP)
     query = rig.app().sign_v1({"Action": "RRpc", **rig.app().rrpc_parameters(LAMP)})
     async with HttpClient.open(rig.http) as waiting:
         waiting.send(encode_request("GET", f"/?{query}"))
         await device.expect_call()
         assert (await rig.app().rrpc(DISABLED_LAMP))["RrpcCode"] == "OFFLINE"
+        call = asyncio.ensure_future(rig.app().rrpc(SECOND_LAMP))
+        await other.answer_call(b"pong")
+        assert (await call)["RrpcCode"] == "SUCCESS"
         rig.clock.advance(5.0)
         assert (await waiting.receive()).json()["RrpcCode"] == "TIMEOUT"
