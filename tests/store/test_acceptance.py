@@ -10,6 +10,7 @@ from msgspec import structs
 
 from linkstead.invocation import Call, CallFilter, Diagnosis, Verdict
 from linkstead.store.acceptance import TAKEN_IN_AT_ONCE_MAX, add_accepted
+from linkstead.store.batches import BATCH_DELAY_S
 from linkstead.store.history import RECORD, encode_call
 from linkstead.store.segments import CALLS_PER_SEARCH_MAX, SEGMENT_CALLS_MIN
 from linkstead.store.sql import SqlStore
@@ -240,3 +241,41 @@ async def test_what_a_segment_says_of_a_call_is_not_made_older(store: SqlStore) 
     assert found is not None
     assert found.verdict is Verdict.SUCCESS
     assert numbers(await store.list_stranded_calls(None, 10)) == [MANY + 1, MANY + 2]
+
+
+async def test_accepted_calls_that_go_on_wait_for_one_batch_more(store: SqlStore, clock: ManualClock) -> None:
+    """Most are answered a moment later: then they are written once."""
+
+    async def counts() -> list[int]:
+        return [await count(store, table) for table in (accepted_calls, call_history, call_segment)]
+
+    calls = [an_open_call(number) for number in range(1, MANY + 1)]
+    await store.keep_calls(calls, [])
+    others = [an_open_call(MANY + number) for number in range(1, MANY + 1)]
+    await store.keep_calls(others, [])
+    for call in others:
+        call.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+    await pass_batch(store, clock)
+    # The row that the first are in stays.
+    assert await counts() == [1, 0, 1]
+    for call in calls[1:]:
+        call.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+    assert await store.find_open_call(LAMP, 1) is calls[0]
+    await pass_batch(store, clock)
+    assert await counts() == [0, 1, 2]
+    calls[0].end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+    store.record_call(calls[0])
+    await pass_batch(store, clock)
+    assert await counts() == [0, 1, 2]
+    for call in (calls[0], calls[1], others[0]):
+        found = await store.find_kept_call(call.request_id)
+        assert found is not None
+        assert found.verdict is Verdict.SUCCESS
+
+
+async def pass_batch(store: SqlStore, clock: ManualClock) -> None:
+    written_count = store._batches.written_count
+    clock.advance(BATCH_DELAY_S)
+    async with asyncio.timeout(20):
+        while store._batches.written_count == written_count:
+            await asyncio.sleep(0)

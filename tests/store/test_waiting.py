@@ -39,6 +39,19 @@ def test_items_are_taken_in_order_up_to_the_limit(setting: Setting) -> None:
     assert setting.take_all() == "c"
 
 
+def test_what_is_left_waits_again_before_all_others(setting: Setting) -> None:
+    setting.add("ab", 2)
+    assert setting.take_all() == "ab"
+    setting.add("c", 2)
+    for name in "ba":
+        setting.queue.leave(name)
+    setting.queue.settle()
+    assert (len(setting.queue), setting.queue.ready_count) == (3, 3)
+    # It still counts for what it did.
+    setting.add("d", 5)
+    assert (setting.dropped, setting.take_all()) == (1, "bcd")
+
+
 def test_past_the_number_the_oldest_is_dropped(setting: Setting) -> None:
     setting.add("abc")
     assert setting.dropped == 0

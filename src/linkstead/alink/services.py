@@ -86,10 +86,11 @@ def parse_reply(payload: bytes) -> Reply:
     Raises:
         ReplyError: it is something else.
     """
-    return _parse_lately(payload) if len(payload) <= REPLY_KEPT_BYTES_MAX else _parse(payload)
+    return _parse_lately(payload) if len(payload) <= REPLY_KEPT_BYTES_MAX else parse_reply_once(payload)
 
 
-def _parse(payload: bytes) -> Reply:
+def parse_reply_once(payload: bytes) -> Reply:
+    """`parse_reply` of one that nobody else will read."""
     try:
         members = read_payload_object(payload)
     except LiteralError as error:
@@ -104,7 +105,7 @@ def _parse(payload: bytes) -> Reply:
     return Reply(code, {} if data is None else data, members)
 
 
-_parse_lately = lru_cache(maxsize=REPLIES_KEPT_MAX)(_parse)
+_parse_lately = lru_cache(maxsize=REPLIES_KEPT_MAX)(parse_reply_once)
 
 
 def is_reply(payload: bytes) -> bool:

@@ -10,13 +10,13 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from linkstead.alink import topics
 from linkstead.alink.services import Reply
 from linkstead.clock import Clock, milliseconds
 from linkstead.invocation.broadcast import Broadcast, Letter, Reached
-from linkstead.invocation.call import Call
+from linkstead.invocation.call import Call, end_call, keep_answer, mark_stage
 from linkstead.invocation.history import CallStore
 from linkstead.invocation.journal import CallJournal
 from linkstead.invocation.record import (
@@ -45,6 +45,13 @@ from linkstead.sessions import (
 )
 
 log = logging.getLogger(__name__)
+
+# Members at hand: to look one up in its class takes two steps more.
+_ROUTED: Final = Stage.ROUTED
+_WRITTEN: Final = Stage.WRITTEN
+_ANSWERED: Final = Stage.ANSWERED
+_SUCCESS: Final = Verdict.SUCCESS
+_WELL: Final = Diagnosis.ANSWERED
 
 OPEN_CALLS_CACHED_MAX = 100_000
 """Calls waiting for an answer that are at hand; the rest are found in the store."""
@@ -392,7 +399,7 @@ class Delivery:
             if call.is_ended:
                 return
         now_s = self._clock.monotonic_s()
-        call.mark(Stage.ROUTED, self._clock.time_s(), now_s)
+        mark_stage(call, _ROUTED, self._clock.time_s(), now_s)
         session = self._sessions.find(key)
         if session is None or not session.takes(qos, now_s):
             is_new = call.result_code == NEVER_ACTIVATED
@@ -531,9 +538,9 @@ class Delivery:
 
     def note_written(self, call: Call) -> None:
         """The message of a call has left in full."""
-        if call.is_ended:
+        if call.verdict is not None:
             return
-        call.mark(Stage.WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
+        mark_stage(call, _WRITTEN, self._clock.time_s(), self._clock.monotonic_s())
         if call.alink_id:
             self._journal.update(call)
         else:
@@ -730,22 +737,22 @@ class Delivery:
         self._tell_not_taken(answer)
 
     def _take_answer(self, call: Call, answer: _Answer) -> None:
-        if call.is_ended:
+        if call.verdict is not None:
             was_answered = call.moment(Stage.ANSWERED) is not None
             self._keep_stray(call, Stray.DUPLICATE if was_answered else Stray.LATE, answer)
             if not was_answered:
                 self._tell_not_taken(answer)
             return
-        if answer.identifier not in (None, call.target):
+        if answer.identifier is not None and answer.identifier != call.target:
             self._keep_stray(call, Stray.WRONG_TOPIC, answer)
             self._tell_not_taken(answer)
             return
-        call.mark(Stage.ANSWERED, self._clock.time_s(), self._clock.monotonic_s())
-        call.set_answer(answer.payload)
+        mark_stage(call, _ANSWERED, self._clock.time_s(), self._clock.monotonic_s())
+        keep_answer(call, answer.payload)
         if answer.reply is None:
             self._end(call, Verdict.FAILED, Diagnosis.ANSWER_MALFORMED, answer.fault)
         else:
-            self._end(call, Verdict.SUCCESS, Diagnosis.ANSWERED, answer.reply.code, answer.reply)
+            self._end(call, _SUCCESS, _WELL, answer.reply.code, answer.reply)
 
     def _keep_stray(self, call: Call, reason: Stray, answer: _Answer) -> None:
         evidence = Evidence(
@@ -774,7 +781,7 @@ class Delivery:
 
         Rather that than to forget what became of it, where too much waits already.
         """
-        if call.is_ended or not call.alink_id or call.key is None or self._observer is None:
+        if call.verdict is not None or not call.alink_id or call.key is None or self._observer is None:
             return False
         return not self._observer.is_ready(call.key.product_key) and len(self._lookups) < LOOKUPS_MAX
 
@@ -785,18 +792,19 @@ class Delivery:
 
     def _end(self, call: Call, verdict: Verdict, diagnosis: Diagnosis, code: int, reply: Reply | None = None) -> None:
         self._forget(call)
-        if call.is_ended:
+        if call.verdict is not None:
             return
         call.result_code = code
-        call.end(verdict, diagnosis)
+        end_call(call, verdict, diagnosis)
         self._journal.note_end(call)
         self._tell_ended(call, reply)
         self._remember_ended(call)
 
     def _remember_ended(self, call: Call) -> None:
-        if call.key is None or not call.alink_id:
+        key, alink_id = call.key, call.alink_id
+        if key is None or not alink_id:
             return
-        self._ended[call.key, call.alink_id] = call
+        self._ended[key, alink_id] = call
         if len(self._ended) > ENDED_CALLS_CACHED_MAX:
             self._ended.popitem(last=False)
 
@@ -809,17 +817,23 @@ class Delivery:
             self._observer.answer_not_taken(answer.origin, answer.topic, answer.reply)
 
     def _remember(self, key: DeviceKey, call: Call) -> None:
-        if not call.alink_id:
+        alink_id = call.alink_id
+        if not alink_id:
             return
-        self._open[key, call.alink_id] = call
-        self._open_of.setdefault(key, set()).add(call.alink_id)
+        self._open[key, alink_id] = call
+        of_device = self._open_of.get(key)
+        if of_device is None:
+            self._open_of[key] = {alink_id}
+        else:
+            of_device.add(alink_id)
         if len(self._open) > OPEN_CALLS_CACHED_MAX:
             (key, alink_id), _ = self._open.popitem(last=False)
             self._forget_of(key, alink_id)
 
     def _forget(self, call: Call) -> None:
-        if call.key is not None and self._open.pop((call.key, call.alink_id), None) is not None:
-            self._forget_of(call.key, call.alink_id)
+        key, alink_id = call.key, call.alink_id
+        if key is not None and self._open.pop((key, alink_id), None) is not None:
+            self._forget_of(key, alink_id)
 
     def _forget_of(self, key: DeviceKey, alink_id: int) -> None:
         of_device = self._open_of.get(key)

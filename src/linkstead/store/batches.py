@@ -130,7 +130,9 @@ class Batches:
             for count_dropped in (self._dropped_calls.add_one, self._drop_accepted)
         )
         # Of those accepted the ones of which nothing is in the history, nor was tried to be.
-        self._new: set[str] = set()
+        # Each with the row that has it. Those that had not ended when others were written wait for one more batch.
+        self._new: dict[str, int] = {}
+        self._late: dict[str, int] = {}
         self._settled: Notes[int, int] = Notes(max)
         self._reports: Queue[int, PropertyPoint | EventRecord] = Queue(
             REPORT_QUEUE_MAX, REPORT_QUEUE_BYTES_MAX, self._dropped_reports.add_one
@@ -223,7 +225,7 @@ class Batches:
     def record_accepted(self, row_id: int, calls: Iterable[Call]) -> None:
         """Keep calls to be written that are on the disk already, in a row of their own that is forgotten then."""
         for call in calls:
-            self._new.add(call.request_id)
+            self._new[call.request_id] = row_id
             self.record_call(call)
         if not self._is_closed:
             self._settled.add(row_id, row_id)
@@ -333,7 +335,7 @@ class Batches:
 
         Who stops waiting for it stops nothing.
         """
-        task = asyncio.get_running_loop().create_task(self._flush())
+        task = asyncio.get_running_loop().create_task(self._flush(is_asked=True))
         self._flushes.add(task)
         task.add_done_callback(self._flushes.discard)
         try:
@@ -345,12 +347,12 @@ class Batches:
         await asyncio.wait([task])
         raise given_up
 
-    async def _flush(self) -> bool:
+    async def _flush(self, *, is_asked: bool = False) -> bool:
         written = True
         async with self._turn:
             batches = -(-self._ready_count() // BATCH_ROWS)
             while written and batches:
-                written = await self._write_batch()
+                written = await self._write_batch(is_asked)
                 batches -= 1
         self._disarm()
         self._arm()
@@ -408,11 +410,11 @@ class Batches:
             self._task = None
             self._arm()
 
-    async def _write_batch(self) -> bool:
+    async def _write_batch(self, is_asked: bool) -> bool:
         # A notice may tell how an asynchronous call ended: both are written, or neither. So of these two kinds all that
         # waits is taken, which is more than a batch's rows only after the database could not write for a while. Nor is
         # a message ever forgotten before what became of its call is written.
-        calls, ended = self._take_calls()
+        calls, ended = self._take_calls(is_asked)
         batch = Batch(
             calls=calls,
             ended=ended,
@@ -425,7 +427,7 @@ class Batches:
             sessions=self._sessions.take(BATCH_ROWS),
             dropped_messages=self._dropped_messages.take(BATCH_ROWS),
             # After the calls, all of them: what may be forgotten is what they say.
-            settled=self._settled.take(self._settled.ready_count),
+            settled=self._take_settled(),
         )
         began_s = self._clock.monotonic_s()
         try:
@@ -448,21 +450,38 @@ class Batches:
         self._written_within.add(self._clock.monotonic_s() - began_s)
         return True
 
-    def _take_calls(self) -> tuple[list[CallRow], list[CallRow]]:
+    def _take_settled(self) -> list[int]:
+        left = set(self._late.values())
+        if not left:
+            return self._settled.take(self._settled.ready_count)
+        taken = self._settled.take(self._settled.ready_count)
+        for row_id in taken:
+            if row_id in left:
+                self._settled.leave(row_id)
+        return [row_id for row_id in taken if row_id not in left]
+
+    def _take_calls(self, is_asked: bool) -> tuple[list[CallRow], list[CallRow]]:
         """Calls to write as rows, and those that may be together in a segment."""
         calls: list[CallRow] = []
         ended: list[CallRow] = []
         # Tried once more, none of these is new.
-        new, self._new = self._new, set()
+        new, late = self._new, self._late
+        self._new, self._late = {}, {}
         for queue, limit in ((self._accepted, self._accepted.ready_count), (self._calls, BATCH_ROWS)):
             for name, call in queue.take(limit):
+                if call.verdict is None and name in new and not is_asked:
+                    # Its device has most likely not had the time to answer; what keeps it stays.
+                    self._late[name] = new[name]
+                    continue
                 try:
                     row = encode_call(call)
                 except (ValueError, OverflowError):
                     # No later try would fare better, and it would take the whole batch with it.
                     queue.discard(name)
                 else:
-                    (ended if is_for_segment(call, row, is_new=name in new) else calls).append(row)
+                    (ended if is_for_segment(call, row, is_new=name in new or name in late) else calls).append(row)
+        for name in reversed(self._late):
+            self._accepted.leave(name)
         return calls, ended
 
 

@@ -6,6 +6,7 @@ Who comes while a transaction is under way goes with the next, so one caller alo
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, ProgrammingError
@@ -16,7 +17,7 @@ from linkstead.invocation import Call, RouterOverloaded
 from linkstead.registry import AlreadyExists, StoreAway
 from linkstead.sessions import SavedMessage
 from linkstead.store.acceptance import add_accepted
-from linkstead.store.history import RECORD, CallRow, add_calls
+from linkstead.store.history import RECORD, CallRow, add_calls, decode_call, encode_call
 from linkstead.store.sessions import SessionNote, add_messages, write_sessions
 
 COMMIT_ROWS_MAX = 1_000
@@ -29,6 +30,9 @@ COMMIT_BYTES_MAX = 64 * 1024 * 1024
 """Bytes of what callers wait for; one who would go past it is refused."""
 
 
+TURNS_WAITED: Final = 2
+"""Turns of the event loop before a transaction, in which others may come: each brings all that the network has."""
+
 COMMIT_WAIT_S = 5.0
 """How long a caller waits; a database that says nothing must keep nobody from an answer."""
 
@@ -37,23 +41,31 @@ class Wish:
     """What one caller wants kept, all or none of it.
 
     Args:
-        accepted: the calls behind the rows, where these go among those accepted a moment ago and not into the history.
+        accepted: calls that go among those accepted a moment ago and not into the history.
+        records: those, each as `encode_record` makes it.
 
     Attributes:
         row_count: calls and messages.
         size_bytes: bytes of records and payloads.
     """
 
-    __slots__ = ("accepted", "calls", "messages", "row_count", "size_bytes")
+    __slots__ = ("accepted", "calls", "messages", "records", "row_count", "size_bytes")
 
     def __init__(
-        self, calls: Sequence[CallRow], messages: Sequence[SavedMessage], accepted: Sequence[Call] = ()
+        self,
+        calls: Sequence[CallRow],
+        messages: Sequence[SavedMessage],
+        accepted: Sequence[Call] = (),
+        records: Sequence[bytes] = (),
     ) -> None:
         self.calls = calls
         self.messages = messages
         self.accepted = accepted
-        self.row_count = len(calls) + len(messages)
+        self.records = records
+        self.row_count = len(calls) + len(records) + len(messages)
         self.size_bytes = 0
+        for record in records:
+            self.size_bytes += len(record)
         for row in calls:
             self.size_bytes += len(row[RECORD])
         for message in messages:
@@ -149,6 +161,11 @@ class Commits:
         self._timer = self._clock.call_later(COMMIT_WAIT_S, self._look)
         try:
             while self._waiting:
+                for _ in range(TURNS_WAITED):
+                    await asyncio.sleep(0)
+                if not self._waiting:
+                    # They have waited for too long, see `_look`.
+                    break
                 together = self._under_way = self._take()
                 outcomes = await self._try([caller.wish for caller in together])
                 for caller, outcome in zip(together, outcomes, strict=True):
@@ -214,7 +231,7 @@ def write_accepted(
     connection: sa.Connection, notes: Sequence[SessionNote], wishes: Sequence[Wish]
 ) -> tuple[int, list[Outcome]]:
     """`write_together`, with what of it goes among the accepted calls. Returns their id too, 0 where there are none."""
-    records = [row[RECORD] for wish in wishes if wish.accepted for row in wish.calls]
+    records = [record for wish in wishes for record in wish.records]
     return (add_accepted(connection, records) if records else 0), write_together(connection, notes, wishes)
 
 
@@ -227,7 +244,7 @@ def write_together(connection: sa.Connection, notes: Sequence[SessionNote], wish
     """
     if notes:
         write_sessions(connection, notes)
-    add_calls(connection, [row for wish in wishes if not wish.accepted for row in wish.calls])
+    add_calls(connection, [row for wish in wishes for row in wish.calls])
     ids = iter(add_messages(connection, [message for wish in wishes for message in wish.messages]))
     return [[next(ids) for _ in wish.messages] for wish in wishes]
 
@@ -245,7 +262,9 @@ def write_each(connection: sa.Connection, notes: Sequence[SessionNote], wishes: 
 
 def _write_alone(connection: sa.Connection, wish: Wish) -> Outcome:
     try:
+        # What was to go among the accepted calls goes into the history at once.
+        rows = [*wish.calls, *(encode_call(decode_call(record)) for record in wish.records)]
         with connection.begin_nested():
-            return write_together(connection, (), [wish])[0]
+            return write_together(connection, (), [Wish(rows, wish.messages)])[0]
     except ROW_FAULTS as error:
         return error

@@ -79,15 +79,10 @@ def encode_call(call: Call) -> CallRow:
     Raises:
         ValueError, OverflowError: a text that is not UTF-8, a number past 64 bits; it cannot be kept.
     """
+    record = encode_record(call)
     product_key, device_name = call.key or _NO_KEY
     message_id, alink_id, timeline = call.message_id, call.alink_id, call.timeline
-    received_ms = timeline[0].time_ms if timeline else 0
-    if (message_id > _SURELY_FITS or alink_id > _SURELY_FITS or received_ms > _SURELY_FITS) and (
-        max(message_id, alink_id, received_ms) > INTEGER_MAX
-    ):
-        raise OverflowError("a number is too large for its column")
     action, verdict, diagnosis = call.action, call.verdict, call.diagnosis
-    _encode_into(call, _buffer)
     return (
         call.request_id,
         message_id or None,
@@ -98,8 +93,8 @@ def encode_call(call: Call) -> CallRow:
         # The text that each is; `value`, which is looked up in its class, takes as long as all the rest.
         None if verdict is None else verdict._value_,
         None if diagnosis is None else diagnosis._value_,
-        received_ms,
-        bytes(_buffer),
+        timeline[0].time_ms if timeline else 0,
+        record,
         alink_id or None,
         service_of(call),
     )
@@ -108,6 +103,18 @@ def encode_call(call: Call) -> CallRow:
 def service_of(call: Call) -> str | None:
     """What a device's service data name a call by; None for one that is not among them."""
     return call.target if call.action in SERVICE_ACTIONS and call.verdict is not Verdict.REJECTED else None
+
+
+def encode_record(call: Call) -> bytes:
+    """What a row's `record` is, for a call that can be a row. Raises ValueError, OverflowError: see `encode_call`."""
+    message_id, alink_id, timeline = call.message_id, call.alink_id, call.timeline
+    received_ms = timeline[0].time_ms if timeline else 0
+    if (message_id > _SURELY_FITS or alink_id > _SURELY_FITS or received_ms > _SURELY_FITS) and (
+        max(message_id, alink_id, received_ms) > INTEGER_MAX
+    ):
+        raise OverflowError("a number is too large for its column")
+    _encode_into(call, _buffer)
+    return bytes(_buffer)
 
 
 def decode_call(record: bytes) -> Call:

@@ -1,7 +1,7 @@
 """A store in an SQL database: what is the same on every engine."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import sqlalchemy as sa
@@ -438,9 +438,16 @@ class SqlStore(
         for row_id in row_ids:
             self.drop_message(row_id)
 
-    async def keep_calls(self, calls: Sequence[Call], messages: Sequence[SavedMessage]) -> list[int]:
-        accepted = calls if self._is_alone else ()
-        return await self._commits.keep(Wish([history.encode_call(call) for call in calls], messages, accepted))
+    def keep_calls(self, calls: Sequence[Call], messages: Sequence[SavedMessage]) -> Coroutine[None, None, list[int]]:
+        # No coroutine of its own: each call that is accepted would go through one more.
+        try:
+            if self._is_alone:
+                wish = Wish((), messages, calls, [history.encode_record(call) for call in calls])
+            else:
+                wish = Wish([history.encode_call(call) for call in calls], messages)
+        except (ValueError, OverflowError) as error:
+            return _refuse(error)
+        return self._commits.keep(wish)
 
     async def find_open_call(self, key: DeviceKey, alink_id: int) -> Call | None:
         return next((call for call in await self._list_calls_of(key, alink_id) if not call.is_ended), None)
@@ -496,7 +503,7 @@ class SqlStore(
             row_id, outcomes = await self._write(write_accepted, notes, wishes)
         except ROW_FAULTS:
             # It is one of them that cannot be written: which one shows when each is written alone, and that at once.
-            return await self._write(write_each, notes, [Wish(wish.calls, wish.messages) for wish in wishes])
+            return await self._write(write_each, notes, wishes)
         finally:
             self._committed_within.add(self._clock.monotonic_s() - began_s)
         if row_id:
@@ -1024,3 +1031,7 @@ class SqlStore(
 
     async def registry_version(self) -> int:
         return await self._read(statements.read_version)
+
+
+async def _refuse(error: Exception) -> list[int]:
+    raise error

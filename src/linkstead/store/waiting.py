@@ -52,6 +52,11 @@ class Waiting(ABC, Generic[Name, Entry]):
         self._under_way = {name: self._waiting.pop(name) for name in list(islice(self._waiting, limit))}
         return self._under_way
 
+    def leave(self, name: Name) -> None:
+        """Have what was just taken wait again, before all others."""
+        self._waiting[name] = self._under_way.pop(name)
+        self._waiting.move_to_end(name, last=False)
+
     def settle(self) -> None:
         """What was taken is written."""
         self._under_way = {}

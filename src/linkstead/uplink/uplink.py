@@ -201,7 +201,7 @@ class Uplink:
     def _take_reply(self, link: Link, topic: str, identifier: str | None, payload: bytes) -> None:
         """Bring the reply to an asynchronous service call, or to a property set, to its call."""
         try:
-            reply = services.parse_reply(payload)
+            reply = services.parse_reply_once(payload)
         except services.ReplyError as error:
             log.warning("reply not understood (6207): %s", error, extra=_fields(link, topic))
             self._delivery.answer_malformed(link.origin, identifier, error.alink_id, topic, payload)

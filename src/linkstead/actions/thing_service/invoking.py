@@ -18,6 +18,7 @@ from linkstead.actions.thing_service.target import (
     DEVICE_NEVER_ACTIVATED,
     SERVICE_NOT_FOUND,
     Target,
+    accept,
     call_of,
     check_qos,
     find_target,
@@ -97,7 +98,15 @@ async def invoke_thing_service(context: ActionContext, request: InvokeThingServi
     message_id = call.message_id = context.ids.message_id()
     payload = services.make_request(alink_id, f"thing.service.{identifier}", arguments)
     result: str | UnsetType = UNSET
-    if not is_synchronous:
+    if not is_synchronous and not target.is_raw:
+        # What `post` does, without a coroutine for it.
+        topic = topics.service(target.key, identifier)
+        accept(context, call, target, payload)
+        try:
+            await context.delivery.post(call, topic, payload, request.qos)
+        except RouterOverloaded:
+            raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
+    elif not is_synchronous:
         topic = topics.service(target.key, identifier)
         await post(context, call, target, topic, payload, request.qos, failed)
     elif target.is_raw:
@@ -106,7 +115,7 @@ async def invoke_thing_service(context: ActionContext, request: InvokeThingServi
         # On the carrier that the device's connection asked for. Source: `device-protocol.md` 4.4.
         topic, answer_topic, ext_topic = topics.service_trio(target.key, message_id, identifier)
         message = Message(topic, answer_topic, payload, False, ext_topic, services.is_reply)
-        _accept(context, call, payload)
+        _begin(context, call, payload)
         try:
             outcome = await context.router.call(call, message, activated=True, enabled=target.device.enabled)
         except RouterOverloaded:
@@ -141,7 +150,7 @@ def _check_arguments(call: Call | None, checker: ServiceChecker | None, text: st
     return arguments
 
 
-def _accept(context: ActionContext, call: Call, payload: bytes) -> None:
+def _begin(context: ActionContext, call: Call, payload: bytes) -> None:
     """Note that the message of a synchronous call is about to leave."""
     call.timeout_ms = context.behaviour.service_timeout_ms
     keep_request(call, payload, True)
@@ -164,7 +173,7 @@ async def _call_raw(
     device, key = target.device, target.key
     call.timeout_ms = context.behaviour.service_timeout_ms
     message_payload = await make_raw(context, call, target, payload, codes.INVOKE_THING_SERVICE_FAILED)
-    _accept(context, call, payload)
+    _begin(context, call, payload)
     topic, answer_topic = topics.rrpc_pair(key, call.message_id)
     ext_topic = topics.ext_rrpc(call.message_id, topics.down_raw(key))
     message = Message(topic, answer_topic, message_payload, ext_topic=ext_topic)

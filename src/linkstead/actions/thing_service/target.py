@@ -181,15 +181,20 @@ async def post(
     if target.is_raw:
         topic = topics.down_raw(target.key)
         message = await make_raw(context, call, target, payload, failed)
+    accept(context, call, target, payload)
+    try:
+        await context.delivery.post(call, topic, message, qos)
+    except RouterOverloaded:
+        raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
+
+
+def accept(context: ActionContext, call: Call, target: Target, payload: bytes) -> None:
+    """Note that the message of an asynchronous call is about to be kept."""
     if not target.device.activated_ms:
         call.result_code = DEVICE_NEVER_ACTIVATED
     keep_request(call, payload, True)
     clock = context.clock
     mark_stage(call, _ACCEPTED, clock.time_s(), clock.monotonic_s())
-    try:
-        await context.delivery.post(call, topic, message, qos)
-    except RouterOverloaded:
-        raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
 
 
 async def post_to_each(
