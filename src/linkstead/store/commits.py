@@ -72,6 +72,12 @@ class Wish:
             self.size_bytes += len(message.payload)
 
 
+def without_acceptance(wish: Wish) -> Wish:
+    """The same with all its calls in the history at once. Not to be called in two threads at a time."""
+    rows = [encode_call(decode_call(record)) for record in wish.records]
+    return Wish([*wish.calls, *rows], wish.messages)
+
+
 ROW_FAULTS = (AlreadyExists, IntegrityError, DataError, InterfaceError, ProgrammingError, ValueError, OverflowError)
 """What a row that cannot be kept is answered with. All else is the database's own trouble, and everybody's."""
 
@@ -262,9 +268,7 @@ def write_each(connection: sa.Connection, notes: Sequence[SessionNote], wishes: 
 
 def _write_alone(connection: sa.Connection, wish: Wish) -> Outcome:
     try:
-        # What was to go among the accepted calls goes into the history at once.
-        rows = [*wish.calls, *(encode_call(decode_call(record)) for record in wish.records)]
         with connection.begin_nested():
-            return write_together(connection, (), [Wish(rows, wish.messages)])[0]
+            return write_together(connection, (), [wish])[0]
     except ROW_FAULTS as error:
         return error

@@ -63,7 +63,7 @@ from linkstead.store import (
     webhooks,
 )
 from linkstead.store.batches import Batch, Batches, write_batch
-from linkstead.store.commits import ROW_FAULTS, Commits, Outcome, Wish, write_accepted, write_each
+from linkstead.store.commits import ROW_FAULTS, Commits, Outcome, Wish, without_acceptance, write_accepted, write_each
 from linkstead.store.device_reads import DeviceReads
 from linkstead.store.tables import INTEGER_MAX, letter
 from linkstead.subscription import BacklogStore, ConsumerGroup, GroupStore, Letter, Notice, SubscribeRelation
@@ -503,7 +503,7 @@ class SqlStore(
             row_id, outcomes = await self._write(write_accepted, notes, wishes)
         except ROW_FAULTS:
             # It is one of them that cannot be written: which one shows when each is written alone, and that at once.
-            return await self._write(write_each, notes, wishes)
+            return await self._write(write_each, notes, [without_acceptance(wish) for wish in wishes])
         finally:
             self._committed_within.add(self._clock.monotonic_s() - began_s)
         if row_id:
