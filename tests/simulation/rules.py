@@ -460,7 +460,10 @@ class Rules:
 
         It waits there for the device to come once more, and ends with its time: `check_end` sees to that.
         """
-        is_forgotten = self._devices[app_call.key].cleared_s >= app_call.started_s - NOTE_S_MAX
+        cleared_s = self._devices[app_call.key].cleared_s
+        # While the disk takes nothing, that is not written.
+        written_s = max(cleared_s, self._disk.troubled_s) + NOTE_S_MAX
+        is_forgotten = cleared_s > 0.0 and written_s >= app_call.started_s
         waiting = {message.call_id for message in self._disk.messages.values()}
         return self.is_of_cluster and is_forgotten and first.request_id in waiting
 
@@ -493,9 +496,6 @@ class Rules:
         waiting = {message.call_id for message in self._disk.messages.values()}
         for call in self._disk.calls.values():
             if call.verdict is not None or call.request_id in waiting:
-                continue
-            if self.is_of_cluster and call.node in self._disk.nodes:
-                # Where its node has died, that is seen to when the node is buried.
                 continue
             if call.moment(Stage.WRITTEN) is None or not call.alink_id:
                 self.report(1, f"{self._show(call)} was left behind")

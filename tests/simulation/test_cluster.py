@@ -12,6 +12,7 @@ from linkstead.cluster.holder import Holder
 from linkstead.cluster.nonces import SharedNonces
 from linkstead.cluster.quotas import SharedQuotas
 from linkstead.cluster.router import NatsRouter
+from linkstead.invocation import Delivery
 from linkstead.registry import DeviceKey
 from tests.simulation.cluster import simulate_cluster
 from tests.simulation.rules import Violation
@@ -97,6 +98,13 @@ def grant_everything(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SharedQuotas, "take", lambda *of_account: True)
 
 
+def leave_calls_behind(patch: pytest.MonkeyPatch) -> None:
+    async def do_nothing(delivery: Delivery, node: str | None = None) -> None:
+        pass
+
+    patch.setattr(Delivery, "end_stranded", do_nothing)
+
+
 def break_when_posting(patch: pytest.MonkeyPatch) -> None:
     async def fail(router: NatsRouter, *posted: object, **options: object) -> bool:
         raise ValueError
@@ -108,6 +116,7 @@ def break_when_posting(patch: pytest.MonkeyPatch) -> None:
     ("rules", "plant", "first"),
     [
         ({1}, break_when_posting, 0),
+        ({1}, leave_calls_behind, 0),
         ({14, 15}, hear_of_no_takeover, 0),
         ({14, 15}, listen_for_nobody, 0),
         ({16}, tell_no_nonces, 0),
