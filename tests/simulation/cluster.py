@@ -12,13 +12,24 @@ from dataclasses import dataclass
 from sqlalchemy.exc import OperationalError
 
 from linkstead.api.exchange import HttpRequest
-from linkstead.clock import Clock
+from linkstead.clock import Clock, milliseconds
 from linkstead.cluster.bus import BusRefused
+from linkstead.registry import DeviceKey
+from linkstead.sessions import Ending
 from tests.simulation.bus import NOTICED_S_MAX, SLOW_S_MAX, Network, SimulatedBus
 from tests.simulation.device import SimulatedDevice
 from tests.simulation.disk import RETRY_S_MAX
 from tests.simulation.node import Node, Place
-from tests.simulation.simulation import RETURN_S, SERVICE_TIMEOUT_MS, SETTLED_S, Simulation, run_simulation
+from tests.simulation.simulation import (
+    LAMPS,
+    RETURN_S,
+    SERVICE_TIMEOUT_MS,
+    SETTLED_S,
+    SPARE_KEY,
+    Simulation,
+    run_simulation,
+    sign,
+)
 from tests.simulation.watch import TroubleWatch
 
 NODES_MAX = 4
@@ -72,6 +83,7 @@ class ClusterSimulation(Simulation):
         if place.random() < WORKERS_SHARE:
             for seat in self._seats:
                 seat.machine = place.choice(MACHINES)
+        self._operator = random.Random(seed)
         self._rules.limits = self.chance.choice([{}, {"RRpc": 2 * crowd}])
         self._rules.is_of_cluster = self._rules.letters.is_of_cluster = True
 
@@ -213,9 +225,49 @@ class ClusterSimulation(Simulation):
         self._act_on_network()
         self._act_on_disk()
         self._note_troubles()
+        await self._act_as_operator()
         reaching = [node for node in self._nodes if node.name not in self._disk.away]
         if chance.random() < 0.1 and reaching and not self._disk.is_full:
             await self._enable_webhooks(reaching[0])
+
+    async def _act_as_operator(self) -> None:
+        """Disable a device or a key on some node, or enable it again; have an app use that key on another."""
+        operator, disk = self._operator, self._disk
+        if operator.random() < 0.05 and self._nodes:
+            names: list[DeviceKey | str] = [*LAMPS, SPARE_KEY.access_key_id]
+            name = operator.choice(names)
+            node = operator.choice(self._nodes)
+            is_disabled = name in disk.disabled_s
+            self.tell(f"{node.name} {'enables' if is_disabled else 'disables'} {name}")
+            self._switched.add(name)
+            await self._wait_for(self._switch(node, name, enabled=is_disabled), node)
+        reached = self._choose_node() if operator.random() < 0.2 else None
+        if reached is not None:
+            key = operator.choice(LAMPS)
+            parameters = {"Action": "GetDeviceStatus", "ProductKey": key.product_key, "DeviceName": key.device_name}
+            query = sign(parameters, f"spare-{self._operator.random()}", int(self.clock.time_s()), SPARE_KEY)
+            with reached.clock.running():
+                asyncio.get_running_loop().create_task(self._use_spare_key(reached, query))
+        self._rules.check_cut()
+
+    @staticmethod
+    async def _switch(node: Node, name: DeviceKey | str, *, enabled: bool) -> None:
+        try:
+            if isinstance(name, str):
+                await node.registry.set_access_key_enabled(name, enabled)
+                return
+            await node.registry.set_device_enabled(name, enabled, milliseconds(node.clock.time_s()))
+        except OperationalError:
+            return
+        link = node.sessions.link(name)
+        if link is not None and not enabled:
+            # As the action does.
+            link.close(Ending.DISABLED)
+
+    async def _use_spare_key(self, node: Node, query: str) -> None:
+        time_s, monotonic_s = self.clock.time_s(), self.clock.monotonic_s()
+        reply = await node.openapi.answer(HttpRequest("GET", "/", query.encode(), {}, b"", time_s, monotonic_s))
+        self._rules.check_key(SPARE_KEY.access_key_id, reply.body, monotonic_s)
 
     def _act_on_network(self) -> None:
         chance, network = self.chance, self._network
@@ -315,6 +367,8 @@ class ClusterSimulation(Simulation):
                 self._network.heal_route(server, other)
         self._disk.away.clear()
         self._disk.is_full = self._disk.is_slow = False
+        for name in list(self._disk.disabled_s):
+            self._disk.switch(name, self.clock.monotonic_s(), enabled=True)
         for seat in self._seats:
             if seat.bus is not None:
                 seat.bus.slow_down(0.001)

@@ -110,6 +110,7 @@ class Disk:
     webhooks: dict[str, Webhook] = field(default_factory=dict)
     webhooks_changed_s: dict[str, float] = field(default_factory=dict)
     registry_version: int = 0
+    disabled_s: dict[DeviceKey | str, float] = field(default_factory=dict)
     letters: dict[int, KeptLetter] = field(default_factory=dict)
     recorded: list[KeptLetter] = field(default_factory=list)
     forgotten_s: dict[int, float] = field(default_factory=dict)
@@ -139,6 +140,18 @@ class Disk:
             # A node's that had it at hand before another added to it.
             self.contradicted.append((copy, kept))
         self.put_call(copy)
+
+    def switch(self, name: DeviceKey | str, now_s: float, *, enabled: bool) -> None:
+        """Enable or disable a device, or an access key. `disabled_s` says since when each is that is."""
+        if isinstance(name, DeviceKey):
+            self.devices[name] = msgspec.structs.replace(self.devices[name], enabled=enabled)
+        else:
+            self.access_keys[name] = replace(self.access_keys[name], enabled=enabled)
+        self.registry_version += 1
+        if enabled:
+            self.disabled_s.pop(name, None)
+        else:
+            self.disabled_s[name] = now_s
 
     def put_call(self, call: Call) -> None:
         """Keep a record; `changed` tells of it."""
@@ -323,6 +336,16 @@ class MemoryStore:
         found = [self._disk.devices[key] for key in keys if key in self._disk.devices]
         await self._reach()
         return found
+
+    async def set_device_enabled(self, key: DeviceKey, enabled: bool, at_ms: int) -> bool:
+        await self._wait()
+        self._disk.switch(key, self._clock.monotonic_s(), enabled=enabled)
+        return True
+
+    async def set_access_key_enabled(self, access_key_id: str, enabled: bool) -> bool:
+        await self._wait()
+        self._disk.switch(access_key_id, self._clock.monotonic_s(), enabled=enabled)
+        return True
 
     async def find_gateway(self, sub_device: DeviceKey) -> DeviceKey | None:
         await self._reach()

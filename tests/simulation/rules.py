@@ -12,6 +12,7 @@ from linkstead.cluster.quotas import LEASE_WAIT_S
 from linkstead.invocation import Call, Diagnosis, Stage, Verdict
 from linkstead.mqtt.packets import Publish
 from linkstead.registry import DeviceKey
+from linkstead.server import REGISTRY_POLL_S
 from linkstead.testing.clock import ManualClock
 from tests.simulation.device import SimulatedDevice
 from tests.simulation.disk import NOTE_S_MAX, Disk
@@ -34,6 +35,9 @@ TROUBLED_S = 1.0
 
 CALM_S = 3.0
 """By then nodes that reach each other again know what they have missed."""
+
+POLLED_S_MAX = 0.2
+"""What a node takes to read that something was changed, beside the wait between two looks."""
 
 SETTLED_S = 0.2
 """By then every server knows who listens for a device that has connected."""
@@ -526,6 +530,39 @@ class Rules:
             return
         if call.diagnosis in UNREACHED and node in self._list_nodes():
             self.report(15, f"{self._show(call)} did not reach its device, which is connected to {holders[0].name}")
+
+    def check_enabled(self, app_call: AppCall) -> None:
+        """A device that is disabled is not called."""
+        call, disabled_s = app_call.call, self._disk.disabled_s.get(app_call.key)
+        if call is None or disabled_s is None or not self._is_known(disabled_s, app_call.started_s):
+            return
+        # What was waited for at other places first may have come from there.
+        if call.verdict in (None, Verdict.SUCCESS, Verdict.TIMEOUT, Verdict.FAILED, Verdict.HALFCONN):
+            self.report(18, f"{self._show(call)} went to a device that was disabled at {disabled_s:.3f}")
+
+    def check_key(self, access_key_id: str, body: bytes, started_s: float) -> None:
+        """What is signed with a key that is disabled is refused."""
+        disabled_s = self._disk.disabled_s.get(access_key_id)
+        if disabled_s is not None and self._is_known(disabled_s, started_s) and b"Inactive" not in body:
+            self.report(18, f"{body!r} is said to the key {access_key_id} that was disabled at {disabled_s:.3f}")
+
+    def check_cut(self) -> None:
+        """A device that is disabled is not connected."""
+        for name, disabled_s in self._disk.disabled_s.items():
+            if (
+                isinstance(name, str)
+                or not self.is_calm(disabled_s)
+                or not self._is_known(disabled_s, self._clock.monotonic_s())
+            ):
+                continue
+            holders = [node.name for node in self._list_nodes() if node.sessions.link(name) is not None]
+            if holders:
+                self.report(18, f"{name} was disabled at {disabled_s:.3f} and is connected to {holders}")
+
+    def _is_known(self, changed_s: float, now_s: float) -> bool:
+        """Whether every node knows at a moment what was changed at another, and could read it."""
+        wait_s = SETTLED_S if self.is_calm(changed_s) else REGISTRY_POLL_S + POLLED_S_MAX
+        return self._disk.troubled_s < changed_s and now_s > changed_s + wait_s
 
     def check_refused(self, body: bytes, since_s: float) -> None:
         """A request that was taken on one node is not taken on another."""

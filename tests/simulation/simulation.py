@@ -16,7 +16,7 @@ from linkstead.alink import topics
 from linkstead.api import signatures
 from linkstead.api.exchange import HttpRequest
 from linkstead.models.store import ThingModelVersion
-from linkstead.registry import DeviceKey
+from linkstead.registry import AccessKey, DeviceKey
 from linkstead.sessions import Link
 from linkstead.subscription import NoticeKind, SubscribeRelation, destination_of
 from linkstead.subscription.webhooks import Webhook
@@ -55,6 +55,9 @@ GATEWAY = DeviceKey(GATEWAY_PRODUCT_KEY, "gate-01")
 PROBES = tuple(DeviceKey(PRODUCT_KEY, f"probe-0{number}") for number in (1, 2))
 """Devices behind the gateway."""
 
+SPARE_KEY = AccessKey("spare-key", "spare-secret", ACCOUNT_ID, "", True, 0)
+"""The key of an app that is disabled at times."""
+
 GROUP_IDS = ("group-1", "group-2")
 CONSUMERS = (("consumer-1", "group-1"), ("consumer-2", "group-1"), ("consumer-3", "group-2"))
 WEBHOOK_KINDS = {
@@ -65,7 +68,6 @@ WEBHOOK_KINDS = {
 COMMON = (
     "Version=2018-01-20",
     "Format=JSON",
-    f"AccessKeyId={KEY.access_key_id}",
     "SignatureMethod=HMAC-SHA1",
     "SignatureVersion=1.0",
 )
@@ -76,6 +78,9 @@ CALL_WEIGHTS = (8, 5, 6, 5)
 
 TOGETHER = (1, 1, 2, 4)
 """How many things happen at once."""
+
+NOT_AUTHORIZED = 5
+"""The return code with which a device is sent away that is disabled."""
 
 UNAVAILABLE = 3
 """The return code with which a device is sent away that cannot be looked up."""
@@ -120,6 +125,7 @@ class Simulation:
             SimulatedConsumer(client_id, destination_of(ACCOUNT_ID, group_id), self)
             for client_id, group_id in CONSUMERS
         ]
+        self._switched: set[DeviceKey | str] = set()
         self._receivers = SimulatedReceivers(self)
         # What many calls leave for a receiver that is down is given up after weeks: it is tried once a minute.
         if self.chance.randrange(DOWN_ONE_IN) == 0 and crowd == 1:
@@ -155,6 +161,8 @@ class Simulation:
 
     def note_refused(self, device: SimulatedDevice, reason_code: int) -> None:
         """See `Surroundings`."""
+        if reason_code == NOT_AUTHORIZED and device.key in self._switched:
+            return
         assert reason_code == UNAVAILABLE
         is_stopping = any(node.gateway.is_draining for node in self._nodes)
         assert is_stopping or self._disk.troubled_s > self.clock.monotonic_s() - 1.0, device.key
@@ -481,6 +489,7 @@ class Simulation:
         app_call.call = reply.call
         app_call.was_kept = app_call.key in self._disk.sessions
         self._rules.check_reached(app_call, node)
+        self._rules.check_enabled(app_call)
         node.openapi.finish(reply.call, delivered=not app_call.is_gone)
 
 
@@ -494,21 +503,27 @@ def _format_time(time_s: int) -> str:
     return _escape(signatures.format_timestamp(time_s))
 
 
-def sign(parameters: dict[str, str], nonce: str, time_s: int) -> str:
+def sign(parameters: dict[str, str], nonce: str, time_s: int, key: AccessKey = KEY) -> str:
     """A query as `signatures.signed_query_v1` makes it; most of what is in it is there thousands of times."""
     pairs = [f"{name}={_escape(value)}" for name, value in parameters.items()]
-    pairs += (*COMMON, f"SignatureNonce={nonce}", f"Timestamp={_format_time(time_s)}")
+    pairs += (
+        *COMMON,
+        f"AccessKeyId={key.access_key_id}",
+        f"SignatureNonce={nonce}",
+        f"Timestamp={_format_time(time_s)}",
+    )
     pairs.sort()
     query = "&".join(pairs)
     escaped = query.replace("%", "%25").replace("=", "%3D").replace("&", "%26")
-    signature = signatures.signing_key(KEY.secret).sign_v1(f"GET&%2F&{escaped}".encode()).decode()
+    signature = signatures.signing_key(key.secret).sign_v1(f"GET&%2F&{escaped}".encode()).decode()
     return f"{query}&Signature={signature.replace('+', '%2B').replace('/', '%2F').replace('=', '%3D')}"
 
 
 def make_disk() -> Disk:
     """The records that everything begins with."""
     disk = Disk()
-    disk.access_keys[KEY.access_key_id] = KEY
+    for key_pair in (KEY, SPARE_KEY):
+        disk.access_keys[key_pair.access_key_id] = key_pair
     for product_key, account_id in ((PRODUCT_KEY, ACCOUNT_ID), (OTHER_PRODUCT_KEY, OTHER_ACCOUNT_ID)):
         disk.products[product_key] = a_product(product_key, account_id)
     disk.products[GATEWAY_PRODUCT_KEY] = replace(a_product(GATEWAY_PRODUCT_KEY), node_type=1)

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from linkstead.cluster.changes import Changes
 from linkstead.cluster.holder import Holder
 from linkstead.cluster.nonces import SharedNonces
 from linkstead.cluster.quotas import SharedQuotas
 from linkstead.cluster.router import NatsRouter
 from linkstead.invocation import Delivery
-from linkstead.registry import DeviceKey
+from linkstead.registry import DeviceKey, Registry
+from linkstead.registry.registry import DEVICE
 from tests.simulation.cluster import simulate_cluster
 from tests.simulation.rules import Violation
 
@@ -112,6 +114,22 @@ def break_when_posting(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(NatsRouter, "post", fail)
 
 
+def hear_of_no_change(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Changes, "_take", lambda changes, *message: None)
+    patch.setattr(Registry, "forget_all", lambda registry: None)
+
+
+def hear_of_no_key(patch: pytest.MonkeyPatch) -> None:
+    forget = Registry.forget
+
+    def forget_devices(registry: Registry, kind: str, names: Sequence[str]) -> None:
+        if kind == DEVICE:
+            forget(registry, kind, names)
+
+    patch.setattr(Registry, "forget", forget_devices)
+    patch.setattr(Registry, "forget_all", lambda registry: None)
+
+
 @pytest.mark.parametrize(
     ("rules", "plant", "first"),
     [
@@ -121,6 +139,8 @@ def break_when_posting(patch: pytest.MonkeyPatch) -> None:
         ({14, 15}, listen_for_nobody, 0),
         ({16}, tell_no_nonces, 0),
         ({17}, grant_everything, 20),
+        ({18}, hear_of_no_change, 2),
+        ({18}, hear_of_no_key, 0),
     ],
 )
 def test_a_planted_fault_of_nodes_is_found(
