@@ -501,7 +501,11 @@ class Rules:
         for call in self._disk.calls.values():
             if call.verdict is not None or call.request_id in waiting:
                 continue
-            if call.moment(Stage.WRITTEN) is None or not call.alink_id:
+            is_written = call.moment(Stage.WRITTEN) is not None
+            if self.is_of_cluster and is_written and call.node in self._disk.nodes:
+                # Where its node has died, that is seen to when the node is buried.
+                continue
+            if not is_written or not call.alink_id:
                 self.report(1, f"{self._show(call)} was left behind")
 
     def is_calm(self, since_s: float) -> bool:
