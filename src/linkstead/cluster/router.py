@@ -349,7 +349,7 @@ class NatsRouter:
                 break
             looked = await self._look(asked)
             if not isinstance(looked, _Looked):
-                raise StoreAway("where a device is was not told in time")
+                raise StoreAway("no answer in time")
             if looked.fault is not None:
                 raise looked.fault
             presence = looked.presence
