@@ -16,6 +16,7 @@ from linkstead.config import Address
 from linkstead.mqtt.packets import Disconnect, Publish, SubAck, Subscribe, Subscription
 from linkstead.registry import DeviceKey, NodeState, StoreAway
 from linkstead.server import Server, SystemClock
+from linkstead.sessions import SavedMessage
 from tests.cli.processes import ServerProcess, serving
 from tests.crash.installation import until_activated
 from tests.nats_server import NatsServer, running_nats
@@ -199,6 +200,15 @@ async def test_what_is_accepted_here_while_its_device_goes_elsewhere_is_not_left
     Interrupted(rig.holder.store, "keep_calls", move, is_before=True)
     await accept_message(rig.app())
     assert (await second.expect(Publish)).payload == b"light"
+
+
+@two_nodes
+async def test_what_nobody_told_of_comes_when_its_device_connects_over_itself(rig: PairRig) -> None:
+    await subscribe(await rig.connected(clean_start=False))
+    now_ms = int(rig.clock.time_s() * 1000)
+    await rig.holder.store.add_messages([SavedMessage(LAMP, GET_TOPIC, b"light", now_ms)])
+    again = await rig.connected(clean_start=False)
+    assert (await again.expect(Publish)).payload == b"light"
 
 
 @two_nodes

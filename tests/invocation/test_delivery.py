@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from linkstead.alink.services import make_request, parse_reply
-from linkstead.invocation import Call, Diagnosis, RouterOverloaded, Stage, Verdict
+from linkstead.invocation import Call, Diagnosis, Letter, Reached, RouterOverloaded, Stage, Verdict
 from linkstead.invocation import delivery as delivery_module
 from linkstead.invocation.delivery import (
     ACKNOWLEDGED_KEPT_S,
@@ -77,9 +77,33 @@ class WatchingLink(FakeLink):
         self.kept.append(self._count())
 
     def _count(self) -> int:
-        with closing(sqlite3.connect(self.path)) as connection:
-            found: int = connection.execute("SELECT count(*) FROM call_history").fetchone()[0]
-        return found
+        return _count_rows(self.path, "call_history")
+
+
+class WatchingPostman:
+    """Sees, each time other nodes are to look what is in the store, how many messages are there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.kept: list[int] = []
+
+    async def post(self, call: Call, topic: str, payload: bytes, qos: int, *, needs_subscription: bool) -> bool:
+        return False
+
+    def wake(self, key: DeviceKey) -> None:
+        self.kept.append(_count_rows(self.path, "message"))
+
+    async def broadcast(self, letter: Letter) -> Reached:
+        raise NotImplementedError
+
+    def is_there(self, node: str) -> bool:
+        return True
+
+
+def _count_rows(path: Path, table: str) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        found: int = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    return found
 
 
 @pytest_asyncio.fixture
@@ -266,6 +290,21 @@ async def test_a_session_that_is_dropped_while_the_disk_is_written_ends_the_call
     call = await posting
     assert ending(call) == (Verdict.EXPIRED, Diagnosis.NOT_CONNECTED, OFFLINE)
     assert await messages(world) == []
+
+
+async def test_what_was_dropped_with_a_session_is_off_the_disk_before_another_node_looks(
+    world: World, tmp_path: Path
+) -> None:
+    postman = WatchingPostman(tmp_path / DATABASE_FILE)
+    world.delivery.join(postman)
+    link = FakeLink()
+    world.attach(link)
+    await post(world, 1)
+    posting = asyncio.ensure_future(post(world, 2))
+    await asyncio.sleep(0)
+    world.detach(link)
+    await posting
+    assert postman.kept == [1]
 
 
 # --- on the way to the device

@@ -245,6 +245,9 @@ class Holder:
         await self._bus.flush()
         for key, claim in claims.items():
             if self._claims.get(key) is claim:
+                if self._sessions.link(key) is not None:
+                    # Its session goes on as it is; not all that was put into the store for it may have been heard of.
+                    claim.is_woken = True
                 await self._delivery.load(key)
         unsure = [key for key in keys if not self._may_connect(key)]
         if unsure:

@@ -96,6 +96,9 @@ OFFLINE = 9201
 class DeliveryStore(CallStore, SessionStore, Protocol):
     """What delivery keeps on the disk."""
 
+    async def flush(self) -> bool:
+        """Write all that was recorded and waits. False when the database could not: it goes on waiting."""
+
 
 class ResultObserver(Protocol):
     """Told what comes of calls that a reply of the device ends. What is not awaited returns at once."""
@@ -489,6 +492,8 @@ class Delivery:
             del self._calls_of_messages[call.request_id]
             self._forget(call)
             call.is_handed_over = True
+            # What was dropped with the session is off the disk before the other node looks.
+            await self._store.flush()
             self._postman.wake(session.key)
         else:
             self.message_dropped(message)
