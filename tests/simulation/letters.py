@@ -11,7 +11,7 @@
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from linkstead.invocation import Call, Diagnosis, Stage, Verdict
 from linkstead.registry import DeviceKey
@@ -213,9 +213,17 @@ class LetterRules:
 
     def check_left(self, *, of_webhooks: bool) -> None:
         """All that waits for somebody who is there for good has been delivered."""
+        for kept in self._list_left(of_webhooks):
+            self._report(self._rule(kept), f"{self._show(kept)} was never delivered")
+
+    def are_left(self, *, of_webhooks: bool) -> bool:
+        """True while something waits that has not been given up."""
+        return any(self._list_left(of_webhooks))
+
+    def _list_left(self, of_webhooks: bool) -> Iterator[KeptLetter]:
         for kept in self._disk.letters.values():
             if kept.destination.startswith(DESTINATION_HEAD) is of_webhooks and not kept.is_dead:
-                self._report(self._rule(kept), f"{self._show(kept)} was never delivered")
+                yield kept
 
     @staticmethod
     def _rule(kept: KeptLetter) -> int:

@@ -22,6 +22,7 @@ from linkstead.subscription import NoticeKind, SubscribeRelation, destination_of
 from linkstead.subscription.webhooks import Webhook
 from linkstead.tsl import ThingModel
 from linkstead.tsl.writing import write_model
+from linkstead.webhook.schedule import JITTER, WAIT_S_MAX
 from tests.actions.world import CountedIds
 from tests.rig import ACCOUNT_ID, KEY, OTHER_ACCOUNT_ID, OTHER_PRODUCT_KEY, PRODUCT_KEY, ErrorWatch, a_device, a_product
 from tests.simulation.consumer import SimulatedConsumer, SimulatedReceivers
@@ -89,7 +90,10 @@ SETTLED_S = 100.0
 """Until what consumers had not settled is delivered once more."""
 
 RETRIED_S = 900.0
-"""Until webhooks have been tried again, however often they failed meanwhile."""
+"""Until webhooks have been tried again that failed up to five times meanwhile."""
+
+SELDOM_RETRIED_S = WAIT_S_MAX * (1 + JITTER)
+"""Until they have been tried again, however often they failed."""
 
 DEAD_S = 48 * 3600.0
 """Until what a webhook never took is given up."""
@@ -343,6 +347,8 @@ class Simulation:
         # The last that were to be disabled are by now.
         await self._enable_webhooks(node)
         await self._turn(DEAD_S if self._receivers.down else RETRIED_S)
+        if self._rules.letters.are_left(of_webhooks=True):
+            await self._turn(SELDOM_RETRIED_S)
         self._rules.letters.check_left(of_webhooks=True)
         # While they are enabled, the backlog is looked at every half minute.
         for webhook_id in self._disk.webhooks:
