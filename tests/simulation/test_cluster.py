@@ -139,8 +139,8 @@ def hear_of_no_key(patch: pytest.MonkeyPatch) -> None:
         ({14, 15}, listen_for_nobody, 0),
         ({16}, tell_no_nonces, 0),
         ({17}, grant_everything, 20),
-        ({18}, hear_of_no_change, 2),
-        ({18}, hear_of_no_key, 0),
+        ({18}, hear_of_no_change, 1),
+        ({18}, hear_of_no_key, 7),
     ],
 )
 def test_a_planted_fault_of_nodes_is_found(
