@@ -42,6 +42,7 @@ from linkstead.subscription import NoticeKind
 from linkstead.testing.clock import ManualClock
 from tests.actions.world import ACCOUNT_ID, World
 from tests.fakes import IOT_ID, KEY, NOW_MS, FakeLink, make_device, make_product
+from tests.wire import until
 
 pytestmark = pytest.mark.asyncio
 
@@ -59,6 +60,17 @@ class FullDisk(SqliteStore):
         if self.is_full:
             raise OSError("no room on the disk")
         return await super().keep_calls(calls, messages)
+
+
+class AwayStore(SqliteStore):
+    """No call can be looked up for as long as it is away."""
+
+    is_away = False
+
+    async def find_open_call(self, key: DeviceKey, alink_id: int) -> Call | None:
+        if self.is_away:
+            raise OSError("no connection")
+        return await super().find_open_call(key, alink_id)
 
 
 class WatchingLink(FakeLink):
@@ -576,6 +588,29 @@ async def test_a_bounded_number_of_answers_is_looked_up_at_once(
     answer(world)
     await world.delivery.stop()
     assert caplog.messages.count("reply without a call") == 101
+
+
+@pytest.mark.parametrize("away_s", [0.05, 3.0, 6.0, 14.0])
+async def test_an_answer_whose_call_could_not_be_looked_up_ends_it_within_five_seconds(
+    tmp_path: Path, away_s: float
+) -> None:
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock) as world:
+        world.attach(FakeLink())
+        call = await post(world, qos=0)
+    async with opened(path, clock, AwayStore) as world:
+        assert isinstance(world.store, AwayStore)
+        world.store.is_away = True
+        answer(world)
+        for _ in range(round(away_s / 0.05)):
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            clock.advance(0.05)
+        world.store.is_away = False
+        await asyncio.sleep(0)
+        clock.advance(5.0)
+        await until(lambda: not world.delivery._lookups)
+        assert ending(await stored(world, call)) == ANSWERED
 
 
 async def test_a_message_whose_call_cannot_be_looked_up_now_is_found_again(

@@ -77,8 +77,11 @@ LOOKUPS_MAX = 10_000
 TAKEN_UP_AT_ONCE_MAX = 500
 """Connected devices of which it is asked at once whether something waits for them."""
 
-LOOKUP_WAITS_S = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Before a call that could not be looked up is looked up again; past the last it is given up."""
+LOOKUP_WAITS_S = (0.1, 0.3, 1.0, 3.0, 5.0, 5.0)
+"""Before a call that could not be looked up is looked up again; past the last it is given up.
+
+None is longer than 5 s: a server that ends soon after the database is back has written by then what it learned.
+"""
 
 STRANDED_AT_ONCE_MAX = 1_000
 """Calls of an earlier process that are looked through at once."""
