@@ -293,7 +293,6 @@ def measure_nodes(nodes: Nodes, secs: float, batch_us: float) -> dict[str, float
     found["node_call_us"] = less_batches(result, "node1")
     found["node_nonce_us"] = max(0.0, charge(result, "node0"))
     quiet_nats_us = max(0.0, charge(result, "nats"))
-    found["postgres_call_rows"] = (rows_less_idle(local) - connecting_rows) / local.calls
     found["postgres_call_wal_bytes"] = wal_less_idle(local) / local.calls
     found["postgres_call_bytes"] = local.call_table_bytes / local.calls
     found["call_bytes"] = local.transferred_bytes["node1"] / local.calls

@@ -85,7 +85,6 @@ class Constants:
     postgres_connect_us: float
     postgres_read_us: float
     postgres_statement_us: float
-    postgres_call_rows: float
     postgres_accepted_rows: float
     postgres_post_rows: float
     postgres_connect_rows: float
@@ -384,7 +383,8 @@ def _postgres(constants: Constants, scenario: Scenario) -> Part:
         + (statements_s + forgotten_s) * constants.postgres_statement_us
     )
     rows_s = (
-        synchronous_s * constants.postgres_call_rows
+        # Calls that have ended go many to a row: one for each transaction.
+        batches_s(scenario, synchronous_s)
         + scenario.accepted_s * constants.postgres_accepted_rows
         + scenario.posts_s * constants.postgres_post_rows
         + scenario.connects_s * constants.postgres_connect_rows

@@ -63,7 +63,6 @@ WORDS: dict[str, tuple[str, str]] = {
     "postgres_connect_us": ("a connection, its beginning and its end", "CPU of PostgreSQL"),
     "postgres_read_us": ("a device of many that are read at once", "CPU of PostgreSQL"),
     "postgres_statement_us": ("a device that is read by itself", "CPU of PostgreSQL"),
-    "postgres_call_rows": ("an RRpc or a synchronous service", "rows written"),
     "postgres_accepted_rows": ("an asynchronous service", "rows written"),
     "postgres_post_rows": ("a property post", "rows written"),
     "postgres_connect_rows": ("a connection", "rows written"),

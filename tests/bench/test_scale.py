@@ -12,6 +12,7 @@ from bench.scale.model import (
     Constants,
     Prediction,
     Scenario,
+    batches_s,
     call_us,
     count_nodes,
     predict,
@@ -143,7 +144,10 @@ def test_a_mixed_load_on_three_nodes_costs_what_the_model_says() -> None:
 
 
 def test_a_mixed_load_on_three_nodes_writes_the_rows_that_the_model_says() -> None:
-    assert CONST.postgres_call_rows == pytest.approx(MEASURED["combined"]["rows"]["value"], rel=0.25)
+    # Nodes that share a core come to fewer transactions than they may make.
+    calls_s = MEASURED["combined"]["calls_s"]["value"]
+    of_a_call = batches_s(replace(EMPTY, nodes=3), calls_s) / calls_s
+    assert of_a_call / PART_FACTOR <= MEASURED["combined"]["rows"]["value"] <= of_a_call
 
 
 @pytest.mark.parametrize(
