@@ -316,6 +316,7 @@ async def test_what_was_dropped_with_a_session_is_off_the_disk_before_another_no
     await asyncio.sleep(0)
     world.detach(link)
     await posting
+    await until(lambda: postman.kept)
     assert postman.kept == [1]
 
 

@@ -495,11 +495,14 @@ class Delivery:
             del self._calls_of_messages[call.request_id]
             self._forget(call)
             call.is_handed_over = True
-            # What was dropped with the session is off the disk before the other node looks.
-            await self._store.flush()
-            self._postman.wake(session.key)
+            self._look_up(partial(self._wake, self._postman, session.key))
         else:
             self.message_dropped(message)
+
+    async def _wake(self, postman: Postman, key: DeviceKey) -> None:
+        # What was dropped with the session is off the disk before the other node looks.
+        await self._store.flush()
+        postman.wake(key)
 
     def _send(self, call: Call, key: DeviceKey, topic: str, payload: bytes) -> None:
         link = self._sessions.link(key)
