@@ -73,6 +73,22 @@ class AwayStore(SqliteStore):
         return await super().find_open_call(key, alink_id)
 
 
+class GatedStore(SqliteStore):
+    """What the task `second` looks up it learns when the gate is open, but for the first time."""
+
+    gate: asyncio.Event
+    seconds = 0
+
+    async def find_kept_call(self, request_id: str) -> Call | None:
+        call = await super().find_kept_call(request_id)
+        task = asyncio.current_task()
+        if task is not None and task.get_name() == "second":
+            self.seconds += 1
+            if self.seconds > 1:
+                await self.gate.wait()
+        return call
+
+
 class WatchingLink(FakeLink):
     """Sees, each time something is sent, how many calls are on the disk."""
 
@@ -318,6 +334,31 @@ async def test_what_was_dropped_with_a_session_is_off_the_disk_before_another_no
     await posting
     await until(lambda: postman.kept)
     assert postman.kept == [1]
+
+
+async def test_what_is_in_the_store_is_sent_once_though_it_is_looked_for_twice_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / DATABASE_FILE
+    async with opened(path, ManualClock(), GatedStore) as world:
+        store = world.store
+        assert isinstance(store, GatedStore)
+        store.gate = asyncio.Event()
+        world.delivery.join(WatchingPostman(path))
+        link = FakeLink()
+        session = world.attach(link, kept_s=QUEUED_AGE_S_MAX)
+        call = a_call(world, alink_id=0, action="Pub", is_asynchronous=True)
+        await world.store.keep_calls([call], [SavedMessage(KEY, TOPIC, b"news", NOW_MS, call.request_id)])
+        call.is_handed_over = True
+        world.journal.close(call)
+        looking = [asyncio.create_task(world.delivery.take_up(KEY), name=name) for name in ("first", "second")]
+        await looking[0]
+        await until(lambda: looking[1].done() or store.seconds > 1)
+        (message,) = waiting(session)
+        world.sessions.note_sent(message)
+        world.sessions.acknowledge(session, message)
+        store.gate.set()
+        await looking[1]
+        assert waiting(session) == []
+        assert ending(await stored(world, call)) == DELIVERED
 
 
 # --- on the way to the device

@@ -211,6 +211,8 @@ class Delivery:
         self._calls_of_messages: dict[str, Call] = {}
         self._kept: set[DeviceKey] = set()
         self._lookups: set[asyncio.Task[None]] = set()
+        # Devices for which it is being looked into the store, and whether that is to be done once more.
+        self._taken_up: dict[DeviceKey, bool] = {}
         self._postman: Postman | None = None
         self._is_stopping = False
         self._open_of: dict[DeviceKey, set[int]] = {}
@@ -279,6 +281,19 @@ class Delivery:
 
     async def take_up(self, key: DeviceKey) -> None:
         """Have a connected device get what was put into the store for it meanwhile."""
+        is_under_way = key in self._taken_up
+        # Two at a time would both send what is there, each with a record of its own; so it is done once more behind.
+        self._taken_up[key] = True
+        if is_under_way:
+            return
+        try:
+            while self._taken_up[key]:
+                self._taken_up[key] = False
+                await self._take_up(key)
+        finally:
+            del self._taken_up[key]
+
+    async def _take_up(self, key: DeviceKey) -> None:
         session = self._sessions.find(key)
         if session is None or session.link is None or self._postman is None:
             return
