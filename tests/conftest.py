@@ -39,10 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
-    """What opens a server's sockets runs on both loops: `serve` takes uvloop where there is one.
-
-    On PostgreSQL and on two nodes it runs on that one every time, on the other among the long tests.
-    """
+    """What opens a server's sockets runs on both loops: `serve` takes uvloop where there is one."""
     loops: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
     if {"start_rig", "start_loop_watch"} & set(getattr(item, "fixturenames", ())):
         loops["uvloop"] = uvloop.new_event_loop
@@ -124,18 +121,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("on_two_nodes") and "start_rig" in metafunc.fixturenames:
         workers = pytest.param(TWO_WORKERS, marks=() if module in ON_WORKERS else pytest.mark.long)
         metafunc.parametrize("start_rig", [ONE_NODE, TWO_NODES, workers], indirect=True)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what runs on one of the loops every time as long where it would run on the other."""
-    for item in items:
-        given = getattr(item, "callspec", None)
-        if given is None or "start_rig" not in getattr(item, "fixturenames", ()):
-            continue
-        is_wide = given.params["engine"] == "postgres" or given.params.get("start_rig", ONE_NODE) != ONE_NODE
-        if is_wide and any(value is asyncio.new_event_loop for value in given.params.values()):
-            item.add_marker(pytest.mark.long)
 
 
 DatabaseMaker = Callable[[], contextlib.AbstractAsyncContextManager[dict[str, Any]]]

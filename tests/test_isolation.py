@@ -33,8 +33,7 @@ from tests.rig import (
 )
 from tests.wire import App
 
-# What is told and what is kept has nothing to do with the loop.
-pytestmark = [pytest.mark.asyncio(loop_factories=["uvloop"]), pytest.mark.on_two_nodes]
+pytestmark = [pytest.mark.asyncio, pytest.mark.on_two_nodes]
 
 OTHERS_INSTANCE_ID = "iot-060a0002"
 APPLY_ID = 424_242

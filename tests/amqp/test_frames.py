@@ -173,7 +173,7 @@ def test_whatever_comes_is_read_or_malformed(body: bytes, frame_type: int) -> No
             decode_frame(RawFrame(frame_type, 0, data))
 
 
-@settings(max_examples=100)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_a_frame_with_other_bytes_is_read_or_malformed(data: st.DataObject) -> None:
     performative = data.draw(st.sampled_from([Open, Attach, Flow, Disposition, Begin]).flatmap(_strategy))

@@ -285,6 +285,42 @@ async def test_of_two_mistakes_the_one_that_is_looked_for_first_is_told(
     check_code(await draft.send(), *CHECKS[first])
 
 
+# --- requests like one before ---
+
+
+async def test_only_who_signs_rightly_leaves_a_layout(rig: Rig) -> None:
+    openapi, draft = rig.server.openapi, Draft(rig.app())
+    draft.secret = "wrong"
+    check_code(await draft.send(), 400, "SignatureDoesNotMatch")
+    assert len(openapi.v3_layouts) == 0
+    draft.secret = draft.app.secret
+    assert (await draft.send()).status == 200
+    assert (len(openapi.v3_layouts), len(openapi.layouts)) == (1, 0)
+
+
+@pytest.mark.parametrize("is_form", [False, True])
+async def test_a_request_with_the_names_of_one_before_is_checked_as_the_first_is(rig: Rig, is_form: bool) -> None:
+    app = rig.app()
+    draft = Draft(app)
+
+    async def send(parameters: dict[str, str], sent: bytes | None = None) -> Response:
+        text = signatures.encode_parameters(parameters).encode()
+        _, headers = app.sign_v3("RRpc", {} if is_form else parameters, text if is_form else b"")
+        sent = text if sent is None else sent
+        target = "/" if is_form else f"/?{sent.decode()}"
+        return await fetch(app.address, "POST", target, headers, sent if is_form else b"")
+
+    for timeout_ms in ("5000", "4000", "3000"):
+        parameters = {**draft.parameters, "Timeout": timeout_ms, "B": "a b"}
+        text = signatures.encode_parameters(parameters)
+        assert (await send(parameters)).json()["RrpcCode"] == "OFFLINE"
+        changed = text.replace(f"Timeout={timeout_ms}", "Timeout=1001").encode()
+        check_code(await send(parameters, changed), 400, "SignatureDoesNotMatch")
+        # A body is signed to the letter, a query by what it means.
+        other = "&".join(reversed(text.replace("a%20b", "a+b").split("&"))).encode()
+        assert (await send(parameters, other)).status == (400 if is_form else 200)
+
+
 # --- time and nonce ---
 
 

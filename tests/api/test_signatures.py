@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linkstead.api.parameters import BadEncoding, UnreadableParameters, parse_parameters, read_pairs
+from linkstead.api.parameters import BadEncoding, UnreadableParameters, parse_parameters, read_pairs, split_pairs
 from linkstead.api.signatures import (
+    AUTHORIZATION_CACHED_CHARS_MAX,
+    AUTHORIZATIONS_CACHED_MAX,
     TIMESTAMPS_CACHED_MAX,
     V3_HEADERS_REQUIRED,
     Authorization,
     Malformed,
     SigningKey,
+    _read_start,
     canonical_request_v3,
     check_v1,
     check_v3,
@@ -111,10 +114,12 @@ def test_signing_key_signs_as_hmac_does(secret: str, message: bytes) -> None:
     assert key.sign_v3(message) == hmac.digest(secret.encode(), message, "sha256").hex().encode()
 
 
-@pytest.mark.parametrize("length", [62, 63, 64, 200])
+@pytest.mark.parametrize("length", [62, 63, 64, 65, 200])
 def test_secret_longer_than_a_block_signs_as_hmac_does(length: int) -> None:
     secret = "s" * length
-    assert SigningKey(secret).sign_v1(b"x") == b64encode(hmac.digest(secret.encode() + b"&", b"x", "sha1"))
+    key = SigningKey(secret)
+    assert key.sign_v1(b"x") == b64encode(hmac.digest(secret.encode() + b"&", b"x", "sha1"))
+    assert key.sign_v3(b"x") == hmac.digest(secret.encode(), b"x", "sha256").hex().encode()
 
 
 def test_signing_key_is_remembered_and_never_shown() -> None:
@@ -296,8 +301,11 @@ def test_v3_is_right_however_the_query_is_escaped(
     authorization = parse_authorization(headers["authorization"])
     pairs = data.draw(st.permutations(list(parameters.items())))
     query = "&".join(f"{data.draw(escaped(name))}={data.draw(escaped(value))}" for name, value in pairs).encode()
-    assert check_v3("POST", "/", canonical, sent, body, authorization, KEY) is None
-    assert check_v3("POST", "/", query, sent, body, authorization, KEY) is None
+    for each in (canonical, query):
+        in_order = sorted(split_pairs(each, b""), key=lambda pair: pair.partition("=")[0])
+        for known in (None, in_order):
+            assert check_v3("POST", "/", each, sent, body, authorization, KEY, known) is None
+            assert check_v3("GET", "/", each, sent, body, authorization, KEY, known) is not None
 
 
 @given(parameter_sets, st.data())
@@ -379,6 +387,50 @@ def test_each_required_header_has_to_be_signed(name: str) -> None:
 def test_any_authorization_is_read_or_refused(text: str) -> None:
     with pytest.raises(Malformed):
         parse_authorization(f"ACS3-HMAC-SHA256 {text}")
+
+
+PLACES = (" ", ",", "=", ",Signature=", ", Signature=", ",Credential=x", "Signature=", "0", "", "A", "\u00e9", "\t")
+
+
+def _read(text: str) -> Authorization | str:
+    try:
+        return parse_authorization(text)
+    except Malformed as error:
+        return str(error)
+
+
+@given(st.permutations(["Credential=ak", f"SignedHeaders={NAMES}", f"Signature={SIGNATURE}"]), st.data())
+@settings(deadline=None)
+def test_authorization_means_the_same_whether_it_is_read_by_what_it_begins_with_or_anew(
+    fields: list[str], data: st.DataObject
+) -> None:
+    text = f"ACS3-HMAC-SHA256 {data.draw(st.sampled_from([',', ', ', ' , '])).join(fields)}"
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(text)))
+        text = text[:at] + data.draw(st.sampled_from(PLACES)) + text[at + data.draw(st.sampled_from([0, 1, 64])) :]
+    # A blank behind it has it taken apart as if it was the first.
+    assert _read(text) == _read(text + " ")
+
+
+@pytest.mark.parametrize(
+    ("chars", "is_kept"), [(AUTHORIZATION_CACHED_CHARS_MAX, True), (AUTHORIZATION_CACHED_CHARS_MAX + 1, False)]
+)
+def test_so_much_of_an_authorization_is_remembered(chars: int, is_kept: bool) -> None:
+    around = f"ACS3-HMAC-SHA256 Credential=,SignedHeaders={NAMES},Signature="
+    access_key_id = "k" * (chars - len(around))
+    value = around.replace("Credential=", f"Credential={access_key_id}")
+    known_before = _read_start.cache_info().currsize
+    for signature in (SIGNATURE, SIGNATURE[::-1]):
+        assert parse_authorization(value + signature) == Authorization(access_key_id, V3_HEADERS_REQUIRED, signature)
+    assert _read_start.cache_info().currsize == min(known_before + is_kept, AUTHORIZATIONS_CACHED_MAX)
+
+
+def test_malformed_authorizations_are_not_remembered() -> None:
+    known_before = _read_start.cache_info().currsize
+    for value in (f"ACS3-HMAC-SHA256 Credential=,Signature={SIGNATURE}", f"Basic x,Signature={SIGNATURE}"):
+        with pytest.raises(Malformed):
+            parse_authorization(value)
+    assert _read_start.cache_info().currsize == known_before
 
 
 # --- timestamps

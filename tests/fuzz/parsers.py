@@ -258,7 +258,7 @@ def take_signature(data: bytes) -> None:
 def _take_by_layout(sent: list[str], found: dict[str, str], pairs: list[str]) -> None:
     read = LAYOUTS.read(sent)
     if read is None:
-        LAYOUTS.remember(sent, found, has_v1_signature=True)
+        LAYOUTS.remember(sent, found)
         return
     layout, by_layout, in_order = read
     assert list(by_layout.items()) == list(found.items())

@@ -63,31 +63,35 @@ class Layout:
     Args:
         pairs: of one request, as sent.
         parameters: what they mean, one for each pair and in the same order.
-        has_v1_signature: it had all that goes with one.
+        is_v3: they are signed by V3, as sent; else by V1, escaped once more.
     """
 
     __slots__ = (
+        "_all_signed",
         "_bindings",
-        "_escaped",
-        "_escaped_starts",
         "_is_lasting",
+        "_is_v3",
         "_names",
         "_parameters",
         "_places",
         "_recent",
+        "_signed_starts",
         "_starts",
-        "has_v1_signature",
     )
 
-    def __init__(self, pairs: list[str], parameters: dict[str, str], has_v1_signature: bool) -> None:
-        self.has_v1_signature = has_v1_signature
+    def __init__(self, pairs: list[str], parameters: dict[str, str], is_v3: bool) -> None:
+        self._is_v3 = is_v3
         self._names = list(parameters)
         self._starts = [pair[: pair.index("=") + 1] for pair in pairs]
-        self._escaped_starts = [start[:-1].replace("%", "%25") + "%3D" for start in self._starts]
-        # "%3D" behind them has names in order whatever the values are, see `check_v1`.
-        self._escaped = sorted(start for start in self._escaped_starts if start != "Signature%3D")
+        if is_v3:
+            self._signed_starts = self._starts
+            self._all_signed = [f"{name}=" for name in sorted([start[:-1] for start in self._starts])]
+        else:
+            self._signed_starts = [start[:-1].replace("%", "%25") + "%3D" for start in self._starts]
+            # "%3D" behind them has names in order whatever the values are, see `check_v1`.
+            self._all_signed = sorted(start for start in self._signed_starts if start != "Signature%3D")
         self._places = [
-            self._escaped.index(start) if start in self._escaped else _UNSIGNED for start in self._escaped_starts
+            self._all_signed.index(start) if start in self._all_signed else _UNSIGNED for start in self._signed_starts
         ]
         # Pairs of the last request, what they mean and how they are signed; nothing of one that is too long.
         self._recent = [_UNKNOWN] * len(pairs)
@@ -98,7 +102,9 @@ class Layout:
             self._keep(index, pair)
 
     def read(self, pairs: list[str]) -> tuple[dict[str, str], list[str]] | None:
-        """What `read_pairs` gives of these pairs, the second in order; None where they are not in this layout.
+        """What these pairs mean, and the pairs as they are signed, in order; None where they are not in this layout.
+
+        With V1 both are what `read_pairs` gives.
 
         Raises:
             BadEncoding: bytes that are not UTF-8.
@@ -117,13 +123,13 @@ class Layout:
                 self._bindings.clear()
             if not self._keep(index, pair):
                 long.append(index)
-        parameters, escaped = self._parameters.copy(), self._escaped.copy()
+        parameters, all_signed = self._parameters.copy(), self._all_signed.copy()
         for index in long:
             value, signed = self._read_value(index, pairs[index])
             parameters[self._names[index]] = value
             if self._places[index] != _UNSIGNED:
-                escaped[self._places[index]] = signed
-        return parameters, escaped
+                all_signed[self._places[index]] = signed
+        return parameters, all_signed
 
     def _keep(self, index: int, pair: str) -> bool:
         """Keep a pair for the next request, which may have it too. False where it is too long for that."""
@@ -135,15 +141,15 @@ class Layout:
         self._parameters[self._names[index]] = value
         place = self._places[index]
         if place != _UNSIGNED:
-            self._escaped[place] = signed
+            self._all_signed[place] = signed
         return True
 
     def _read_value(self, index: int, pair: str) -> tuple[str, str]:
         """What a pair means, and the pair as it is signed."""
         value = pair[len(self._starts[index]) :]
         if "%" not in value:
-            return value, self._escaped_starts[index] + value
-        signed = self._escaped_starts[index] + value.replace("%", "%25")
+            return value, pair if self._is_v3 else self._signed_starts[index] + value
+        signed = pair if self._is_v3 else self._signed_starts[index] + value.replace("%", "%25")
         try:
             return unescape(value), signed
         except UnicodeDecodeError:
@@ -194,11 +200,15 @@ class Layouts:
     """Layouts of the requests that were taken lately, `LAYOUTS_OF_LENGTH_MAX` of each number of parameters.
 
     Only who signs rightly has one remembered.
+
+    Args:
+        is_v3: of requests that are signed by V3, else of those by V1.
     """
 
-    __slots__ = ("_of_length",)
+    __slots__ = ("_is_v3", "_of_length")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_v3: bool = False) -> None:
+        self._is_v3 = is_v3
         self._of_length: dict[int, list[Layout]] = {}
 
     def __len__(self) -> int:
@@ -214,7 +224,7 @@ class Layouts:
                     return layout, read[0], read[1]
         return None
 
-    def remember(self, pairs: list[str], parameters: dict[str, str], *, has_v1_signature: bool) -> None:
+    def remember(self, pairs: list[str], parameters: dict[str, str]) -> None:
         """Keep the layout of a request that has none of those known, where it can be kept: each name is in it once."""
         if len(pairs) != len(parameters) or len(pairs) > LAYOUT_PAIRS_MAX:
             return
@@ -224,4 +234,4 @@ class Layouts:
         layouts = self._of_length.setdefault(len(pairs), [])
         if len(layouts) >= LAYOUTS_OF_LENGTH_MAX:
             del layouts[0]
-        layouts.append(Layout(pairs, parameters, has_v1_signature))
+        layouts.append(Layout(pairs, parameters, self._is_v3))

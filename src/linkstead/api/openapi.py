@@ -107,7 +107,7 @@ class OpenApi:
         apps_time_s: what the time of a signature is held against; that of `clock` unless that can be turned.
 
     Attributes:
-        layouts: of the requests that were signed rightly.
+        layouts, v3_layouts: of the requests that were signed rightly, by V1 and by V3.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class OpenApi:
         self._ids = ids
         self._nonces = nonces
         self._quotas = quotas
-        self.layouts = Layouts()
+        self.layouts, self.v3_layouts = Layouts(), Layouts(is_v3=True)
         self._behaviour = behaviour
         self._node = node
         self._strict = strict
@@ -245,7 +245,7 @@ class OpenApi:
         """How many seconds after it came a request has to be answered, whoever sent it; infinity where none says."""
         exchange = _Exchange(request, "")
         try:
-            exchange.read_parameters(self.layouts)
+            exchange.read_parameters(self.v3_layouts if exchange.is_v3 else self.layouts)
         except ApiError:
             return inf
         action = self._actions.get(self._read_action(exchange) or "")
@@ -341,7 +341,7 @@ class OpenApi:
         if exchange.caller is not None:
             return exchange.caller
         request, claimed = exchange.request, exchange.claimed
-        exchange.read_parameters(self.layouts)
+        exchange.read_parameters(self.v3_layouts if exchange.is_v3 else self.layouts)
         action = self._read_action(exchange)
         if action is not None and action in self._actions:
             exchange.action_name = action
@@ -352,7 +352,7 @@ class OpenApi:
         if exchange.is_v3:
             exchange.signed_v3 = _read_v3(request, claimed)
         else:
-            if exchange.layout is None or not exchange.layout.has_v1_signature:
+            if exchange.layout is None:
                 _check_common_parameters(exchange.parameters)
             claimed.access_key_id = exchange.parameters["AccessKeyId"]
         key = self._registry.recall_access_key(claimed.access_key_id)
@@ -366,15 +366,17 @@ class OpenApi:
         key = self._admit(known, exchange.claimed)
         signed_v3, parameters = exchange.signed_v3, exchange.parameters
         if signed_v3 is not None:
-            self._check_v3(exchange.request, signed_v3, key)
-            fields = signed_v3.fields
+            request = exchange.request
+            # Of a form there are pairs that the query has not.
+            is_in_order = exchange.layout is not None and not request.body
+            self._check_v3(request, signed_v3, key, exchange.pairs if is_in_order else None)
+            exchange.claimed_action, exchange.claimed_version = signed_v3.action, signed_v3.version
         else:
             self._check_v1(exchange, key)
-            fields = parameters
-        exchange.claimed_action, exchange.claimed_version = fields["Action"], fields["Version"]
+            exchange.claimed_action, exchange.claimed_version = parameters["Action"], parameters["Version"]
         exchange.caller = key
         if exchange.layout is None:
-            self.layouts.remember(exchange.sent, parameters, has_v1_signature=signed_v3 is None)
+            (self.layouts if signed_v3 is None else self.v3_layouts).remember(exchange.sent, parameters)
         return key
 
     def _open(self, exchange: "_Exchange", caller: AccessKey) -> AnyAction:
@@ -458,8 +460,10 @@ class OpenApi:
         self._check_token(key, parameters.get("SecurityToken"))
         self._use_nonce(key, parameters["SignatureNonce"])
 
-    def _check_v3(self, request: HttpRequest, signed: "_SignedV3", key: AccessKey) -> None:
-        self._check_time(signed.fields["Timestamp"])
+    def _check_v3(
+        self, request: HttpRequest, signed: "_SignedV3", key: AccessKey, pairs: list[str] | None = None
+    ) -> None:
+        self._check_time(signed.timestamp)
         wanted = signatures.check_v3(
             request.method,
             request.path,
@@ -468,11 +472,12 @@ class OpenApi:
             request.body,
             signed.authorization,
             signatures.signing_key(key.secret),
+            pairs,
         )
         if wanted is not None:
             raise ApiError(codes.SIGNATURE_DOES_NOT_MATCH, fills={"StringToSign": wanted})
         self._check_token(key, request.header("x-acs-security-token"))
-        self._use_nonce(key, signed.fields["SignatureNonce"])
+        self._use_nonce(key, signed.nonce)
 
     def _admit(self, key: AccessKey | None, claimed: "_Claimed") -> AccessKey:
         if key is None or claimed.access_key_id.startswith(CONSOLE_USER):
@@ -546,14 +551,14 @@ def _read_v3(request: HttpRequest, claimed: "_Claimed") -> "_SignedV3":
         authorization = signatures.parse_authorization(value)
     except signatures.Malformed as error:
         raise ApiError(codes.INCOMPLETE_SIGNATURE, fills={"StringToSign": str(error)}) from None
-    fields: dict[str, str] = {}
-    for header, name in COMMON_HEADERS_V3.items():
-        text = request.header(header)
-        if text is None:
-            raise missing_parameter(name)
-        fields[name] = text
+    headers = request.headers
+    try:
+        action, version, timestamp, nonce = [headers[header][0] for header in COMMON_HEADERS_V3]
+    except KeyError:
+        missing = next(name for header, name in COMMON_HEADERS_V3.items() if header not in headers)
+        raise missing_parameter(missing) from None
     claimed.access_key_id = authorization.access_key_id
-    return _SignedV3(authorization, fields)
+    return _SignedV3(authorization, action, version, timestamp, nonce)
 
 
 @lru_cache(maxsize=ACCOUNT_SCOPES_CACHED_MAX)
@@ -575,11 +580,16 @@ class _Claimed:
 class _SignedV3:
     """What a request with a V3 signature says of it, by its headers."""
 
-    __slots__ = ("authorization", "fields")
+    __slots__ = ("action", "authorization", "nonce", "timestamp", "version")
 
-    def __init__(self, authorization: signatures.Authorization, fields: dict[str, str]) -> None:
+    def __init__(
+        self, authorization: signatures.Authorization, action: str, version: str, timestamp: str, nonce: str
+    ) -> None:
         self.authorization = authorization
-        self.fields = fields
+        self.action = action
+        self.version = version
+        self.timestamp = timestamp
+        self.nonce = nonce
 
 
 class _Exchange:
@@ -614,7 +624,7 @@ class _Exchange:
         # Where nothing else tells: the format that clients of the scheme read. `cloud-api.md` 3.1
         self.as_xml = not self.is_v3
         self.parameters: dict[str, str] = {}
-        # Pairs as sent, and as a V1 signature signs them.
+        # Pairs as sent, and as they are signed.
         self.sent: list[str] = []
         self.pairs: list[str] = []
         self.layout: Layout | None = None

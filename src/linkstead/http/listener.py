@@ -64,13 +64,21 @@ DRAIN_WAIT_S: Final = 10.0
 """For a client to read what is written to it; one that reads nothing at all must not hold memory."""
 
 REPEATED_TAIL_BYTES_MAX = 2_048
-"""Of what follows a request's target, to be recognised when it comes again; see `HttpConnection._take_repeated`."""
+"""Of what follows a request's target, to be recognised when it comes again.
+
+See `HttpConnection._take_repeated` and `HttpConnection._take_resigned`.
+"""
 
 _REPEATED_STARTS: Final = (b"GET /?", b"POST /?")
 _VERSION: Final = b" HTTP/1.1\r\n"
-_UNREPEATED_HEADERS = frozenset({"authorization", "expect", "transfer-encoding", "upgrade"})
+_UNREPEATED_HEADERS = frozenset({"expect", "transfer-encoding", "upgrade"})
+_LINE_END: Final = b"\r\n"
+_BLANK: Final = 0x20
 _TARGET_BYTES: Final = bytes(byte if 0x21 <= byte <= 0x7E else byte ^ 0x80 for byte in range(256))
 """Leaves a target as it is when there is nothing in it but what the parser takes."""
+
+_VALUE_BYTES: Final = bytes(byte if 0x20 <= byte <= 0x7E else byte ^ 0x80 for byte in range(256))
+"""The same of a header's value, which may have blanks in it."""
 
 Answerer = Callable[[HttpRequest], Coroutine[None, None, HttpReply]]
 Bounder = Callable[[HttpRequest], float]
@@ -80,6 +88,11 @@ Finisher = Callable[[HttpReply, bool], None]
 @functools.lru_cache(maxsize=HEADER_NAMES_CACHED_MAX)
 def _header_name(name: bytes) -> str:
     return name.decode("latin-1").lower()
+
+
+def _is_of_signature(name: str) -> bool:
+    """Whether a header may differ from one request to the next: nothing but a V3 signature makes use of it."""
+    return name == "authorization" or name.startswith("x-acs-")
 
 
 class _Refused(Exception):
@@ -176,16 +189,20 @@ class HttpConnection(asyncio.Protocol):
         "_queue",
         "_queued_bytes",
         "_received_bytes",
+        "_repeated_end",
+        "_repeated_gaps",
         "_repeated_headers",
         "_repeated_start",
         "_repeated_tail",
         "_request",
         "_room",
+        "_signed_tail",
         "_streaming",
         "_timer",
         "_timer_due_s",
         "_transport",
         "_url",
+        "_varying",
     )
 
     def __init__(self, listener: HttpListener) -> None:
@@ -208,6 +225,12 @@ class HttpConnection(asyncio.Protocol):
         self._repeated_start = b""
         self._repeated_tail = b""
         self._repeated_headers: dict[str, list[str]] = {}
+        # Where it has an Authorization: all behind the target as the parser last read it, which of its lines were seen
+        # to vary, what stands before the value of each of those, with its name, and what stands behind the last value.
+        self._signed_tail = b""
+        self._varying: frozenset[int] = frozenset()
+        self._repeated_gaps: tuple[tuple[bytes, str], ...] = ()
+        self._repeated_end = b""
         self._begun_count = 0
         self._kept_bytes = 0
         self._has_place = False
@@ -258,7 +281,10 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client."""
-        if self._repeated_tail and data.endswith(self._repeated_tail) and self._take_repeated(data):
+        if self._repeated_tail:
+            if data.endswith(self._repeated_tail) and self._take_repeated(data):
+                return
+        elif self._repeated_gaps and self._take_resigned(data):
             return
         sent = data if not self._in_request else b""
         self._begun_count = 0
@@ -313,20 +339,84 @@ class HttpConnection(asyncio.Protocol):
         self._take(method, "/", query, self._repeated_headers, b"", keep_alive=True)
         return True
 
-    def _remember(self, data: bytes) -> None:
-        """Keep what `_take_repeated` compares with, of a request that came alone and whole.
+    def _take_resigned(self, data: bytes) -> bool:
+        """The same if it differs in its query and in the values of headers that a V3 signature changes.
 
-        Of none that asks for more than an answer, or whose headers are never the same twice: a signature is in them.
+        All around these values is what the parser has taken, to the byte, and in a value that is printable nothing else
+        can hide. One that begins with more blanks than it did is for the parser to read.
+        """
+        start = self._repeated_start
+        if self._in_request or self._is_refused or len(data) > HEAD_BYTES_MAX or not data.startswith(start):
+            return False
+        place = data.find(b" ", len(start))
+        if place < 0:
+            return False
+        query = data[len(start) : place]
+        if query.translate(_TARGET_BYTES) != query or len(self._queue) >= PIPELINED_REQUESTS_MAX:
+            return False
+        headers = self._repeated_headers.copy()
+        for before, name in self._repeated_gaps:
+            if not data.startswith(before, place):
+                return False
+            at = place + len(before)
+            place = data.find(_LINE_END, at)
+            if place < 0:
+                return False
+            value = data[at:place]
+            if not value or value[0] == _BLANK or value.translate(_VALUE_BYTES) != value:
+                return False
+            headers[name] = [value.decode("latin-1")]
+        if data[place:] != self._repeated_end:
+            return False
+        method = "GET" if start == _REPEATED_STARTS[0] else "POST"
+        self._take(method, "/", query, headers, b"", keep_alive=True)
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """Keep what `_take_repeated` or `_take_resigned` compares with, of a request that came alone and whole.
+
+        Of none that asks for more than an answer.
         """
         self._repeated_tail = b""
+        self._repeated_gaps = ()
         place = data.find(_VERSION)
         if data.find(b"\r\n\r\n") != len(data) - 4 or not 0 < len(data) - place <= REPEATED_TAIL_BYTES_MAX:
             return
-        is_kept = [value.lower() for value in self._headers.get("connection", ())] in ([], ["keep-alive"])
+        headers = self._headers
+        is_kept = [value.lower() for value in headers.get("connection", ())] in ([], ["keep-alive"])
         for start in _REPEATED_STARTS:
-            if data.startswith(start) and is_kept and not self._headers.keys() & _UNREPEATED_HEADERS:
-                self._repeated_start, self._repeated_tail = start, data[place:]
-                self._repeated_headers = self._headers
+            if data.startswith(start) and is_kept and not headers.keys() & _UNREPEATED_HEADERS:
+                self._repeated_start, self._repeated_headers = start, headers
+                if "authorization" in headers:
+                    self._learn_gaps(data[place:])
+                else:
+                    self._repeated_tail = data[place:]
+
+    def _learn_gaps(self, tail: bytes) -> None:
+        """See in what the lines behind a target differ from those of the last request that the parser read."""
+        last_lines, lines = self._signed_tail.split(_LINE_END), tail.split(_LINE_END)
+        self._signed_tail = tail
+        varying, self._varying = set(self._varying), frozenset()
+        if len(last_lines) != len(lines):
+            return
+        gaps: list[tuple[bytes, str]] = []
+        before = b""
+        for index, line in enumerate(lines):
+            if line != last_lines[index]:
+                varying.add(index)
+            if index in varying:
+                name, _, sent = line.partition(b":")
+                known, value = name.decode("latin-1").lower(), sent.lstrip(b" ")
+                # A value in several lines, or a name in several places, is not what it looks like.
+                is_plain = self._headers.get(known) == [value.decode("latin-1")]
+                if not is_plain or not _is_of_signature(known):
+                    return
+                gaps.append((before + line[: len(line) - len(value)], known))
+                before = _LINE_END
+            else:
+                before += line + _LINE_END
+        self._varying = frozenset(varying)
+        self._repeated_gaps, self._repeated_end = tuple(gaps), before[: -len(_LINE_END)]
 
     def eof_received(self) -> bool:
         """The client sends no more. An answer under way still goes out to one that has only closed its own side."""
