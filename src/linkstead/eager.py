@@ -142,6 +142,10 @@ class EagerRunner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def count_up(self) -> None:
+        """One is under way that nothing here runs; whoever does says when it has ended."""
+        self.under_way_count += 1
+
     def count_down(self) -> None:
         """One has ended."""
         self.under_way_count -= 1

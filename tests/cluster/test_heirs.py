@@ -150,3 +150,14 @@ async def test_what_a_dead_node_left_is_ended_at_the_next_round_and_once_more_be
     await world.heirs.release_left()
     assert world.died == [THERE] * 3
     assert set(world.store.nodes) == {HERE}
+
+
+async def test_what_a_node_left_that_was_back_for_less_than_a_round_is_ended_again(world: World) -> None:
+    await world.turn(0.0, is_there=True)
+    for times in (1, 2):
+        for _ in range(LOOKS_MIN):
+            await world.turn(FRESH_S, is_there=False)
+        for _ in range(2):
+            await world.heirs.release_left()
+            assert world.died == [THERE] * times
+        await world.turn(0.0, is_there=True)

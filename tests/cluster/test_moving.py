@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from linkstead.cluster.router import GRACE_MS, WOKEN_AGAIN_S
 from linkstead.config import Address
+from linkstead.invocation import CallFilter, Verdict
 from linkstead.mqtt.packets import Disconnect, Publish, SubAck, Subscribe, Subscription
 from linkstead.registry import DeviceKey, NodeState, StoreAway
 from linkstead.server import Server, SystemClock
@@ -20,7 +21,7 @@ from linkstead.sessions import SavedMessage
 from tests.cli.processes import ServerProcess, serving
 from tests.crash.installation import until_activated
 from tests.nats_server import NatsServer, running_nats
-from tests.rig import KEY, LAMP, NetworkClock, PairRig, device_secret, start_nodes, stop_server, watching
+from tests.rig import ACCOUNT_ID, KEY, LAMP, NetworkClock, PairRig, device_secret, start_nodes, stop_server, watching
 from tests.wire import App, DeviceClient, fetch, stages, until
 
 pytestmark = pytest.mark.asyncio
@@ -200,6 +201,26 @@ async def test_what_is_accepted_here_while_its_device_goes_elsewhere_is_not_left
     Interrupted(rig.holder.store, "keep_calls", move, is_before=True)
     await accept_message(rig.app())
     assert (await second.expect(Publish)).payload == b"light"
+
+
+@two_nodes
+async def test_what_was_written_and_not_accepted_is_not_left_open(rig: PairRig) -> None:
+    await subscribe(await rig.connected())
+
+    async def lose() -> None:
+        raise StoreAway("the connection broke")
+
+    Interrupted(rig.holder.store, "keep_calls", lose)
+    answer = await rig.app().call(
+        "Pub", ProductKey=LAMP.product_key, TopicFullName=GET_TOPIC, MessageContent="bGlnaHQ=", Qos="1"
+    )
+    assert answer.json()["Code"] == "iot.system.SystemException"
+    at_holder, at_app = rig.watch.take()
+    assert "a call of another node failed" in at_holder
+    assert "request failed" in at_app
+    await rig.settle()
+    (kept,) = await rig.server.store.list_calls(CallFilter(ACCOUNT_ID))
+    assert (kept.node, kept.verdict) == (rig.holder.node, Verdict.UNKNOWN)
 
 
 @two_nodes

@@ -9,9 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
 import pytest_asyncio
 
+from linkstead.cluster.bus import HANDED_BYTES_MAX
+from linkstead.cluster.frames import Ended, NotTaken, Question, Said
 from linkstead.cluster.nats_bus import NatsBus
 from linkstead.cluster.near_bus import (
     FRAME_BYTES_MAX,
@@ -23,6 +26,7 @@ from linkstead.cluster.near_bus import (
     NearBus,
     NearPlace,
 )
+from linkstead.invocation import Diagnosis, Moment, Stage, Verdict
 from linkstead.testing.clock import ManualClock
 from tests.nats_server import NatsServer, running_nats
 from tests.wire import until
@@ -127,6 +131,64 @@ async def test_a_reply_goes_back_to_whoever_asked(make_worker: MakeWorker) -> No
     assert first.heard == [Heard("r.worker-1.17", "", b"pong", False)]
 
 
+QUESTION = Question(
+    node="worker-1",
+    message_id=17,
+    request_id="request",
+    account_id="account",
+    product_key="product",
+    device_name="device",
+    action="RRpc",
+    target="",
+    alink_id=0,
+    timeout_ms=5_000,
+    topic="/topic",
+    answer_topic="/answers",
+    ext_topic="",
+    needs_ext=False,
+    needs_reply=False,
+    payload=b"\xff",
+)
+ENDED = Ended(
+    node="worker-2",
+    message_id=17,
+    verdict=Verdict.SUCCESS,
+    diagnosis=Diagnosis.ANSWERED,
+    payload=b"\xfe",
+    moments=[Moment(Stage.ANSWERED, 1_000, 0.1, "worker-2")],
+)
+
+
+async def test_what_is_handed_comes_as_it_is_and_in_order_with_what_is_rushed(make_worker: MakeWorker) -> None:
+    first, second = make_worker(1), make_worker(2)
+    await connect(first, second)
+    heard: list[object] = second.heard  # type: ignore[assignment]
+    second.listen("told")
+    second.bus.attend(Question, heard.append)
+    second.bus.attend(Ended, heard.append)
+    said = first.bus.said_count
+    first.bus.rush("worker-2", "told", b"1")
+    assert first.bus.hand("worker-2", QUESTION, 1)
+    first.bus.rush("worker-2", "told", b"2")
+    assert first.bus.hand("worker-2", ENDED, 1)
+    await until(lambda: len(heard) == 4)
+    assert heard == [Heard("told", "", b"1", False), QUESTION, Heard("told", "", b"2", False), ENDED]
+    assert first.bus.said_count == said + 4
+
+
+async def test_nothing_is_handed_to_who_is_not_near_nor_more_than_there_may_be(make_worker: MakeWorker) -> None:
+    first, second = make_worker(1), make_worker(2)
+    await connect(first, second)
+    taken: list[Ended] = []
+    second.bus.attend(Ended, taken.append)
+    assert not first.bus.hand("worker-3", QUESTION, 1)
+    assert not first.nats.hand("worker-2", QUESTION, 1)
+    large = msgspec.structs.replace(ENDED, payload=b"x" * HANDED_BYTES_MAX)
+    assert first.bus.hand("worker-2", large, HANDED_BYTES_MAX)
+    assert not first.bus.hand("worker-2", ENDED, HANDED_BYTES_MAX + 1)
+    await until(lambda: taken == [large])
+
+
 async def test_a_large_message_comes_whole(make_worker: MakeWorker) -> None:
     first, second = make_worker(1), make_worker(2)
     await connect(first, second)
@@ -185,10 +247,12 @@ async def test_what_one_letter_does_wrong_costs_no_other(
 
     second.bus.subscribe("bad", fail)
     second.listen("good")
+    second.bus.attend(Question, fail)
     first.bus.rush("worker-2", "bad", b"")
+    assert first.bus.hand("worker-2", QUESTION, 1)
     first.bus.rush("worker-2", "good", b"")
     await until(lambda: bool(second.heard))
-    assert "a message of another worker could not be handled" in caplog.text
+    assert caplog.text.count("a message of another worker could not be handled") == 2
 
 
 async def test_a_worker_that_ends_is_lost_at_once_and_found_again(make_worker: MakeWorker, clock: ManualClock) -> None:
@@ -251,9 +315,15 @@ async def test_while_nats_is_away_nobody_is_near_and_no_question_is_taken(
     first.bus.rush("worker-2", "n.worker-2.Question", b"", "r.worker-1.1")
     await until(lambda: bool(first.heard))
     assert first.heard == [Heard("r.worker-1.1", "", b"", True)]
+    handed: list[object] = []
+    first.bus.attend(NotTaken, handed.append)
+    first.bus.attend(Ended, handed.append)
+    assert first.bus.hand("worker-2", QUESTION, 1)
+    await until(lambda: handed == [NotTaken("worker-2", 17)])
     # What was asked before is still replied to.
     second.bus.rush("worker-1", "r.worker-1.2", b"pong")
-    await until(lambda: len(first.heard) == 2)
+    assert second.bus.hand("worker-1", ENDED, 1)
+    await until(lambda: len(first.heard) == 2 and handed[1:] == [ENDED])
 
 
 async def test_past_what_may_wait_for_a_worker_all_goes_over_nats(make_worker: MakeWorker) -> None:
@@ -281,8 +351,8 @@ async def test_past_what_may_wait_for_a_worker_all_goes_over_nats(make_worker: M
         waiting += step + LETTER_BYTES
     assert first.nats.said_count == said
     left = WAITING_BYTES_MAX - waiting - LETTER_BYTES
-    assert road.say("told", "", b"x" * left)
-    assert not road.say("told", "", b"")
+    assert road.say(Said("worker-1", "told", "", b"x" * left), left)
+    assert not road.say(Said("worker-1", "told", "", b""), 0)
     first.bus.rush("worker-2", "told", b"")
     assert first.nats.said_count == said + 1
     await asyncio.sleep(0)
@@ -297,7 +367,7 @@ async def test_past_what_may_wait_for_a_worker_all_goes_over_nats(make_worker: M
     "frame",
     [
         b"\xc1",
-        b"\x91\x93\xa1s\xa0",
+        b"\x91\x95\xa6Said/1\xa1s\xa0",
         (FRAME_BYTES_MAX + 1).to_bytes(LENGTH_BYTES, "little"),
     ],
     ids=["no MessagePack", "cut off", "too long"],
@@ -323,7 +393,8 @@ async def test_a_frame_may_come_byte_by_byte(make_worker: MakeWorker) -> None:
     first = make_worker(1)
     await first.bus.connect()
     first.listen("told")
-    hello, letters = b"\x92\xa8worker-2\xa11", b"\x92\x93\xa4told\xa0\xc4\x01a\x93\xa4told\xa0\xc4\x01b"
+    hello = b"\x92\xa8worker-2\xa11"
+    letters = msgspec.msgpack.encode([Said("worker-2", "told", "", each) for each in (b"a", b"b")])
     _, writer = await asyncio.open_unix_connection(first.place.path(1))
     for frame in (hello, letters, letters):
         for byte in len(frame).to_bytes(LENGTH_BYTES, "little") + frame:

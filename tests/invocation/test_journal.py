@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from linkstead.invocation import Call, CallFilter, CallJournal, Diagnosis, Evidence, Stage, Stray, Verdict
+from linkstead.invocation import Call, CallFilter, CallJournal, Diagnosis, Evidence, GuestCall, Stage, Stray, Verdict
 from linkstead.registry import DeviceKey
 from tests.fakes import ACCOUNT_ID, KEY, OTHER_ACCOUNT_ID, OTHER_KEY, RecordingSink
 
@@ -307,6 +307,25 @@ def test_evidence_of_a_call_no_longer_kept_still_goes_to_the_store() -> None:
     assert len(evicted.evidence) == 1
     assert calls.sink.calls == [evicted, kept, evicted]
     assert calls.listed() == [2]
+
+
+def test_what_is_kept_of_a_call_of_another_node_is_found_by_its_message_id_alone_and_counts() -> None:
+    calls = Journal(bytes_max=10)
+    guest = GuestCall("request-5@node-1", "node-1", account_id=ACCOUNT_ID, message_id=5, key=KEY)
+    calls.index_message_id(guest)
+    guest.set_answer(b"12345")
+    guest.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+    calls.close_guest(guest)
+    assert calls.find_by_message_id(5) is guest
+    assert calls.last_call_of(KEY) is guest
+    assert calls.find(ACCOUNT_ID, "5") is None
+    assert not calls.sink.calls
+    calls.add_evidence(guest, make_evidence(b"12345"))
+    assert calls.sink.calls == [guest]
+    assert calls.find_by_message_id(5) is guest
+    calls.add_evidence(guest, make_evidence(b"1"))
+    assert calls.find_by_message_id(5) is None
+    assert calls.last_call_of(KEY) is None
 
 
 def test_what_was_closed_since_can_be_told() -> None:

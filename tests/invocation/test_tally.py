@@ -96,6 +96,7 @@ def test_what_another_node_counts_is_not_counted_here() -> None:
     handed_over.is_handed_over = True
     for call in (guest, handed_over):
         call.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
-        journal.open(call)
-        journal.close(call)
+    journal.close_guest(guest)
+    journal.open(handed_over)
+    journal.close(handed_over)
     assert _counts(journal.tally) == {}

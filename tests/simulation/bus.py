@@ -11,11 +11,14 @@ import json
 import logging
 import random
 from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
 from linkstead.clock import Clock
+from linkstead.cluster import frames
 from linkstead.cluster.bus import BusAway, BusRefused, Handler
+from linkstead.cluster.frames import Near, NotTaken, Question
 from linkstead.cluster.nats_bus import FLUSH_WAIT_S, LINGER_S, RECONNECT_WAIT_S
 
 log = logging.getLogger("linkstead.simulation")
@@ -36,6 +39,9 @@ NOTICED_S_MAX = 15.0
 FRAME_BYTES_MAX = 1_048_576
 STREAM_CREATE = "$JS.API.STREAM.CREATE."
 TOO_FEW_SERVERS = {"error": {"code": 400, "err_code": 10074, "description": "replicas > 1 not supported"}}
+
+
+_decode_near: Final = frames.Decoder[Any](Near).decode
 
 
 class Pipe:
@@ -432,6 +438,7 @@ class SimulatedBus:
         self.machine = machine
         self._lost = lost
         self._roads: dict[str, SimulatedBus] = {}
+        self._takers: dict[type, Callable[[Any], None]] = {}
         self._near = Pipe(network, NEAR_S_MAX)
 
     @property
@@ -537,6 +544,31 @@ class SimulatedBus:
             return
         self.said_count += 1
         other._near.carry(other._hear, self, subject, reply, payload)
+
+    def hand(self, node: str, frame: Near, _payload_bytes: int) -> bool:
+        """See `Bus.hand`."""
+        other = self._roads.get(node)
+        if other is None:
+            return False
+        self.said_count += 1
+        other._near.carry(other._hear_frame, self, frames.encode(frame))
+        return True
+
+    def attend(self, kind: type[Any], handler: Callable[[Any], None]) -> None:
+        """See `Bus.attend`."""
+        self._takers[kind] = handler
+
+    def _hear_frame(self, sender: "SimulatedBus", data: bytes) -> None:
+        self._clock.call_later(0.0, self._take_frame, sender, _decode_near(data))
+
+    def _take_frame(self, sender: "SimulatedBus", frame: Near) -> None:
+        if isinstance(frame, Question) and self._server is None:
+            sender._near.carry(sender._hear_frame, self, frames.encode(NotTaken(self.name, frame.message_id)))
+            return
+        try:
+            self._takers[type(frame)](frame)
+        except Exception:
+            log.exception("a frame could not be handled")
 
     def herald(self, subject: str, payload: bytes) -> None:
         """See `Bus.herald`."""

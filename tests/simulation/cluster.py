@@ -84,6 +84,7 @@ class ClusterSimulation(Simulation):
             for seat in self._seats:
                 seat.machine = place.choice(MACHINES)
         self._operator = random.Random(seed)
+        self._skews: dict[int, float] = {}
         self._rules.limits = self.chance.choice([{}, {"RRpc": 2 * crowd}])
         self._rules.is_of_cluster = self._rules.letters.is_of_cluster = True
 
@@ -121,7 +122,8 @@ class ClusterSimulation(Simulation):
         node = Node(
             self._disk, self.clock, self._ids, self.chance, self, lambda: self._receivers, SERVICE_TIMEOUT_MS, place
         )
-        node.clock.skew_s = self.chance.uniform(-SKEW_S_MAX, SKEW_S_MAX)
+        skew_s = self.chance.uniform(-SKEW_S_MAX, SKEW_S_MAX)
+        node.clock.skew_s = self._skews.setdefault(seat.machine, skew_s) if seat.machine is not None else skew_s
         seat.node = node
         try:
             await self._wait_for(node.start(), node)

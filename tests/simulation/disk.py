@@ -95,6 +95,7 @@ class Disk:
 
     `recorded` has every letter that ever was in `letters`, in order of their numbers; `changed` the request id of every
     call that was written, and `forgotten` the number of every letter that waits no longer, in the order of that.
+    `ended_s` says of each call that has ended when that was first written.
     """
 
     access_keys: dict[str, AccessKey] = field(default_factory=dict)
@@ -124,22 +125,35 @@ class Disk:
 
     contradicted: list[tuple[Call, Call]] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    ended_s: dict[str, float] = field(default_factory=dict)
     forgotten: list[int] = field(default_factory=list)
     _by_alink_id: dict[tuple[DeviceKey | None, int], list[str]] = field(default_factory=dict)
     _open: dict[str, None] = field(default_factory=dict)
     _lanes: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
-    def write_call(self, call: Call) -> None:
-        """Keep a record as it is now. The first verdict stays: `contradicted` has it, and what was said otherwise."""
+    def write_call(self, call: Call, node: str, now_s: float) -> None:
+        """Keep a record as a node knows it.
+
+        The first verdict stays: `contradicted` has it, and what was said otherwise.
+        """
         kept = self.calls.get(call.request_id)
+        is_shared = node != ALONE and (call.is_asynchronous or call.node != node)
         if kept is not None and kept.verdict not in (None, call.verdict):
             self.contradicted.append((kept, copy_call(call)))
+            if not is_shared:
+                return
+        if kept is not None and is_shared and kept.overrules(call):
+            shown = copy_call(kept)
+            shown.keep_overruled(call)
+            self.put_call(shown, now_s)
             return
         copy = copy_call(call)
+        if kept is not None and is_shared:
+            copy.merge(kept)
         if kept is not None and any(evidence not in copy.evidence for evidence in kept.evidence):
             # A node's that had it at hand before another added to it.
             self.contradicted.append((copy, kept))
-        self.put_call(copy)
+        self.put_call(copy, now_s)
 
     def switch(self, name: DeviceKey | str, now_s: float, *, enabled: bool) -> None:
         """Enable or disable a device, or an access key. `disabled_s` says since when each is that is."""
@@ -153,7 +167,7 @@ class Disk:
         else:
             self.disabled_s[name] = now_s
 
-    def put_call(self, call: Call) -> None:
+    def put_call(self, call: Call, now_s: float) -> None:
         """Keep a record; `changed` tells of it."""
         request_id = call.request_id
         if request_id not in self.calls and call.alink_id:
@@ -164,6 +178,8 @@ class Disk:
             self._open.pop(request_id, None)
         self.calls[request_id] = call
         self.changed.append(request_id)
+        if call.is_ended:
+            self.ended_s.setdefault(request_id, now_s)
 
     def find_calls(self, key: DeviceKey, alink_id: int) -> list[Call]:
         """The asynchronous calls of an id, the earliest first."""
@@ -294,7 +310,7 @@ class MemoryStore:
         notes, self._notes = self._notes, []
         count = len(self._disk.recorded)
         for call in self._calls.values():
-            self._disk.write_call(call)
+            self._disk.write_call(call, self._node, self._clock.monotonic_s())
         self._calls.clear()
         for write in notes:
             write()
@@ -470,7 +486,7 @@ class MemoryStore:
         kept = [copy_call(call) for call in calls]
         await self._wait()
         for call in kept:
-            self._disk.put_call(call)
+            self._disk.put_call(call, self._clock.monotonic_s())
         row_ids = self._add(messages)
         # It is written, and the connection may be lost before that is learned.
         await self._reach()

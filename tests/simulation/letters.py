@@ -183,7 +183,7 @@ class LetterRules:
             if request_id not in self._ended and self._is_to_be_told(call):
                 # It may be looked at long after its answer came, and was told.
                 answered = call.moment(Stage.ANSWERED)
-                self._ended[request_id] = answered.monotonic_s if answered is not None else self._clock.monotonic_s()
+                self._ended[request_id] = self._disk.ended_s[request_id] if answered is None else answered.monotonic_s
                 self._untold[request_id] = call
         self._written_count = len(changed)
         for request_id, call in list(self._untold.items()):
@@ -199,8 +199,8 @@ class LetterRules:
     def _is_to_be_told(call: Call) -> bool:
         is_of_device = call.key is not None and call.alink_id and call.is_asynchronous
         # An error of ours its app was told at once: it was not accepted.
-        is_ended = call.verdict not in (None, Verdict.REJECTED) and call.diagnosis is not Diagnosis.INTERNAL_ERROR
-        return bool(is_of_device) and is_ended
+        is_refused = call.diagnosis in (Diagnosis.INTERNAL_ERROR, Diagnosis.DATABASE_AWAY)
+        return bool(is_of_device) and call.verdict not in (None, Verdict.REJECTED) and not is_refused
 
     def check_acknowledged(self, key: DeviceKey, payload: bytes) -> None:
         """A device may forget what it published."""

@@ -3,7 +3,10 @@
 See CONTRIBUTING.md.
 """
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -33,6 +36,12 @@ CROWD = 16
 BATCH = 10
 """Seeds of one test."""
 
+TWO_ENDS_SEED = 1267
+"""In its crowd a device answers on one node, and drops its session on another before that is on the disk."""
+
+HASH_SEEDS = ("0", "4")
+"""Of strings, and so of the order in which a set of devices is gone through."""
+
 
 def check(seed: int, crowd: int = 1) -> None:
     """One seed; where a rule is broken the failure says how to see it again."""
@@ -50,6 +59,23 @@ def simulate_all(seeds: range) -> None:
 
 def test_a_seed_tells_the_same_story_of_nodes_twice() -> None:
     assert simulate_cluster(3) == simulate_cluster(3)
+
+
+def test_a_seed_tells_the_same_story_of_nodes_in_another_process() -> None:
+    stories = [_tell_elsewhere(hash_seed) for hash_seed in HASH_SEEDS]
+    assert stories[0] == stories[1]
+    assert stories[0] == simulate_cluster(TWO_ENDS_SEED, CROWD)
+
+
+def _tell_elsewhere(hash_seed: str) -> list[str]:
+    program = (
+        "import json; from tests.simulation.cluster import simulate_cluster; "
+        f"print(json.dumps(simulate_cluster({TWO_ENDS_SEED}, {CROWD})))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": hash_seed}
+    told = subprocess.run([sys.executable, "-c", program], env=environment, check=True, stdout=subprocess.PIPE)
+    story: list[str] = json.loads(told.stdout)
+    return story
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
@@ -130,6 +156,10 @@ def hear_of_no_key(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Registry, "forget_all", lambda registry: None)
 
 
+def end_before_the_answer_is_written(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Delivery, "_may_be_answered", lambda delivery, call: False)
+
+
 @pytest.mark.parametrize(
     ("rules", "plant", "first"),
     [
@@ -140,7 +170,7 @@ def hear_of_no_key(patch: pytest.MonkeyPatch) -> None:
         ({16}, tell_no_nonces, 0),
         ({17}, grant_everything, 20),
         ({18}, hear_of_no_change, 1),
-        ({18}, hear_of_no_key, 7),
+        ({18}, hear_of_no_key, 9),
     ],
 )
 def test_a_planted_fault_of_nodes_is_found(
@@ -150,3 +180,10 @@ def test_a_planted_fault_of_nodes_is_found(
     with pytest.raises(Violation) as caught:
         simulate_all(range(first, first + FAULT_SEEDS))
     assert caught.value.rule in rules
+
+
+def test_two_ends_of_a_call_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    end_before_the_answer_is_written(monkeypatch)
+    with pytest.raises(Violation) as caught:
+        simulate_cluster(TWO_ENDS_SEED, CROWD)
+    assert caught.value.rule == 13

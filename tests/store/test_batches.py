@@ -92,7 +92,8 @@ class Setting:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.shelf = Shelf()
-        self.batches = Batches(self.clock, self.shelf.write)
+        self.node = ""
+        self.batches = Batches(self.clock, self.shelf.write, lambda: self.node)
 
     def record(self, *numbers: int) -> None:
         for number in numbers:

@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 
 from linkstead.invocation import Call, CallFilter, Diagnosis, Evidence, Moment, Stage, Stray, Verdict
+from linkstead.invocation.record import EVIDENCE_PAYLOAD_BYTES_MAX
 from linkstead.registry import DeviceKey
-from linkstead.store.history import CALLS_LISTED_MAX, RECORD, SERVICE_ACTIONS, decode_call, encode_call
+from linkstead.store.history import (
+    CALLS_LISTED_MAX,
+    CALLS_MERGED_AT_ONCE_MAX,
+    RECORD,
+    SERVICE_ACTIONS,
+    decode_call,
+    encode_call,
+)
 from linkstead.store.sql import SqlStore
 from linkstead.store.tables import INTEGER_MAX, call_history
 from linkstead.telemetry import Span
@@ -465,6 +473,93 @@ async def test_a_verdict_that_is_written_never_becomes_another(store: SqlStore) 
     found = await store.find_call(call.account_id, call.request_id)
     assert found is not None
     assert found.late_by_ms == 7
+
+
+@pytest.mark.asyncio
+async def test_what_its_own_node_wrote_of_a_call_stays_when_another_adds_to_it(store: SqlStore) -> None:
+    count = CALLS_MERGED_AT_ONCE_MAX + 1
+    store.node = "node-1"
+    received = [Moment(Stage.RECEIVED, NOW_MS, 1.0, "node-1")]
+    calls = [an_open_call(number) for number in range(1, count + 1)]
+    for call in calls:
+        call.timeline = list(received)
+    await store.keep_calls(calls, [])
+    for call in calls:
+        call.timeline.append(Moment(Stage.WRITTEN, NOW_MS + 5, 1.005, "node-1"))
+        call.add_evidence(Evidence(Stray.WRONG_TOPIC, NOW_MS + 6, str(call.key), "/a/topic", b"first", 5))
+        store.record_call(call)
+    await store.flush()
+    # As the other has read them before.
+    store.node = "node-2"
+    for call in calls:
+        read = msgspec.structs.replace(call, timeline=list(received), evidence=[])
+        read.timeline.append(Moment(Stage.ACKNOWLEDGED, NOW_MS + 7, 9.0, "node-2"))
+        read.add_evidence(Evidence(Stray.MALFORMED, NOW_MS + 8, str(call.key), "/a/topic", b"second", 6))
+        store.record_call(read)
+    await store.flush()
+    for call in (calls[0], calls[-1]):
+        found = await store.find_kept_call(call.request_id)
+        assert found is not None
+        assert [moment.stage for moment in found.timeline] == [Stage.RECEIVED, Stage.WRITTEN, Stage.ACKNOWLEDGED]
+        assert sorted(found.reasons()) == [Stray.MALFORMED, Stray.WRONG_TOPIC]
+
+
+@pytest.mark.asyncio
+async def test_what_a_device_said_is_kept_though_another_node_has_ended_its_call_before(store: SqlStore) -> None:
+    store.node = "node-1"
+    received = Moment(Stage.RECEIVED, NOW_MS, 1.0, "node-1")
+    call = an_open_call(1)
+    call.timeline = [received]
+    await store.keep_calls([call], [])
+    expired, answered = (msgspec.structs.replace(call, timeline=[received], evidence=[]) for _ in range(2))
+    expired.end(Verdict.EXPIRED, Diagnosis.WRITTEN_NO_ACKNOWLEDGEMENT)
+    store.record_call(expired)
+    await store.flush()
+    answered.timeline.append(Moment(Stage.ANSWERED, NOW_MS + 9, 1.009, "node-1"))
+    answered.set_answer(b"a" * (EVIDENCE_PAYLOAD_BYTES_MAX + 1))
+    answered.add_evidence(Evidence(Stray.MALFORMED, NOW_MS + 8, str(call.key), "/a/topic", b"before", 6))
+    answered.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+    for _ in range(2):
+        store.record_call(answered)
+        await store.flush()
+        found = await store.find_kept_call(call.request_id)
+        assert found is not None
+        assert (found.verdict, found.answer_payload) == (Verdict.EXPIRED, b"")
+        late = b"a" * EVIDENCE_PAYLOAD_BYTES_MAX
+        assert [(each.reason, each.payload) for each in found.evidence] == [
+            (Stray.MALFORMED, b"before"),
+            (Stray.LATE, late),
+        ]
+        assert found.evidence[1].payload_bytes == EVIDENCE_PAYLOAD_BYTES_MAX + 1
+
+
+@pytest.mark.asyncio
+async def test_of_two_answers_to_two_nodes_the_first_stays(store: SqlStore) -> None:
+    store.node = "node-1"
+    call = an_open_call(1)
+    call.timeline = [Moment(Stage.RECEIVED, NOW_MS, 1.0, "node-1")]
+    await store.keep_calls([call], [])
+    for number, payload in enumerate((b"first", b"second", b"second")):
+        answered = msgspec.structs.replace(call, timeline=list(call.timeline), evidence=[])
+        answered.timeline.append(Moment(Stage.ANSWERED, NOW_MS + min(number, 1), 1.001, "node-1"))
+        answered.set_answer(payload)
+        answered.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+        store.record_call(answered)
+        await store.flush()
+    found = await store.find_kept_call(call.request_id)
+    assert found is not None
+    assert found.answer_payload == b"first"
+    assert [(each.reason, each.payload) for each in found.evidence] == [(Stray.DUPLICATE, b"second")]
+
+
+@pytest.mark.asyncio
+async def test_a_call_of_another_node_that_is_not_there_any_longer_is_written_as_it_is(store: SqlStore) -> None:
+    store.node = "node-2"
+    call = an_open_call(1)
+    store.record_call(call)
+    found = await store.find_kept_call(call.request_id)
+    assert found is not None
+    assert found.timeline == call.timeline
 
 
 @pytest.mark.asyncio

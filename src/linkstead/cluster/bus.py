@@ -5,7 +5,9 @@ that was told before a question was asked is known before the question is.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
+
+from linkstead.cluster.frames import Near
 
 
 class BusAway(Exception):
@@ -15,6 +17,9 @@ class BusAway(Exception):
 class BusRefused(Exception):
     """There can be none; the text says why."""
 
+
+HANDED_BYTES_MAX = 524_288
+"""The payload of what is handed. What is larger goes the way of all others, where its size is looked at as a whole."""
 
 Handler = Callable[[str, str, bytes, bool], None]
 """Takes subject, reply subject, payload, and whether it is the server's word that nobody listens."""
@@ -58,6 +63,17 @@ class Bus(Protocol):
 
         On that it may overtake what was published. Raises BusAway.
         """
+
+    def hand(self, node: str, frame: Near, payload_bytes: int) -> bool:
+        """Say something of a call to a near node, as `rush` does, and in order with it.
+
+        False where that is not near, or too much waits for it: nothing was said.
+
+        `payload_bytes`: what the largest of its fields has, `HANDED_BYTES_MAX` at most.
+        """
+
+    def attend(self, kind: type[Any], handler: Callable[[Any], None]) -> None:
+        """Have what near nodes hand of one kind handed on."""
 
     def herald(self, subject: str, payload: bytes) -> None:
         """Publish something that nodes are to know before they take what is rushed to them; near ones hear it twice.

@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from linkstead.invocation import Call, Evidence, Stage
+from linkstead.invocation import Call, Diagnosis, Evidence, Moment, Stage, Verdict
 from linkstead.subscription import DeskStatus
 
 FORMAT: Final = 1
@@ -141,6 +141,37 @@ class Reply(Frame, frozen=True):
     payload: bytes = b""
     evidence: list[Evidence] = []
     evidence_dropped: int = 0
+
+
+class Ended(Frame, frozen=True):
+    """What became of a near node's question: a reply of `Kind.ENDED` without evidence.
+
+    `moments` are the stages that the holder saw; workers of one machine have one clock.
+    """
+
+    message_id: int
+    verdict: Verdict
+    diagnosis: Diagnosis
+    payload: bytes
+    moments: list[Moment]
+
+
+class NotTaken(Frame, frozen=True):
+    """A near node's question was not looked at: NATS does not reach who was asked."""
+
+    message_id: int
+
+
+class Said(Frame, frozen=True):
+    """What is said on a subject to a near node. Without a payload: nobody listens there."""
+
+    subject: str
+    reply: str
+    payload: bytes | None
+
+
+Near = Question | Ended | NotTaken
+"""What near nodes hand to each other as it is, see `Bus.hand`. Only those of one version do: it changes as it likes."""
 
 
 class Written(Frame, frozen=True):

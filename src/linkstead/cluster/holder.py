@@ -21,6 +21,7 @@ from linkstead.cluster.frames import (
     Afterwards,
     Changed,
     Copies,
+    Ended,
     Kind,
     NotUnderstood,
     Own,
@@ -37,6 +38,7 @@ from linkstead.cluster.moments import tell_moments
 from linkstead.cluster.owns import EPOCH_BITS, Owns
 from linkstead.cluster.subjects import Subjects, read_key
 from linkstead.eager import EagerRunner
+from linkstead.errors import codes
 from linkstead.invocation import (
     Call,
     CallJournal,
@@ -53,10 +55,20 @@ from linkstead.invocation import (
     RouterOverloaded,
     Stage,
     Verdict,
+    diagnose,
 )
 from linkstead.registry import DeviceKey, PresenceChange, Registry
 from linkstead.registry.registry import DEVICE
-from linkstead.sessions import Ending, LinkBlocked, LinkBroken, LinkTooSmall, PresenceSink, SessionTable, Subscribed
+from linkstead.sessions import (
+    Ending,
+    LinkBlocked,
+    LinkBroken,
+    LinkTooSmall,
+    PresenceSink,
+    Session,
+    SessionTable,
+    Subscribed,
+)
 
 log = logging.getLogger(__name__)
 
@@ -199,6 +211,7 @@ class Holder:
         self._bus.subscribe(self._subjects.everybody, self._take_copies)
         self._adjusting.listen()
         self._bus.subscribe(self._subjects.node(self._node, Question.__name__), self._take)
+        self._bus.attend(Question, self._take_near)
 
     async def give_up_all(self) -> None:
         """Send the devices away, to other nodes, a part at a time, and each when it has no call under way.
@@ -447,8 +460,15 @@ class Holder:
         self._runner.start(
             self._delivery.post(call, told.topic, told.payload, told.qos, needs_subscription=told.needs_subscription),
             partial(self._tell_accepted, caller, reply, call),
-            partial(self._tell_refusal, caller, reply, call),
+            partial(self._tell_not_accepted, caller, reply, call),
         )
+
+    def _tell_not_accepted(self, caller: str, reply: str, call: Call, error: Exception) -> None:
+        if not isinstance(error, RouterOverloaded) and not call.is_ended:
+            # It may be on the disk, though that was not learned.
+            call.end(Verdict.UNKNOWN, diagnose(error), codes.SYSTEM_EXCEPTION.code)
+            self._journal.close(call)
+        self._tell_refusal(caller, reply, call, error)
 
     def _tell_accepted(self, caller: str, reply: str, call: Call, _: None) -> None:
         self._journal.close(call)
@@ -535,52 +555,80 @@ class Holder:
         except BusAway:
             log.info("the other nodes were not told of a change", extra={"device": str(key)})
 
+    def _take_near(self, question: Question) -> None:
+        self._take_question(question, "")
+
     def _take_question(self, question: Question, reply: str) -> None:
-        came_s = self._clock.monotonic_s()
+        """Call a device for another node, which has named where to reply unless it is near."""
         key = DeviceKey(question.product_key, question.device_name)
         session = self._sessions.find(key)
-        if key in self._sent_away:
-            self._reply(question.node, reply, Reply(node=self._node, kind=Kind.LEAVING))
+        # One that connected here while it was asked for is not held: the call goes on where its record is.
+        if session is None or session.link is None or key in self._sent_away or question.node == self._node:
+            self._refuse(question, reply, self._tell_apart(key, session))
             return
-        if session is None or session.link is None:
-            is_half = session is not None and session.is_half_connected(came_s)
-            self._reply(question.node, reply, Reply(node=self._node, kind=Kind.HALF if is_half else Kind.NOT_HELD))
-            return
-        if question.node == self._node:
-            # It connected here while it was asked for; the call goes on where its record is.
-            self._reply(question.node, reply, Reply(node=self._node, kind=Kind.NOT_HELD))
-            return
+        node, message_id = self._node, question.message_id
+        # In the order of the fields: to name them all takes as long as all else here.
         guest = GuestCall(
-            request_id=f"{question.request_id}@{self._node}",
-            node=self._node,
-            action=question.action,
-            account_id=question.account_id,
-            message_id=question.message_id,
-            key=key,
-            target=question.target,
+            f"{question.request_id}@{node}",
+            node,
+            question.action,
+            question.account_id,
+            "",
+            "",
+            message_id,
+            key,
+            question.target,
+            question.timeout_ms,
             alink_id=question.alink_id,
-            timeout_ms=question.timeout_ms,
             caller=question.node,
         )
         message = Message(
             question.topic,
             question.answer_topic,
             question.payload,
-            needs_ext=question.needs_ext,
-            ext_topic=question.ext_topic,
-            is_acceptable=services.is_reply if question.needs_reply else None,
+            question.needs_ext,
+            question.ext_topic,
+            services.is_reply if question.needs_reply else None,
         )
-        self._unwritten[guest.message_id] = guest
+        self._unwritten[message_id] = guest
         if self._timer is None:
             self._timer = self._clock.call_later(WRITTEN_TOLD_S, self._tell_written)
-        self._runner.start(
-            self._local.call(guest, message, activated=True, enabled=True),
-            partial(self._tell_end, reply, guest, came_s),
-            partial(self._tell_refusal, guest.caller, reply, guest),
-        )
+        self._runner.count_up()
+        try:
+            self._local.begin(guest, message, partial(self._tell_end, reply) if reply else self._tell_end_near)
+        except Exception as error:  # noqa: BLE001
+            self._tell_refusal(guest.caller, reply or self._subjects.reply(guest.caller, message_id), guest, error)
+            self._runner.count_down()
 
-    def _tell_end(self, reply: str, guest: GuestCall, came_s: float, outcome: Outcome) -> None:
+    def _tell_apart(self, key: DeviceKey, session: Session | None) -> int:
+        """What is said of a device that is not called here."""
+        if key in self._sent_away:
+            return Kind.LEAVING
+        is_half = session is not None and session.link is None and session.is_half_connected(self._clock.monotonic_s())
+        return Kind.HALF if is_half else Kind.NOT_HELD
+
+    def _refuse(self, question: Question, reply: str, kind: int) -> None:
+        subject = reply or self._subjects.reply(question.node, question.message_id)
+        self._reply(question.node, subject, Reply(node=self._node, kind=kind))
+
+    def _tell_end_near(self, guest: Call, outcome: Outcome) -> None:
+        """Tell a near node what became of its question."""
+        assert isinstance(guest, GuestCall)
+        message_id, caller, payload = guest.message_id, guest.caller, outcome.payload
+        ended = Ended(self._node, message_id, outcome.verdict, outcome.diagnosis, payload, guest.timeline)
+        if guest.evidence or not self._bus.hand(caller, ended, len(payload)):
+            self._tell_end(self._subjects.reply(caller, message_id), guest, outcome)
+            return
+        self._note_told(guest)
+
+    def _note_told(self, guest: GuestCall) -> None:
         self._unwritten.pop(guest.message_id, None)
+        self._journal.close_guest(guest)
+        self._runner.count_down()
+
+    def _tell_end(self, reply: str, guest: Call, outcome: Outcome) -> None:
+        assert isinstance(guest, GuestCall)
+        came_s = guest.timeline[0].monotonic_s
         self._reply(
             guest.caller,
             reply,
@@ -596,9 +644,7 @@ class Holder:
                 evidence_dropped=guest.evidence_dropped,
             ),
         )
-        # Kept for what comes late.
-        self._journal.close(guest)
-        guest.is_told = True
+        self._note_told(guest)
 
     def _tell_refusal(self, caller: str, reply: str, guest: Call, error: Exception) -> None:
         self._unwritten.pop(guest.message_id, None)

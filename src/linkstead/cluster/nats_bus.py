@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import nats.errors
 from nats.aio.client import Client
@@ -11,6 +11,7 @@ from nats.aio.subscription import Subscription
 from nats.protocol.parser import Parser
 
 from linkstead.cluster.bus import BusAway, BusRefused, Handler
+from linkstead.cluster.frames import Near
 from linkstead.cluster.nats_parser import Listening, MessageParser
 
 log = logging.getLogger(__name__)
@@ -133,6 +134,13 @@ class NatsBus:
     def is_near(self, _node: str) -> bool:
         """See `Bus.is_near`. All are as far as the server is."""
         return False
+
+    def hand(self, _node: str, _frame: Near, _payload_bytes: int) -> bool:
+        """See `Bus.hand`. Nobody is near."""
+        return False
+
+    def attend(self, kind: type[Any], handler: Callable[[Any], None]) -> None:
+        """See `Bus.attend`. Nobody is near."""
 
     def rush(self, _node: str, subject: str, payload: bytes, reply: str = "") -> None:
         """See `Bus.rush`."""

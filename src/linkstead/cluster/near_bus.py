@@ -10,12 +10,13 @@ import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
 from linkstead.clock import Clock
-from linkstead.cluster.bus import Bus, Handler
+from linkstead.cluster.bus import HANDED_BYTES_MAX, Bus, Handler
+from linkstead.cluster.frames import Near, NotTaken, Question, Said
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ WAITING_BYTES_MAX = 16 * 1024 * 1024
 FRAME_BYTES_MAX = 2 * WAITING_BYTES_MAX
 """What one frame may say of its length: letters that wait, with what each has around it."""
 
-LETTER_BYTES = 256
-"""What a letter counts beside its payload: subjects, lengths."""
+LETTER_BYTES = 1_024
+"""What a letter counts beside its payload: subjects, names, topics, moments."""
 
 LENGTH_BYTES = 4
 
@@ -53,8 +54,7 @@ class NearPlace(NamedTuple):
         return len(self.path(self.number).encode()) <= PATH_BYTES_MAX
 
 
-_Letter = tuple[str, str, bytes | None]
-"""Subject, reply subject, payload; None says that nobody listens."""
+_Letter = Said | Near
 
 
 class _Hello(msgspec.Struct, array_like=True):
@@ -75,7 +75,7 @@ class Road(asyncio.Protocol):
     Args:
         hello: the first frame that is said.
         opened: called with the first frame that is heard.
-        take: called with each letter that comes afterwards.
+        take: called with the letters of each frame that comes afterwards.
         closed: called at the end.
     """
 
@@ -83,7 +83,7 @@ class Road(asyncio.Protocol):
         self,
         hello: _Hello,
         opened: Callable[["Road", _Hello], None],
-        take: Callable[["Road", _Letter], None],
+        take: Callable[["Road", list[_Letter]], None],
         closed: Callable[["Road"], None],
     ) -> None:
         self._hello = hello
@@ -117,21 +117,20 @@ class Road(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def say(self, subject: str, reply: str, payload: bytes | None) -> bool:
+    def say(self, letter: _Letter, payload_bytes: int) -> bool:
         """Say something. False when too much waits to be read, or the road has ended: it was not said."""
         transport = self._transport
         if transport is None:
             return False
         letters = self._letters
-        waiting_bytes = (self._waiting_bytes if letters else transport.get_write_buffer_size()) + LETTER_BYTES
-        if payload is not None:
-            waiting_bytes += len(payload)
+        waiting_bytes = self._waiting_bytes if letters else transport.get_write_buffer_size()
+        waiting_bytes += LETTER_BYTES + payload_bytes
         if waiting_bytes > WAITING_BYTES_MAX:
             return False
         self._waiting_bytes = waiting_bytes
         if not letters:
             self._loop.call_soon(self._write_letters)
-        letters.append((subject, reply, payload))
+        letters.append(letter)
         return True
 
     def _write_letters(self) -> None:
@@ -184,9 +183,7 @@ class Road(asyncio.Protocol):
             self.node = hello.node
             self._opened(self, hello)
             return
-        take = self._take
-        for letter in _decode(frame):
-            take(self, letter)
+        self._take(self, _decode(frame))
 
 
 class NearBus:
@@ -210,6 +207,7 @@ class NearBus:
         self._hello = _Hello(node, version)
         self._lost = lost
         self._handlers: dict[str, Handler] = {}
+        self._takers: dict[type, Callable[[Any], None]] = {Said: self._take_said}
         self._subjects: dict[int, str] = {}
         self._roads: dict[str, Road] = {}
         self._all: set[Road] = set()
@@ -291,15 +289,29 @@ class NearBus:
     def rush(self, node: str, subject: str, payload: bytes, reply: str = "") -> None:
         """See `Bus.rush`."""
         road = self._roads.get(node)
-        if road is not None and road.say(subject, reply, payload):
+        said = Said(self._hello.node, subject, reply, payload)
+        if road is not None and road.say(said, len(payload)):
             self._said_count += 1
         else:
             self._bus.publish(subject, payload, reply)
 
+    def hand(self, node: str, frame: Near, payload_bytes: int) -> bool:
+        """See `Bus.hand`."""
+        road = self._roads.get(node)
+        if road is None or payload_bytes > HANDED_BYTES_MAX or not road.say(frame, payload_bytes):
+            return False
+        self._said_count += 1
+        return True
+
+    def attend(self, kind: type[Any], handler: Callable[[Any], None]) -> None:
+        """See `Bus.attend`."""
+        self._takers[kind] = handler
+
     def herald(self, subject: str, payload: bytes) -> None:
         """See `Bus.herald`."""
+        said = Said(self._hello.node, subject, "", payload)
         for road in self._roads.values():
-            road.say(subject, "", payload)
+            road.say(said, len(payload))
         self._bus.publish(subject, payload)
 
     # roads
@@ -337,19 +349,40 @@ class NearBus:
             del self._roads[road.node]
             self._lost(road.node)
 
-    def _take(self, road: Road, letter: _Letter) -> None:
-        subject, reply, payload = letter
+    def _take(self, road: Road, letters: list[_Letter]) -> None:
         # A node that NATS does not reach may hold what another has taken over.
-        handler = self._find(subject) if self._bus.is_connected or not reply else None
+        is_connected, takers = self._bus.is_connected, self._takers
+        for letter in letters:
+            if not is_connected and self._refuse(road, letter):
+                continue
+            try:
+                takers[type(letter)](letter)
+            except Exception:
+                # The edge of the core: what one letter does wrong must not cost all that come after it.
+                log.exception("a message of another worker could not be handled", extra={"kind": type(letter).__name__})
+
+    def _refuse(self, road: Road, letter: _Letter) -> bool:
+        """Say that a question is not looked at. False where a letter is none."""
+        if isinstance(letter, Question):
+            road.say(NotTaken(self._hello.node, letter.message_id), 0)
+            return True
+        return isinstance(letter, Said) and self._say_nobody(letter)
+
+    def _say_nobody(self, said: Said) -> bool:
+        """Say that nobody listens where that is asked for."""
+        if not said.reply:
+            return False
+        road = self._roads.get(said.node)
+        if road is not None:
+            road.say(Said(self._hello.node, said.reply, "", None), 0)
+        return True
+
+    def _take_said(self, said: Said) -> None:
+        handler = self._find(said.subject)
         if handler is None:
-            if reply:
-                road.say(reply, "", None)
-            return
-        try:
-            handler(subject, reply, payload or b"", payload is None)
-        except Exception:
-            # The edge of the core: what one letter does wrong must not cost all that come after it.
-            log.exception("a message of another worker could not be handled", extra={"subject": subject})
+            self._say_nobody(said)
+        else:
+            handler(said.subject, said.reply, said.payload or b"", said.payload is None)
 
     def _find(self, subject: str) -> Handler | None:
         """Who takes what is said on a subject: it is named as it is, or by what its last words may be."""

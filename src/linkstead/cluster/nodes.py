@@ -39,7 +39,8 @@ class Nodes:
         self._heard: dict[str, tuple[int, float]] = {}
         self._left: Callable[[Presence, int], Awaitable[None]] | None = None
         self._died: Callable[[str], Awaitable[None]] | None = None
-        self._ended: set[str] = set()
+        # At which heartbeat of a node what it left was ended: one that was back meanwhile may have left more.
+        self._ended: dict[str, int] = {}
         self._releasing: set[asyncio.Task[None]] = set()
 
     def tell_left(
@@ -100,11 +101,12 @@ class Nodes:
 
         To be called by one node at a time, with the nodes that are known to be dead.
         """
-        self._ended &= set(gone)
+        self._ended = {node_id: seen_ms for node_id, seen_ms in self._ended.items() if node_id in gone}
         for node_id in gone:
-            if node_id not in self._ended:
+            seen_ms, _ = self._heard.get(node_id, (0, 0.0))
+            if self._ended.get(node_id) != seen_ms:
                 await self._end_left(node_id)
-                self._ended.add(node_id)
+                self._ended[node_id] = seen_ms
             silent_s = self.silent_s(node_id)
             is_empty = await self._release_all(node_id, silent_s)
             if is_empty and silent_s >= BURIED_S:

@@ -15,7 +15,20 @@ from linkstead.alink import services
 from linkstead.clock import Clock, milliseconds
 from linkstead.cluster import frames
 from linkstead.cluster.bus import Bus, BusAway
-from linkstead.cluster.frames import Afterwards, Copies, Kind, NotUnderstood, Post, Question, Reply, Sent, Wake, Written
+from linkstead.cluster.frames import (
+    Afterwards,
+    Copies,
+    Ended,
+    Kind,
+    NotTaken,
+    NotUnderstood,
+    Post,
+    Question,
+    Reply,
+    Sent,
+    Wake,
+    Written,
+)
 from linkstead.cluster.moments import add_moments
 from linkstead.cluster.subjects import Subjects, read_number
 from linkstead.cluster.whereabouts import FRESH_S, Whereabouts, judge
@@ -39,6 +52,7 @@ from linkstead.invocation import (
     Verdict,
     diagnose,
 )
+from linkstead.invocation.call import count_left_ms, end_call, keep_answer
 from linkstead.invocation.deadlines import Deadlines
 from linkstead.invocation.record import EVIDENCE_PAYLOAD_BYTES_MAX
 from linkstead.registry import DeviceKey, NodeStore, Presence, StoreAway
@@ -81,6 +95,9 @@ GRACE_MS = 20
 _QUESTION: Final = Question.__name__
 _VERDICTS: Final = {each.value: each for each in Verdict}
 _DIAGNOSES: Final = {each.value: each for each in Diagnosis}
+
+_SUCCESS: Final = Verdict.SUCCESS
+_FAILED: Final = Verdict.FAILED
 
 _NOWHERE: Final = frozenset({Kind.NOT_HELD, Kind.LEAVING, Kind.HALF})
 
@@ -133,7 +150,8 @@ class _Looked:
         self.fault = fault
 
 
-_Answer = Reply | _Lost | _Nobody | _Away | _Looked
+_Answer = Reply | Outcome | _Lost | _Nobody | _Away | _Looked
+"""An outcome is of a call that has ended by it already."""
 
 
 def _is_elsewhere(answer: _Answer) -> bool:
@@ -154,7 +172,7 @@ def _is_leaving(answer: _Answer) -> bool:
 class _Asked:
     """A call that another node is asked for."""
 
-    __slots__ = ("asked_s", "call", "deadline_s", "is_over", "key", "near", "waiter")
+    __slots__ = ("asked_s", "call", "deadline_s", "has_moments", "is_over", "key", "near", "waiter")
 
     def __init__(self, call: Call, key: DeviceKey, deadline_s: float) -> None:
         self.call = call
@@ -162,6 +180,7 @@ class _Asked:
         self.deadline_s = deadline_s
         self.asked_s = 0.0
         self.is_over = False
+        self.has_moments = False
         self.near = ""
         self.waiter: Waiter[_Answer] | None = None
 
@@ -237,13 +256,14 @@ class NatsRouter:
         self._presence = presence
         self._heartbeats = heartbeats
         self._clock = clock
+        self._monotonic_s = clock.monotonic_s
         self._asked: dict[int, _Asked] = {}
         self._near_holders: dict[DeviceKey, str] = {}
         self._deadlines = Deadlines(clock, self._expire, self._asked.__contains__)
         self._lookups: set[asyncio.Task[Presence | None]] = set()
         self._numbers = count(1)
         self._counts: dict[int, _Count] = {}
-        self._unwoken: set[DeviceKey] = set()
+        self._unwoken: dict[DeviceKey, None] = {}
         self._decode_sent = frames.Decoder(Sent).decode
         self._decode_reply = frames.Decoder(Reply).decode
         self._decode_written = frames.Decoder(Written).decode
@@ -260,6 +280,8 @@ class NatsRouter:
         self._bus.subscribe(self._subjects.node(self._node, Written.__name__), self._take_written)
         self._bus.subscribe(self._subjects.node(self._node, Afterwards.__name__), self._take_afterwards)
         self._bus.subscribe(self._subjects.node(self._node, Sent.__name__), self._take_sent)
+        self._bus.attend(Ended, self._take_ended)
+        self._bus.attend(NotTaken, self._take_not_taken)
 
     def call(self, call: Call, message: Message, *, activated: bool, enabled: bool) -> Coroutine[Any, Any, Outcome]:
         """See `Router.call`. A device that is connected here is called as if there were no other node."""
@@ -274,17 +296,20 @@ class NatsRouter:
     async def _call_away(self, call: Call, key: DeviceKey, message: Message, *, activated: bool) -> Outcome:
         if len(self._asked) >= ASKED_CALLS_MAX:
             raise RouterOverloaded
-        if message.is_acceptable not in (None, services.is_reply):
+        if message.is_acceptable is not None and message.is_acceptable is not services.is_reply:
             raise ValueError("only Alink replies can be told from others on another node")
         self._journal.index_message_id(call)
-        now_s = self._clock.monotonic_s()
-        left_ms = call.left_ms(now_s)
-        asked = _Asked(call, key, now_s + left_ms / 1000)
-        self._asked[call.message_id] = asked
-        self._deadlines.add(call.message_id, left_ms + GRACE_MS, asked.deadline_s + GRACE_MS / 1000)
+        now_s = self._monotonic_s()
+        left_ms = count_left_ms(call, now_s)
+        message_id, deadline_s = call.message_id, now_s + left_ms / 1000
+        asked = self._asked[message_id] = _Asked(call, key, deadline_s)
+        self._deadlines.add(message_id, left_ms + GRACE_MS, deadline_s + GRACE_MS / 1000)
         try:
-            if near := self._find_near(key):
-                answer = await self._ask(asked, self._subjects.node(near, _QUESTION), message, near)
+            near = self._near_holders.get(key)
+            if near is not None and (waiter := self._ask_near(asked, near, message, now_s, left_ms)) is not None:
+                answer = await waiter
+                if type(answer) is Outcome:
+                    return answer
                 if not _is_nowhere(answer):
                     return self._take_end(asked, answer)
                 # Whoever holds it now listens for it.
@@ -296,7 +321,7 @@ class NatsRouter:
                 self._end(call, Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR)
             raise
         finally:
-            del self._asked[call.message_id]
+            del self._asked[message_id]
             if not self._asked:
                 self._deadlines.clear()
 
@@ -389,6 +414,10 @@ class NatsRouter:
         """See `Postman.is_there`."""
         return node == self._node or self._heartbeats.silent_s(node) < FRESH_S
 
+    def is_another(self, node: str) -> bool:
+        """See `Postman.is_another`."""
+        return node != self._node
+
     def wake(self, key: DeviceKey) -> None:
         """See `Postman.wake`."""
         data = frames.encode(Wake(node=self._node, product_key=key.product_key, device_name=key.device_name))
@@ -400,7 +429,7 @@ class NatsRouter:
             self._bus.publish(self._subjects.device(key), data)
         except BusAway:
             if len(self._unwoken) < UNWOKEN_MAX:
-                self._unwoken.add(key)
+                self._unwoken[key] = None
             else:
                 log.warning(
                     "what was put into the store for a device waits until it connects", extra={"device": str(key)}
@@ -408,7 +437,7 @@ class NatsRouter:
 
     def take_up(self) -> None:
         """Wake the devices that could not be woken while there was no connection."""
-        unwoken, self._unwoken = self._unwoken, set()
+        unwoken, self._unwoken = self._unwoken, {}
         for key in unwoken:
             self.wake(key)
 
@@ -418,11 +447,6 @@ class NatsRouter:
             if asked.near == node:
                 asked.is_over = True
                 asked.answer(_LOST)
-
-    def _find_near(self, key: DeviceKey) -> str:
-        """The near node that was last known to hold a device, empty where there is none."""
-        holder = self._near_holders.get(key, "")
-        return holder if holder and self._bus.is_near(holder) else ""
 
     def note_holder(self, key: DeviceKey, node: str) -> None:
         """Another node holds a device."""
@@ -505,39 +529,55 @@ class NatsRouter:
                 until_s = now_s + MOVE_WAIT_S
         return self._end_absent(call, Whereabouts.OFFLINE, None)
 
-    def _ask(self, asked: _Asked, subject: str, message: Message, near: str = "") -> Waiter[_Answer]:
-        """Ask who listens on a subject, or the near node that does."""
+    def _ask_near(
+        self, asked: _Asked, near: str, message: Message, now_s: float, left_ms: int
+    ) -> Waiter[_Answer] | None:
+        """Ask the node that was last known to hold a device. None where that is not near any longer."""
+        bus = self._bus
+        if not bus.is_near(near):
+            return None
+        asked.asked_s = now_s
+        if not bus.hand(near, self._put(asked, message, left_ms), len(message.payload)):
+            return None
+        asked.near = near
+        return asked.wait()
+
+    def _ask(self, asked: _Asked, subject: str, message: Message) -> Waiter[_Answer]:
+        """Ask who listens on a subject."""
         if asked.is_over:
             return asked.wait()
-        call, clock = asked.call, self._clock
-        asked.asked_s = clock.monotonic_s()
-        question = Question(
-            node=self._node,
-            message_id=call.message_id,
-            request_id=call.request_id,
-            account_id=call.account_id,
-            product_key=asked.key.product_key,
-            device_name=asked.key.device_name,
-            action=call.action,
-            target=call.target,
-            alink_id=call.alink_id,
-            timeout_ms=max(1, milliseconds(asked.deadline_s - asked.asked_s)),
-            topic=message.topic,
-            answer_topic=message.answer_topic,
-            ext_topic=message.ext_topic,
-            needs_ext=message.needs_ext,
-            needs_reply=message.is_acceptable is not None,
-            payload=message.payload,
-        )
-        return self._say(asked, subject, frames.encode(question), call.message_id, near)
+        asked.asked_s = self._monotonic_s()
+        question = self._put(asked, message, max(1, milliseconds(asked.deadline_s - asked.asked_s)))
+        return self._say(asked, subject, frames.encode(question), question.message_id)
 
-    def _say(self, asked: _Asked, subject: str, data: bytes, number: int, near: str = "") -> Waiter[_Answer]:
+    def _put(self, asked: _Asked, message: Message, left_ms: int) -> Question:
+        call, key = asked.call, asked.key
+        # In the order of the fields: to name sixteen of them takes as long as all else here.
+        return Question(
+            self._node,
+            call.message_id,
+            call.request_id,
+            call.account_id,
+            key.product_key,
+            key.device_name,
+            call.action,
+            call.target,
+            call.alink_id,
+            left_ms,
+            message.topic,
+            message.answer_topic,
+            message.ext_topic,
+            message.needs_ext,
+            message.is_acceptable is not None,
+            message.payload,
+        )
+
+    def _say(self, asked: _Asked, subject: str, data: bytes, number: int) -> Waiter[_Answer]:
         if len(data) > frames.FRAME_BYTES_MAX:
             raise LinkTooSmall
-        asked.near = near
         waiter = asked.wait()
         try:
-            self._bus.rush(near, subject, data, self._subjects.reply(self._node, number))
+            self._bus.publish(subject, data, self._subjects.reply(self._node, number))
         except BusAway:
             waiter.set_result(_AWAY)
         return waiter
@@ -594,7 +634,7 @@ class NatsRouter:
 
     def _take_end(self, asked: _Asked, reply: _Answer) -> Outcome:
         call = asked.call
-        asked.near, near = "", asked.near
+        asked.near = ""
         if reply is _AWAY:
             return self._end(call, Verdict.UNKNOWN, Diagnosis.NODES_UNREACHABLE)
         if not isinstance(reply, Reply):
@@ -610,8 +650,7 @@ class NatsRouter:
                 raise LinkTooSmall
             case _:
                 return self._end(call, Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR)
-        if not near:
-            self.note_holder(asked.key, reply.node)
+        self.note_holder(asked.key, reply.node)
         self._add_moments(asked, reply.node, reply.moments, reply.elapsed_s)
         for evidence in reply.evidence:
             call.add_evidence(evidence)
@@ -627,6 +666,27 @@ class NatsRouter:
 
     # what comes in
 
+    def _take_ended(self, ended: Ended) -> None:
+        """End a call as the near node has that was asked: at once, as what comes late for it may be right behind."""
+        asked = self._asked.get(ended.message_id)
+        if asked is None or asked.waiter is None or asked.waiter.is_answered:
+            self._keep_late(ended.message_id, ended.payload, ())
+            return
+        call, moments, verdict = asked.call, ended.moments, ended.verdict
+        if asked.has_moments:
+            there = {moment.stage for moment in call.timeline}
+            moments = [moment for moment in moments if moment.stage not in there]
+        call.timeline += moments
+        if verdict is _SUCCESS or verdict is _FAILED:
+            keep_answer(call, ended.payload)
+        end_call(call, verdict, ended.diagnosis)
+        asked.waiter.set_result(Outcome(verdict, ended.diagnosis, ended.payload))
+
+    def _take_not_taken(self, told: NotTaken) -> None:
+        asked = self._asked.get(told.message_id)
+        if asked is not None:
+            asked.answer(_NOBODY)
+
     def _take_reply(self, subject: str, _reply: str, data: bytes, is_nobody: bool) -> None:
         asked = self._asked.get(read_number(subject))
         if is_nobody:
@@ -641,7 +701,7 @@ class NatsRouter:
         if asked is not None and not asked.call.is_ended:
             asked.answer(reply)
         elif reply.kind == Kind.ENDED:
-            self._keep_late(read_number(subject), reply)
+            self._keep_late(read_number(subject), reply.payload, reply.evidence)
 
     def _take_written(self, _subject: str, _reply: str, data: bytes, _is_nobody: bool) -> None:
         """Note what another node says has left for its devices."""
@@ -675,24 +735,25 @@ class NatsRouter:
         for each in evidence:
             self._journal.add_evidence(call, each)
 
-    def _keep_late(self, message_id: int, reply: Reply) -> None:
+    def _keep_late(self, message_id: int, payload: bytes, evidence: Iterable[Evidence]) -> None:
         """Keep what a node replied when its call had ended here already."""
         call = self._journal.find_by_message_id(message_id)
         if call is None:
             return
-        if reply.payload:
+        if payload:
             late = Evidence(
                 reason=Stray.LATE,
                 time_ms=milliseconds(self._clock.time_s()),
                 sender=str(call.key),
                 topic="",
-                payload=reply.payload[:EVIDENCE_PAYLOAD_BYTES_MAX],
-                payload_bytes=len(reply.payload),
+                payload=payload[:EVIDENCE_PAYLOAD_BYTES_MAX],
+                payload_bytes=len(payload),
             )
             self._journal.add_evidence(call, late)
-        self._keep(call, reply.evidence)
+        self._keep(call, evidence)
 
     def _add_moments(self, asked: _Asked, node: str, told: list[tuple[Stage, float]], elapsed_s: float) -> None:
+        asked.has_moments = True
         add_moments(
             asked.call,
             node,

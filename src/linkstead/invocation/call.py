@@ -3,7 +3,16 @@
 from collections.abc import Iterator
 from typing import Final
 
-from linkstead.invocation.record import CallRecord, Diagnosis, Evidence, Moment, Stage, Stray, Verdict
+from linkstead.invocation.record import (
+    EVIDENCE_PAYLOAD_BYTES_MAX,
+    CallRecord,
+    Diagnosis,
+    Evidence,
+    Moment,
+    Stage,
+    Stray,
+    Verdict,
+)
 
 EVIDENCE_MAX: Final = 16
 """Entries of evidence kept with one call; more are counted, not kept."""
@@ -66,6 +75,10 @@ def count_left_ms(call: CallRecord, now_s: float) -> int:
     return timeout_ms if waited_ms < PROMPT_MS else max(1, timeout_ms - waited_ms)
 
 
+def _read_time_ms(moment: Moment) -> int:
+    return moment.time_ms
+
+
 class Call(CallRecord, eq=False, array_like=True, gc=False):
     """One call from the moment it is received."""
 
@@ -119,6 +132,39 @@ class Call(CallRecord, eq=False, array_like=True, gc=False):
             self.evidence_dropped += 1
         else:
             self.evidence.append(evidence)
+
+    def merge(self, kept: "Call") -> bool:
+        """Add the stages and the evidence that another record of this call has and this one has not.
+
+        False where there are none.
+        """
+        known = {moment.stage for moment in self.timeline}
+        moments = [moment for moment in kept.timeline if moment.stage not in known]
+        evidence = [each for each in kept.evidence if each not in self.evidence]
+        if moments:
+            self.timeline = sorted([*self.timeline, *moments], key=_read_time_ms)
+        for each in evidence:
+            self.add_evidence(each)
+        return bool(moments or evidence)
+
+    def overrules(self, other: "Call") -> bool:
+        """Whether another record of this call, which came later, has another verdict or another answer."""
+        return self.verdict is not None and (
+            other.verdict is not self.verdict or other.answer_payload != self.answer_payload
+        )
+
+    def keep_overruled(self, other: "Call") -> None:
+        """Keep what a record that this one overrules has to show: as evidence."""
+        shown = [each for each in other.evidence if each not in self.evidence]
+        answered, was_answered = other.moment(Stage.ANSWERED), self.moment(Stage.ANSWERED) is not None
+        if answered is not None and not (was_answered and other.answer_payload == self.answer_payload):
+            payload = other.answer_payload[:EVIDENCE_PAYLOAD_BYTES_MAX]
+            reason = Stray.DUPLICATE if was_answered else Stray.LATE
+            answer = Evidence(reason, answered.time_ms, str(other.key), "", payload, other.answer_bytes)
+            if answer not in self.evidence:
+                shown.append(answer)
+        for each in shown:
+            self.add_evidence(each)
 
     def reasons(self) -> Iterator[Stray]:
         """Why each piece of evidence was not taken."""

@@ -71,6 +71,12 @@ ACKNOWLEDGED_KEPT_S = 60.0
 A server that dies in between sends it again: the answer may have been lost with it.
 """
 
+ANSWER_WRITTEN_S_MAX = 1.5
+"""In which a node has written what a device has answered, where the database takes it.
+
+So long another waits that was to end the call, as the device has connected to it and dropped its session.
+"""
+
 LOOKUPS_MAX = 10_000
 """Answers whose call is being looked up in the store; past it an answer is dropped and logged."""
 
@@ -144,6 +150,9 @@ class Postman(Protocol):
 
     def is_there(self, node: str) -> bool:
         """True when a node is alive."""
+
+    def is_another(self, node: str) -> bool:
+        """True when a node is not this one."""
 
 
 class PostmanAway(Exception):
@@ -264,9 +273,7 @@ class Delivery:
         """Bring back the session of a device that is about to connect here; it may have been on another node before."""
         if self._sessions.link(key) is not None:
             return
-        for alink_id in self._open_of.pop(key, ()):
-            # Another node may have brought it further.
-            self._open.pop((key, alink_id), None)
+        self._have_looked_up(key)
         saved = await self._store.find_session(key)
         if saved is not None:
             await self._restore(saved)
@@ -289,7 +296,11 @@ class Delivery:
         try:
             while self._taken_up[key]:
                 self._taken_up[key] = False
-                await self._take_up(key)
+                try:
+                    await self._take_up(key)
+                except Exception:
+                    if not self._taken_up[key]:
+                        raise
         finally:
             del self._taken_up[key]
 
@@ -353,6 +364,7 @@ class Delivery:
             for call in calls:
                 if node is not None and call.node != node:
                     continue
+                call.is_handed_over = False
                 if call.moment(Stage.WRITTEN) is None:
                     self._end(call, Verdict.UNKNOWN, Diagnosis.NODE_LOST, SEND_FAILED)
                 elif not call.alink_id:
@@ -611,7 +623,7 @@ class Delivery:
     def message_dropped(self, message: QueuedMessage) -> None:
         """See `SessionObserver`."""
         call = self._calls_of_messages.pop(message.call_id, None)
-        if not message.call_id or (call is not None and not self._must_wait(call)):
+        if not message.call_id or (call is not None and not self._must_wait(call) and not self._may_be_answered(call)):
             self._expire(call, message)
         else:
             # One that cannot be looked up now stays on the disk, for housekeeping to find it there.
@@ -619,9 +631,19 @@ class Delivery:
 
     async def _expire_kept(self, message: QueuedMessage) -> None:
         call = await self._find_kept(message.call_id)
+        if call is not None and self._may_be_answered(call):
+            await self._clock.sleep(ANSWER_WRITTEN_S_MAX)
+            call = await self._find_kept(message.call_id)
         if call is not None:
             await self._prepare(call.key)
         self._expire(call, message)
+
+    def _may_be_answered(self, call: Call) -> bool:
+        """Whether another node that is there may have the answer to a call, and be about to write it."""
+        postman, node = self._postman, call.node
+        if postman is None or self._is_stopping or not postman.is_another(node) or not postman.is_there(node):
+            return False
+        return not call.is_ended and call.moment(Stage.WRITTEN) is not None
 
     def _expire(self, call: Call | None, message: QueuedMessage) -> None:
         if call is not None:
@@ -635,6 +657,8 @@ class Delivery:
         return self._adopt(call) if call is not None else None
 
     def _adopt(self, call: Call) -> Call:
+        # Where that is on the disk, it was so for the node that wrote it.
+        call.is_handed_over = False
         if call.key is None:
             return call
         name = call.key, call.alink_id
@@ -675,6 +699,7 @@ class Delivery:
     def session_put_away(self, key: DeviceKey, *, has_waiting: bool) -> None:
         """See `SessionObserver`."""
         self._kept.discard(key)
+        self._have_looked_up(key)
         if has_waiting and self._postman is not None:
             # Who holds the device now may have read what waits for it before all of it was there.
             self._postman.wake(key)
@@ -868,9 +893,14 @@ class Delivery:
             if not of_device:
                 del self._open_of[key]
 
+    def _have_looked_up(self, key: DeviceKey) -> None:
+        """Have calls to a device looked up when they are answered: another node may have brought them further."""
+        for alink_id in self._open_of.pop(key, ()):
+            self._open.pop((key, alink_id), None)
+
     def _look_up(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         if len(self._lookups) >= LOOKUPS_MAX:
-            log.error("too many calls are looked up at once; an answer or an acknowledgement was dropped")
+            log.error("too many calls are looked up at once; what came of one more was dropped")
             return
         task = asyncio.get_running_loop().create_task(self._try(work))
         self._lookups.add(task)

@@ -78,8 +78,7 @@ class CallJournal:
         self._ended[request_id] = call
         self._ring.append(call)
         self.closed_count += 1
-        if call.verdict is not None and not isinstance(call, GuestCall):
-            # Of the call of another node, that node counts.
+        if call.verdict is not None:
             self.tally.add(call)
             if self.tracer is not None:
                 self.tracer(call)
@@ -90,6 +89,21 @@ class CallJournal:
         if len(self._ring) > self.calls_max or self._kept_bytes > self._bytes_max:
             self._drop_beyond_bounds()
         self._sink.record_call(call)
+
+    def close_guest(self, call: GuestCall) -> None:
+        """Keep what is noted here of an ended call of another node, for what comes for it late: as others are kept.
+
+        Nobody looks for it but by its message id, and its record is that node's.
+        """
+        self._ring.append(call)
+        self.closed_count += 1
+        self._kept_bytes += count_kept_bytes(call)
+        key = call.key
+        if key is not None:
+            self._last_of_device[key] = call
+        call.is_told = True
+        if len(self._ring) > self.calls_max or self._kept_bytes > self._bytes_max:
+            self._drop_beyond_bounds()
 
     def update(self, call: Call) -> None:
         """Have a call written that is another than before: an asynchronous one that moved on or ended."""
@@ -118,7 +132,7 @@ class CallJournal:
         call.add_evidence(evidence)
         if self._open.get(call.request_id) is call:
             return
-        if call.request_id in self._ended:
+        if call.request_id in self._ended or (isinstance(call, GuestCall) and call.is_told):
             self._kept_bytes += call.kept_bytes - bytes_before
             self._drop_beyond_bounds()
         self._sink.record_call(call)
@@ -126,7 +140,7 @@ class CallJournal:
     def _drop_beyond_bounds(self) -> None:
         while len(self._ring) > self.calls_max or self._kept_bytes > self._bytes_max:
             call = self._ring.popleft()
-            del self._ended[call.request_id]
+            self._ended.pop(call.request_id, None)
             self._kept_bytes -= count_kept_bytes(call)
             self._by_message_id.pop(call.message_id, None)
             key = call.key

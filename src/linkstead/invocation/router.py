@@ -101,6 +101,10 @@ class Router(Protocol):
         """
 
 
+Tell = Callable[[Call, Outcome], None]
+"""Takes what a call has ended with, in the moment in which it has."""
+
+
 class _Pending(Waiter[Outcome]):
     """A call waiting for its answer; also the receipt of its message."""
 
@@ -116,6 +120,7 @@ class _Pending(Waiter[Outcome]):
         "message_id",
         "router",
         "session",
+        "tell",
     )
 
     def __init__(
@@ -127,6 +132,7 @@ class _Pending(Waiter[Outcome]):
         deadline_s: float,
         session: Session,
         ext_not_set: bool,
+        tell: "Tell | None",
     ) -> None:
         super().__init__()
         self.router = router
@@ -140,6 +146,7 @@ class _Pending(Waiter[Outcome]):
         self.is_written = False
         self.is_attached = False
         self.message_id = call.message_id
+        self.tell = tell
 
     def written(self) -> None:
         self.is_written = True
@@ -189,6 +196,29 @@ class LocalRouter:
         self, call: Call, message: Message, *, activated: bool, enabled: bool, left_ms: int | None = None
     ) -> Outcome:
         """See `Router.call`; `left_ms` is what is left of the time of a call, where it is known."""
+        pending = self._begin(call, message, activated, enabled, left_ms, None)
+        if isinstance(pending, Outcome):
+            return pending
+        try:
+            return await pending
+        except asyncio.CancelledError:
+            # Nobody waits for it any longer; its record ends all the same.
+            if not call.is_ended:
+                self._end(call, Outcome(Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR))
+            raise
+        finally:
+            self._detach(pending)
+
+    def begin(self, call: Call, message: Message, tell: Tell) -> None:
+        """Call a device that is connected here: as `call` does, without a coroutine that waits."""
+        pending = self._begin(call, message, True, True, None, tell)
+        if isinstance(pending, Outcome):
+            tell(call, pending)
+
+    def _begin(
+        self, call: Call, message: Message, activated: bool, enabled: bool, left_ms: int | None, tell: Tell | None
+    ) -> _Pending | Outcome:
+        """Send the message of a call. Returns what waits for the answer, or the outcome where nothing does."""
         key = call.key
         if key is None:
             raise ValueError("a call that is routed names its device")
@@ -205,24 +235,22 @@ class LocalRouter:
         if message.ext_topic and has_ext:
             message = msgspec.structs.replace(message, topic=message.ext_topic, answer_topic=message.ext_topic)
         span_ms = count_left_ms(call, now_s) if left_ms is None else left_ms
-        pending = _Pending(self, call, key, message, now_s + span_ms / 1000, session, ext_not_set)
+        pending = _Pending(self, call, key, message, now_s + span_ms / 1000, session, ext_not_set, tell)
         self._attach(pending)
         try:
             session.link.send(message.topic, message.payload, pending)
-            if call.verdict is None:
-                self._deadlines.add(pending.message_id, span_ms, pending.deadline_s)
-            return await pending
         except LinkBlocked:
+            self._detach(pending)
             raise RouterOverloaded from None
         except LinkBroken:
-            return self._end(call, Outcome(Verdict.HALFCONN, Diagnosis.WRITE_FAILED))
-        except asyncio.CancelledError:
-            # Nobody waits for it any longer; its record ends all the same.
-            if not call.is_ended:
-                self._end(call, Outcome(Verdict.UNKNOWN, Diagnosis.INTERNAL_ERROR))
-            raise
-        finally:
             self._detach(pending)
+            return self._end(call, Outcome(Verdict.HALFCONN, Diagnosis.WRITE_FAILED))
+        except BaseException:
+            self._detach(pending)
+            raise
+        if call.verdict is None:
+            self._deadlines.add(pending.message_id, span_ms, pending.deadline_s)
+        return pending
 
     def _end_unreachable(self, call: Call, key: DeviceKey, *, activated: bool, enabled: bool) -> Outcome:
         if not enabled:
@@ -266,7 +294,10 @@ class LocalRouter:
         self._end(pending.call, outcome)
         # The waiting caller runs a moment later; what comes in until then belongs to an ended call.
         self._detach(pending)
-        pending.set_result(outcome)
+        if pending.tell is None:
+            pending.set_result(outcome)
+        else:
+            pending.tell(pending.call, outcome)
 
     def note_written(self, call: Call) -> None:
         """The message of a call was handed to the network in full."""

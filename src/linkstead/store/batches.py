@@ -22,7 +22,7 @@ from linkstead.registry.audit import AuditEntry
 from linkstead.store.acceptance import forget_accepted
 from linkstead.store.audit import write_audit
 from linkstead.store.backlog import LetterNote, NoticeNote, add_letters, write_letter_notes
-from linkstead.store.history import CallRow, encode_call, write_calls
+from linkstead.store.history import CallRow, encode_call, write_calls, write_shared_calls
 from linkstead.store.presence import PresenceNote, write_presence
 from linkstead.store.segments import is_for_segment, write_segments
 from linkstead.store.sessions import SessionNote, drop_messages, write_sessions
@@ -76,9 +76,13 @@ DROPPED_LOGGED_EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is written in one transaction; `ended` are calls that may be together in a segment."""
+    """What is written in one transaction.
+
+    Of calls `ended` are those that may be together in a segment, `shared` those that other nodes may write of too.
+    """
 
     calls: Sequence[CallRow]
+    shared: Sequence[CallRow]
     ended: Sequence[CallRow]
     reports: Sequence[PropertyPoint | EventRecord]
     presence: Sequence[PresenceNote]
@@ -117,11 +121,13 @@ class Batches:
     Args:
         clock: the delay, and the waits between tries.
         write: writes a batch in one transaction, wholly or not at all.
+        tell_node: the name of this node, empty where there are no others.
     """
 
-    def __init__(self, clock: Clock, write: Write) -> None:
+    def __init__(self, clock: Clock, write: Write, tell_node: Callable[[], str]) -> None:
         self._clock = clock
         self._write = write
+        self._tell_node = tell_node
         self._dropped_calls = _Dropped("calls dropped from the history", clock)
         self._dropped_reports = _Dropped("reports of devices dropped from the history", clock)
         # Evidence may be added to a call while it waits, so with each goes what it counts for.
@@ -414,9 +420,10 @@ class Batches:
         # A notice may tell how an asynchronous call ended: both are written, or neither. So of these two kinds all that
         # waits is taken, which is more than a batch's rows only after the database could not write for a while. Nor is
         # a message ever forgotten before what became of its call is written.
-        calls, ended = self._take_calls(is_asked)
+        calls, shared, ended = self._take_calls(is_asked)
         batch = Batch(
             calls=calls,
+            shared=shared,
             ended=ended,
             notices=[note for _, note in self._notices.take(self._notices.ready_count)],
             letters=self._letters.take(BATCH_ROWS),
@@ -460,9 +467,11 @@ class Batches:
                 self._settled.leave(row_id)
         return [row_id for row_id in taken if row_id not in left]
 
-    def _take_calls(self, is_asked: bool) -> tuple[list[CallRow], list[CallRow]]:
-        """Calls to write as rows, and those that may be together in a segment."""
+    def _take_calls(self, is_asked: bool) -> tuple[list[CallRow], list[CallRow], list[CallRow]]:
+        """Calls to write as rows, those of them that nodes share, and those that may be together in a segment."""
+        node = self._tell_node()
         calls: list[CallRow] = []
+        shared: list[CallRow] = []
         ended: list[CallRow] = []
         # Tried once more, none of these is new.
         new, late = self._new, self._late
@@ -479,10 +488,15 @@ class Batches:
                     # No later try would fare better, and it would take the whole batch with it.
                     queue.discard(name)
                 else:
-                    (ended if is_for_segment(call, row, is_new=name in new or name in late) else calls).append(row)
+                    if is_for_segment(call, row, is_new=name in new or name in late):
+                        ended.append(row)
+                    elif node and (call.is_asynchronous or call.node != node):
+                        shared.append(row)
+                    else:
+                        calls.append(row)
         for name in reversed(self._late):
             self._accepted.leave(name)
-        return calls, ended
+        return calls, shared, ended
 
 
 def write_batch(connection: sa.Connection, batch: Batch) -> None:
@@ -492,6 +506,8 @@ def write_batch(connection: sa.Connection, batch: Batch) -> None:
     calls = [*batch.calls, *write_segments(connection, batch.ended)]
     if calls:
         write_calls(connection, calls)
+    if batch.shared:
+        write_shared_calls(connection, batch.shared)
     if batch.settled:
         forget_accepted(connection, batch.settled)
     if batch.presence:

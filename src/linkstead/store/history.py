@@ -20,6 +20,9 @@ from linkstead.telemetry import Span
 CALLS_LISTED_MAX = 1_000
 """Calls in one listing, whatever the filter says."""
 
+CALLS_MERGED_AT_ONCE_MAX: Final = 500
+"""Rows read in one go, to be written with what is in them."""
+
 SERVICE_ACTIONS = frozenset({"InvokeThingService", "InvokeThingsService", "SetDeviceProperty", "SetDevicesProperty"})
 """The actions whose calls are a device's service data; of these `Call.target` is the identifier.
 
@@ -125,6 +128,33 @@ def decode_call(record: bytes) -> Call:
 def write_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
     """Write rows; one whose request id is there already is replaced, unless it has another verdict."""
     connection.exec_driver_sql(compile_text(_UPSERT, connection.dialect), list(rows))
+
+
+def write_shared_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:
+    """Write rows of calls that several nodes may write of, each with what others have written of it meanwhile.
+
+    Evidence comes to whichever node a device is connected to, and what that knows of a call may be older than its row.
+    So the two are merged, see `Call.merge`.
+    """
+    column = call_history.c
+    for start in range(0, len(rows), CALLS_MERGED_AT_ONCE_MAX):
+        some = rows[start : start + CALLS_MERGED_AT_ONCE_MAX]
+        names = sorted(row[0] for row in some)
+        statement = sa.select(column.record).where(column.request_id.in_(names)).order_by(column.request_id)
+        records = connection.execute(statement.with_for_update()).scalars()
+        kept = {call.request_id: call for call in map(decode_call, records)}
+        write_calls(connection, [_merge(row, kept.get(row[0])) for row in some])
+
+
+def _merge(row: CallRow, kept: Call | None) -> CallRow:
+    if kept is None:
+        return row
+    call = decode_call(row[RECORD])
+    if kept.overrules(call):
+        # That end stays; but what the device said is not lost.
+        kept.keep_overruled(call)
+        return encode_call(kept)
+    return encode_call(call) if call.merge(kept) else row
 
 
 def add_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> None:

@@ -118,7 +118,7 @@ class SqlStore(
         self._clock = clock
         self._given_vault = vault
         self._vault: sealing.Vault | None = None
-        self._batches = Batches(clock, self._write_batch)
+        self._batches = Batches(clock, self._write_batch, lambda: "" if self.node == LONE else self.node)
         self._commits = Commits(self._write_together, self._drop_messages, clock)
         self._committed_within = Durations()
         self._device_reads = DeviceReads(self.find_devices, lambda found: found.key)

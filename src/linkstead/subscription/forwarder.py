@@ -217,18 +217,21 @@ class Forwarder:
         try:
             known = await self._read(product_key, read)
         finally:
-            del self._reads[product_key]
-            self._failing.discard(product_key)
-            if known is None:
-                self._drop(len(read.notices))
-                self._forget_waiting(read.notices)
-            else:
-                self._known[product_key] = known
-                self._known.move_to_end(product_key)
-                if len(self._known) > PRODUCTS_CACHED_MAX:
-                    self._known.popitem(last=False)
-                self._record_waiting(known, read.notices)
-            read.note_attempt()
+            self._end_read(product_key, read, known)
+
+    def _end_read(self, product_key: str, read: _Read, known: _Known | None) -> None:
+        del self._reads[product_key]
+        self._failing.discard(product_key)
+        if known is None:
+            self._drop(len(read.notices))
+            self._forget_waiting(read.notices)
+        else:
+            self._known[product_key] = known
+            self._known.move_to_end(product_key)
+            if len(self._known) > PRODUCTS_CACHED_MAX:
+                self._known.popitem(last=False)
+            self._record_waiting(known, read.notices)
+        read.note_attempt()
 
     def _record_waiting(self, known: _Known, waiting: list[Notice]) -> None:
         for notice in waiting:

@@ -98,17 +98,17 @@ async def invoke_thing_service(context: ActionContext, request: InvokeThingServi
     message_id = call.message_id = context.ids.message_id()
     payload = services.make_request(alink_id, f"thing.service.{identifier}", arguments)
     result: str | UnsetType = UNSET
-    if not is_synchronous and not target.is_raw:
-        # What `post` does, without a coroutine for it.
+    if not is_synchronous:
         topic = topics.service(target.key, identifier)
-        accept(context, call, target, payload)
-        try:
-            await context.delivery.post(call, topic, payload, request.qos)
-        except RouterOverloaded:
-            raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
-    elif not is_synchronous:
-        topic = topics.service(target.key, identifier)
-        await post(context, call, target, topic, payload, request.qos, failed)
+        if target.is_raw:
+            await post(context, call, target, topic, payload, request.qos, failed)
+        else:
+            # What `post` does, without a coroutine for it.
+            accept(context, call, target, payload)
+            try:
+                await context.delivery.post(call, topic, payload, request.qos)
+            except RouterOverloaded:
+                raise ApiError(codes.MESSAGE_RATE_LIMIT) from None
     elif target.is_raw:
         result = await _call_raw(context, call, target, checker, payload)
     else:
