@@ -14,10 +14,14 @@ BUILD = ROOT / "build" / "bench"
 """Programs, results and data of runs; no part of the repository."""
 
 SERVER_CORE, RIG_CORE = "0", "1"
+"""All processes of the server under test on the one, the polling rig on the other."""
+
+BOTH_CORES = "0,1"
+"""Of a server whose processes are to have a core each, where there may be no more: the load, which does not poll, is on
+one of them as well."""
+
 SPREAD_CORES = "0,2,3"
 """Of a server of several processes, where its rate is what is measured: two workers and the NATS server."""
-
-"""All processes of the server under test on the one, the polling rig on the other."""
 
 PRIORITY = "-10"
 """The niceness of what is measured, where root may give it, so that other programs disturb less."""

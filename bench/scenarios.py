@@ -141,6 +141,7 @@ SUITES: tuple[Suite, ...] = (
         "One process; two nodes, the app at one and the devices at the other; two workers",
         (
             load("cluster-64", "--conns 64", "linkstead remote workers", short=True),
+            load("workers-64", "--conns 64", "broad broad-workers", short=True, spin=False),
             load("cores-64", "--conns 64", "linkstead spread"),
         ),
     ),
@@ -229,6 +230,15 @@ TARGETS: tuple[Target, ...] = (
     ),
     target(
         "CPU per call of two workers ÷ one process",
+        "workers-64 broad-workers",
+        "workers-64 broad",
+        "cpu_us_op",
+        must=1.2,
+        stretch=1.1,
+        at_most=True,
+    ),
+    target(
+        "the same, all of them on one core",
         "cluster-64 workers",
         "cluster-64",
         "cpu_us_op",

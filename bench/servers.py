@@ -13,7 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from bench.machine import BUILD, ROOT, SERVER_CORE, SOURCES, SPREAD_CORES, CannotMeasure, list_tree, pin, take_ports
+from bench.machine import (
+    BOTH_CORES,
+    BUILD,
+    ROOT,
+    SERVER_CORE,
+    SOURCES,
+    SPREAD_CORES,
+    CannotMeasure,
+    list_tree,
+    pin,
+    take_ports,
+)
 from bench.seed import linkstead_environment
 
 PEERS = SOURCES / "peers"
@@ -201,6 +212,8 @@ CONTENDERS = {
     "linkstead": Contender("Linkstead", run_linkstead),
     "remote": Contender("Linkstead, two nodes", run_remote, ("nats-server",)),
     "workers": Contender("Linkstead, two workers", run_workers, ("nats-server",)),
+    "broad": Contender("Linkstead on both cores", run_linkstead, cores=BOTH_CORES),
+    "broad-workers": Contender("Linkstead, two workers on both cores", run_workers, ("nats-server",), cores=BOTH_CORES),
     "spread": Contender(
         "Linkstead, two workers with a core each",
         run_workers,

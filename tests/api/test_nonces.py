@@ -73,6 +73,21 @@ def test_window_never_grows_past_its_bound(size_max: int) -> None:
     assert window.forgotten_early == 10 * size_max - len(window)
 
 
+@pytest.mark.parametrize("size_max", [1, 9, 64, NONCES_MAX])
+def test_many_digests_at_once_are_used_like_one_by_one(size_max: int) -> None:
+    at_once, singly = NonceWindow(size_max=size_max), NonceWindow(size_max=size_max)
+    for start in range(0, 1_000, 3):
+        now_s = float(start)
+        digests = [start - 1, start, start + 1, start + 1 + (1 << 60), start + 2]
+        used_count = at_once.use_digests(digests, now_s)
+        assert len(at_once) <= size_max
+        one_by_one = sum(not singly.use_digest(digest, now_s) for digest in digests)
+        if size_max >= 64:
+            assert used_count == one_by_one
+            assert len(at_once) == len(singly)
+            assert not at_once.use_digest(start + 2 + (1 << 60), now_s)
+
+
 def test_clock_set_back_forgets_nothing() -> None:
     window = NonceWindow()
     assert window.use("ak", "nonce", 5_000)

@@ -156,6 +156,17 @@ async def test_any_nonce_is_told_in_as_few_bytes(nats_server: NatsServer, nonce:
         assert len(frames.Decoder(UsedNonces).decode(said[0]).digests) == DIGEST_BYTES
 
 
+async def test_digests_that_are_cut_short_are_not_taken(
+    nats_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with nonce_nodes(nats_server.url, ManualClock()) as (here, there):
+        digests = bytes(2 * DIGEST_BYTES - 1)
+        here.bus.publish(here.subjects.nonces, frames.encode(UsedNonces(node="a", digests=digests)))
+        await hear(here, there)
+        assert len(there.window) == 0
+        assert "not understood: 15 bytes" in caplog.text
+
+
 async def test_what_is_used_without_nats_is_told_when_it_is_back(tmp_path: Path) -> None:
     clock = ManualClock()
     with running_nats(tmp_path) as nats:

@@ -1,6 +1,7 @@
 """Nonces used lately, so that no signed request is taken twice."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 NONCES_MAX: Final = 2_070_000
@@ -55,11 +56,15 @@ class NonceWindow:
         Args:
             now_s: seconds of a clock that never goes back.
         """
+        # salted anew in every process, so nobody can choose nonces that meet
+        return self.use_digest(hash((access_key_id, nonce)), now_s)
+
+    def use_digest(self, digest: int, now_s: float) -> bool:
+        """`use` of a nonce that is known by a number: its lowest 60 bits count."""
         newest = self._newest
         if now_s - newest.opened_s >= self._span_s / GENERATIONS:
             newest = self._open_generation(now_s)
-        # salted anew in every process, so nobody can choose nonces that meet
-        digest = hash((access_key_id, nonce)) & _DIGEST_MASK
+        digest &= _DIGEST_MASK
         for generation in self._generations:
             if digest in generation.digests:
                 return False
@@ -68,6 +73,22 @@ class NonceWindow:
         newest.digests.add(digest)
         newest.last_s = now_s
         return True
+
+    def use_digests(self, digests: Sequence[int], now_s: float) -> int:
+        """`use_digest` of many at once; returns how many of them were used before."""
+        new = {digest & _DIGEST_MASK for digest in digests}
+        for generation in self._generations:
+            new = new.difference(generation.digests)
+        used_count = len(digests) - len(new)
+        newest = self._newest
+        is_old = now_s - newest.opened_s >= self._span_s / GENERATIONS
+        if is_old or len(newest.digests) + len(new) > self._generation_size_max:
+            for digest in new:
+                self.use_digest(digest, now_s)
+        else:
+            newest.digests |= new
+            newest.last_s = now_s
+        return used_count
 
     def _open_generation(self, now_s: float) -> _Generation:
         generations = self._generations

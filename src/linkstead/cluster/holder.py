@@ -211,7 +211,7 @@ class Holder:
         self._bus.subscribe(self._subjects.everybody, self._take_copies)
         self._adjusting.listen()
         self._bus.subscribe(self._subjects.node(self._node, Question.__name__), self._take)
-        self._bus.attend(Question, self._take_near)
+        self._bus.attend(Question, self._take_question)
 
     async def give_up_all(self) -> None:
         """Send the devices away, to other nodes, a part at a time, and each when it has no call under way.
@@ -555,10 +555,7 @@ class Holder:
         except BusAway:
             log.info("the other nodes were not told of a change", extra={"device": str(key)})
 
-    def _take_near(self, question: Question) -> None:
-        self._take_question(question, "")
-
-    def _take_question(self, question: Question, reply: str) -> None:
+    def _take_question(self, question: Question, reply: str = "") -> None:
         """Call a device for another node, which has named where to reply unless it is near."""
         key = DeviceKey(question.product_key, question.device_name)
         session = self._sessions.find(key)

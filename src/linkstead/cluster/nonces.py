@@ -1,7 +1,9 @@
 """Nonces that are used up on all nodes."""
 
 import logging
+import struct
 from collections import deque
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from linkstead.api.nonces import NonceWindow
@@ -42,8 +44,8 @@ class SharedNonces:
         self._bus = bus
         self._subjects = subjects
         self._clock = clock
-        self._untold: list[bytes] = []
-        self._latest: deque[bytes] = deque(maxlen=LATEST_NONCES_MAX)
+        self._untold: list[int] = []
+        self._latest: deque[int] = deque(maxlen=LATEST_NONCES_MAX)
         self._is_waiting = False
         self._decode = frames.Decoder(UsedNonces).decode
         self._decode_missed = frames.Decoder(MissedNonces).decode
@@ -65,8 +67,9 @@ class SharedNonces:
 
     def use(self, access_key_id: str, nonce: str, now_s: float) -> bool:
         """See `Nonces.use`."""
-        digest = blake2b(f"{access_key_id}\0{nonce}".encode(errors="surrogatepass"), digest_size=DIGEST_BYTES).digest()
-        if not self._remember(digest, now_s):
+        of = f"{access_key_id}\0{nonce}".encode(errors="surrogatepass")
+        digest = int.from_bytes(blake2b(of, digest_size=DIGEST_BYTES).digest(), "little")
+        if not self._window.use_digest(digest, now_s):
             return False
         self._untold.append(digest)
         self._latest.append(digest)
@@ -76,9 +79,6 @@ class SharedNonces:
         if len(self._untold) >= BATCH_NONCES_MAX:
             self.tell()
         return True
-
-    def _remember(self, digest: bytes, now_s: float) -> bool:
-        return self._window.use("", digest.hex(), now_s)
 
     def _tell_batch(self) -> None:
         self._is_waiting = False
@@ -90,7 +90,7 @@ class SharedNonces:
         if untold:
             try:
                 self._bus.publish(
-                    self._subjects.nonces, frames.encode(UsedNonces(node=self._node, digests=b"".join(untold)))
+                    self._subjects.nonces, frames.encode(UsedNonces(node=self._node, digests=_pack(untold)))
                 )
             except BusAway:
                 return
@@ -120,7 +120,7 @@ class SharedNonces:
         latest = list(self._latest)
         try:
             for start in range(0, len(latest), BATCH_NONCES_MAX):
-                digests = b"".join(latest[start : start + BATCH_NONCES_MAX])
+                digests = _pack(latest[start : start + BATCH_NONCES_MAX])
                 self._bus.publish(subject, frames.encode(UsedNonces(node=self._node, digests=digests, again=True)))
         except BusAway:
             log.info("the other nodes were not told of nonces: that is made up for when there is a connection")
@@ -135,12 +135,18 @@ class SharedNonces:
             return
         if used.node == self._node:
             return
-        now_s = self._clock.monotonic_s()
-        digests = used.digests
-        replayed = sum(
-            not self._remember(digests[start : start + DIGEST_BYTES], now_s)
-            for start in range(0, len(digests), DIGEST_BYTES)
-        )
+        if len(used.digests) % DIGEST_BYTES:
+            log.error("nonces used on another node were not understood: %d bytes", len(used.digests))
+            return
+        replayed = self._window.use_digests(_unpack(used.digests), self._clock.monotonic_s())
         if replayed and not used.again:
             self.replayed += replayed
             log.warning("signed requests were taken here as well as on node %s", used.node, extra={"count": replayed})
+
+
+def _pack(digests: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(digests)}Q", *digests)
+
+
+def _unpack(digests: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(digests) // DIGEST_BYTES}Q", digests)
