@@ -1,9 +1,11 @@
 """The history of calls: rows and back, on every engine."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
@@ -560,6 +562,30 @@ async def test_a_call_of_another_node_that_is_not_there_any_longer_is_written_as
     found = await store.find_kept_call(call.request_id)
     assert found is not None
     assert found.timeline == call.timeline
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda record: record[:-1], lambda record: record.replace(b"InvokeThing", b"InvokeThin\xff")]
+)
+@pytest.mark.asyncio
+async def test_a_call_that_cannot_be_read_stays_and_holds_up_no_other(
+    store: SqlStore, caplog: pytest.LogCaptureFixture, spoil: Callable[[bytes], bytes]
+) -> None:
+    calls = [an_open_call(1), an_open_call(2)]
+    await store.keep_calls(calls, [])
+    spoiled = spoil(encode_call(calls[0])[RECORD])
+    change = sa.update(call_history).where(call_history.c.request_id == calls[0].request_id).values(record=spoiled)
+    await store._write(lambda connection: connection.execute(change))
+    store.node = "node-2"
+    for call in calls:
+        store.record_call(ended(call))
+    assert await store.flush()
+    found = await store.find_kept_call(calls[1].request_id)
+    assert found is not None
+    assert found.is_ended
+    assert "cannot be read, and stays as it is" in caplog.text
+    with pytest.raises((msgspec.MsgspecError, UnicodeDecodeError)):
+        await store.find_kept_call(calls[0].request_id)
 
 
 @pytest.mark.asyncio

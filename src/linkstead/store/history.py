@@ -4,6 +4,7 @@ A record is MessagePack: the fields of `Call` and of `Moment` by place, without 
 field may be added at the end of either; one that is moved, renamed or dropped needs a revision.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import islice
@@ -16,6 +17,8 @@ from linkstead.invocation import Call, CallFilter, Verdict
 from linkstead.registry import DeviceKey
 from linkstead.store.tables import INTEGER_MAX, call_history, message
 from linkstead.telemetry import Span
+
+log = logging.getLogger(__name__)
 
 CALLS_LISTED_MAX = 1_000
 """Calls in one listing, whatever the filter says."""
@@ -134,21 +137,31 @@ def write_shared_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> No
     """Write rows of calls that several nodes may write of, each with what others have written of it meanwhile.
 
     Evidence comes to whichever node a device is connected to, and what that knows of a call may be older than its row.
-    So the two are merged, see `Call.merge`.
+    So the two are merged, see `Call.merge`. A row that cannot be read, as one of a later version may be, stays as it is.
     """
     column = call_history.c
     for start in range(0, len(rows), CALLS_MERGED_AT_ONCE_MAX):
         some = rows[start : start + CALLS_MERGED_AT_ONCE_MAX]
         names = sorted(row[0] for row in some)
-        statement = sa.select(column.record).where(column.request_id.in_(names)).order_by(column.request_id)
-        records = connection.execute(statement.with_for_update()).scalars()
-        kept = {call.request_id: call for call in map(decode_call, records)}
-        write_calls(connection, [_merge(row, kept.get(row[0])) for row in some])
+        statement = sa.select(column.request_id, column.record).where(column.request_id.in_(names))
+        records = connection.execute(statement.order_by(column.request_id).with_for_update())
+        kept = {request_id: _read_kept(request_id, record) for request_id, record in records}
+        merged = [_merge(row, kept[row[0]]) if row[0] in kept else row for row in some]
+        if written := [row for row in merged if row is not None]:
+            write_calls(connection, written)
 
 
-def _merge(row: CallRow, kept: Call | None) -> CallRow:
+def _read_kept(request_id: str, record: bytes) -> Call | None:
+    try:
+        return decode_call(record)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        log.exception("a call in the database cannot be read, and stays as it is", extra={"call": request_id})
+        return None
+
+
+def _merge(row: CallRow, kept: Call | None) -> CallRow | None:
     if kept is None:
-        return row
+        return None
     call = decode_call(row[RECORD])
     if kept.overrules(call):
         # That end stays; but what the device said is not lost.
