@@ -29,9 +29,10 @@ How fast Linkstead is beside a bound and beside what one would use in its place.
 machine in a few minutes, `make bench-full` all of this; `make bench-report` writes this page from the results.
 
 One call is a signed HTTP request, signature, time and nonce checked, a message to the device's connection, its answer,
-and the HTTP response. All processes of a server run on one core; the load, which polls, on another. Every answer is
-compared with what the addressed device must have said. **Only ratios taken in one round mean anything: the machine's
-own speed moves by tens of per cent.** Figures are the median of the rounds, with the least and the greatest.
+and the HTTP response. All processes of a server run on one core; the load, which polls, on another. Only where two
+workers are to have a core each the load, which does not poll then, is on one of these. Every answer is compared with
+what the addressed device must have said. **Only ratios taken in one round mean anything: the machine's own speed moves
+by tens of per cent.** Figures are the median of the rounds, with the least and the greatest.
 
 The floor is the same call in C: a bound, not a server, as it keeps no record, expires nothing and does not look who
 answered. The peers check the signature; mosquitto takes any device. Linkstead runs as `linkstead serve` starts it, with

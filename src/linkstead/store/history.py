@@ -137,7 +137,7 @@ def write_shared_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> No
     """Write rows of calls that several nodes may write of, each with what others have written of it meanwhile.
 
     Evidence comes to whichever node a device is connected to, and what that knows of a call may be older than its row.
-    So the two are merged, see `Call.merge`. A row that cannot be read, as one of a later version may be, stays as it is.
+    So the two are merged, see `Call.merge`. One that cannot be read, as of a later version, stays as it is.
     """
     column = call_history.c
     for start in range(0, len(rows), CALLS_MERGED_AT_ONCE_MAX):
