@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import logging
-import sqlite3
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,13 +13,14 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from linkstead.api.passwords import CONSOLE_USER, hash_password
 from linkstead.api.tokens import TOKEN_CHARS
 from linkstead.cli.logs import JsonFormatter, TextFormatter
 from linkstead.config import Address
 from linkstead.registry import AccessKey, DeviceKey
-from linkstead.server import DATABASE_FILE, StartError
+from linkstead.server import StartError
 from linkstead.subscription import NoticeKind
 from tests.cli.processes import ENVIRONMENT, run
 from tests.console.web import Visitor
@@ -238,11 +238,10 @@ async def test_no_secret_is_in_the_log_when_the_database_fails(start_rig: RigSta
     rig = await start_rig()
     async with Receiver.open() as receiver:
         key, _ = await _plant(rig, receiver)
-    with sqlite3.connect(Path(rig.settings.data) / DATABASE_FILE) as other:
+    tables = {"access_key": "access_key_gone", "device": "device_gone"}
+    for name, gone in tables.items():
         # As a disk does that breaks: what is asked for cannot be read.
-        for table in ("access_key", "device"):
-            other.execute(f"ALTER TABLE {table} RENAME TO {table}_gone")
-    other.close()
+        await rig.server.store._write(partial(_run, f"ALTER TABLE {name} RENAME TO {gone}"))
     rig.server.registry.forget_all()
     app = App(rig.http, rig.clock, key.access_key_id, key.secret)
     outputs.take((await app.call("RRpc", **app.rrpc_parameters(PLANTED_KEY))).body)
@@ -253,6 +252,12 @@ async def test_no_secret_is_in_the_log_when_the_database_fails(start_rig: RigSta
     assert any("CONNECT could not be checked" in text for text in outputs.texts)
     assert outputs.search() == []
     rig.watch.take()
+    for name, gone in tables.items():
+        await rig.server.store._write(partial(_run, f"ALTER TABLE {gone} RENAME TO {name}"))
+
+
+def _run(statement: str, connection: sa.Connection) -> None:
+    connection.exec_driver_sql(statement)
 
 
 @pytest.mark.parametrize(
@@ -284,6 +289,8 @@ async def test_no_secret_is_in_a_support_bundle(start_rig: RigStarter, tmp_path:
     log = tmp_path / "server.log"
     log.write_text(f"a line with a secret that nobody should have written: {KEY_SECRET}\n")
     options: list[str | Path] = ["--data", rig.settings.data, "--http", str(rig.http), "--log", log]
+    if rig.settings.database is not None:
+        options += ["--database", rig.settings.database]
     options += ["--access-key-id", "planted-first", "--access-key-secret", KEY_SECRET + "-first"]
     secrets = {"LINKSTEAD_NATS": f"nats://me:{NATS_PASSWORD}@127.0.0.1:1"}
     bundle = tmp_path / "bundle.zip"

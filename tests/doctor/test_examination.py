@@ -8,10 +8,11 @@ import pytest
 
 from linkstead.config import Address
 from linkstead.doctor import Fault, State
-from linkstead.doctor.databases import SqliteDatabase
+from linkstead.doctor.databases import Database, PostgresDatabase, SqliteDatabase
 from linkstead.doctor.examination import CALL_TIMEOUT_MS, TIMESTAMP_TOLERANCE_S
 from linkstead.registry import DeviceKey
 from linkstead.server import database_path
+from linkstead.store.urls import hide_password
 from tests.doctor.examined import OffsetClock, answering, examine, examine_rig, faults, left_out, peer, proxy
 from tests.rig import (
     DISABLED_KEY,
@@ -307,14 +308,22 @@ async def test_a_consumer_that_is_closed_on_is_told(rig: Rig) -> None:
 
 
 async def test_the_database_tells_whose_a_product_is(rig: Rig) -> None:
-    database = database_path(rig.server.settings)
-    database.chmod(0o600)
-    findings = await examine_rig(rig, product_key=OTHER_LAMP.product_key, database=SqliteDatabase(database))
+    database = _open_beside(rig)
+    findings = await examine_rig(rig, product_key=OTHER_LAMP.product_key, database=database)
     assert faults(findings) == {"product": Fault.PRODUCT_OF_OTHER_ACCOUNT}
     assert findings["product"].facts["account_id"] == "1002"
-    findings = await examine_rig(rig, product_key="a1Nobody001", database=SqliteDatabase(database))
+    findings = await examine_rig(rig, product_key="a1Nobody001", database=database)
     assert faults(findings) == {"product": Fault.PRODUCT_NOT_THERE}
     assert {findings[name].state for name in ("master-key", "nats")} == {State.NOT_USED}
+
+
+def _open_beside(rig: Rig) -> Database:
+    settings = rig.server.settings
+    if settings.database is not None:
+        return PostgresDatabase(settings.database, hide_password(settings.database))
+    path = database_path(settings)
+    path.chmod(0o600)
+    return SqliteDatabase(path)
 
 
 async def test_nothing_is_examined_of_a_patient_without_ports(rig: Rig) -> None:
