@@ -76,13 +76,15 @@ format: $(VENV)/.ready  ## mend what check finds and a program can mend
 	@$(VENV)/bin/ruff check --fix-only --quiet
 	@$(VENV)/bin/ruff format
 
+# PYTHON names what .venv is made of; what the benchmark runs is in .venv.
+IN_VENV := PYTHON="$(CURDIR)/$(VENV)/bin/python" PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 .PHONY: bench
 bench: $(VENV)/.ready $(COMPILED)/.ready  ## Linkstead against the floor and the peers, a few minutes (BENCH="--only rrpc --rounds 1")
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh --install --compiled build/compiled $(BENCH)
+	@$(IN_VENV) bench/run.sh --install --compiled build/compiled $(BENCH)
 
 .PHONY: bench-full
 bench-full: $(VENV)/.ready $(COMPILED)/.ready  ## every load of the benchmark, about an hour; in parts with BENCH="--only services"
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/run.sh --install --compiled build/compiled --full --rounds 5 $(BENCH)
+	@$(IN_VENV) bench/run.sh --install --compiled build/compiled --full --rounds 5 $(BENCH)
 
 .PHONY: bench-report
 bench-report:  ## write docs/performance.md from the results of the benchmark
@@ -105,7 +107,7 @@ bench-profile: $(VENV)/.ready  ## write docs/profile.md: where the time of a cal
 
 .PHONY: bench-guard
 bench-guard: $(VENV)/.ready  ## fail where a call became 10 % dearer than in the last release (AGAINST=COMMIT)
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bench/guard $(if $(AGAINST),--against $(AGAINST))
+	@$(IN_VENV) bench/guard $(if $(AGAINST),--against $(AGAINST))
 
 .PHONY: soak
 soak: $(VENV)/.ready  ## 15,000 devices for an hour and a half: is memory flat? (SOAK="--minutes 10")
