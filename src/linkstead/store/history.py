@@ -144,8 +144,9 @@ def write_shared_calls(connection: sa.Connection, rows: Sequence[CallRow]) -> No
         some = rows[start : start + CALLS_MERGED_AT_ONCE_MAX]
         names = sorted(row[0] for row in some)
         statement = sa.select(column.request_id, column.record).where(column.request_id.in_(names))
-        records = connection.execute(statement.order_by(column.request_id).with_for_update())
-        kept = {request_id: _read_kept(request_id, record) for request_id, record in records}
+        found = connection.execute(statement.order_by(column.request_id).with_for_update())
+        # As mappings: rows are no tuples, though their types say so, and compiled code goes by that.
+        kept = {row["request_id"]: _read_kept(row["request_id"], row["record"]) for row in found.mappings()}
         merged = [_merge(row, kept[row[0]]) if row[0] in kept else row for row in some]
         if written := [row for row in merged if row is not None]:
             write_calls(connection, written)
