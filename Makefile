@@ -55,8 +55,8 @@ COMPILED := build/compiled/src
 TESTS_OF_COMPILED := tests/api tests/http tests/invocation tests/mqtt tests/registry tests/sessions tests/uplink tests/test_compiled.py tests/test_eager.py \
 	tests/alink/test_credentials.py tests/test_newcomers.py tests/test_system_ids.py \
 	tests/test_rrpc.py tests/test_rrpc_strays.py tests/test_rrpc_verdicts.py tests/test_services.py tests/test_publishing.py \
-	tests/actions/test_thing_service.py tests/alink/test_services.py tests/models/test_shelf.py tests/store/test_batches.py tests/store/test_history.py tests/tsl/test_checking.py \
-	tests/tsl/test_literal.py
+	tests/actions/test_thing_service.py tests/alink/test_services.py tests/models/test_shelf.py \
+	tests/store/test_batches.py tests/store/test_history.py tests/tsl/test_checking.py tests/tsl/test_literal.py
 .PHONY: test-compiled
 test-compiled: $(TESTS_READY) $(COMPILED)/.ready  ## the tests of the modules that can be compiled, on the compiled ones
 	@PYTHONPATH="$(CURDIR)/$(COMPILED)" LINKSTEAD_COMPILED=1 $(RUN_TESTS) -p no:cacheprovider $(TESTS_OF_COMPILED)
