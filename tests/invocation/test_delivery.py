@@ -984,6 +984,32 @@ async def test_nobody_else_is_waited_for(world: World, tmp_path: Path, node: str
     assert (await stored(world, call)).verdict is Verdict.EXPIRED
 
 
+async def test_what_was_dropped_is_not_taken_up_while_an_answer_is_waited_for(world: World, tmp_path: Path) -> None:
+    call = await dropped_of(world, "other-node", tmp_path)
+    await until(lambda: world.clock.timer_count > 0)
+    session = world.attach(FakeLink(), kept_s=QUEUED_AGE_S_MAX)
+    await world.delivery.take_up(KEY)
+    there, sent = await messages(world), waiting(session)
+    world.clock.advance(ANSWER_WRITTEN_S_MAX)
+    await world.delivery.stop()
+    assert ([message.call_id for message in there], sent) == ([call.request_id], [])
+    assert (await stored(world, call)).verdict is Verdict.EXPIRED
+    assert await messages(world) == []
+
+
+async def test_what_was_dropped_does_not_come_back_with_the_session(world: World, tmp_path: Path) -> None:
+    away(world)
+    call = await dropped_of(world, "other-node", tmp_path)
+    await until(lambda: world.clock.timer_count > 0)
+    await world.delivery.load(KEY)
+    there, session = await messages(world), world.sessions.find(KEY)
+    world.clock.advance(ANSWER_WRITTEN_S_MAX)
+    await world.delivery.stop()
+    assert session is not None
+    assert ([message.call_id for message in there], waiting(session)) == ([call.request_id], [])
+    assert (await stored(world, call)).verdict is Verdict.EXPIRED
+
+
 async def test_a_call_that_was_written_as_handed_over_ends_with_its_node(world: World) -> None:
     call = a_call(world, is_asynchronous=True)
     call.is_handed_over = True

@@ -67,8 +67,8 @@ class SharedNonces:
 
     def use(self, access_key_id: str, nonce: str, now_s: float) -> bool:
         """See `Nonces.use`."""
-        of = f"{access_key_id}\0{nonce}".encode(errors="surrogatepass")
-        digest = int.from_bytes(blake2b(of, digest_size=DIGEST_BYTES).digest(), "little")
+        used = f"{access_key_id}\0{nonce}".encode(errors="surrogatepass")
+        digest = int.from_bytes(blake2b(used, digest_size=DIGEST_BYTES).digest(), "little")
         if not self._window.use_digest(digest, now_s):
             return False
         self._untold.append(digest)

@@ -222,6 +222,8 @@ class Delivery:
         self._lookups: set[asyncio.Task[None]] = set()
         # Devices for which it is being looked into the store, and whether that is to be done once more.
         self._taken_up: dict[DeviceKey, bool] = {}
+        # Rows of messages that were dropped, and are in the store until it is written what became of their calls.
+        self._dropping: set[int] = set()
         self._postman: Postman | None = None
         self._is_stopping = False
         self._open_of: dict[DeviceKey, set[int]] = {}
@@ -245,7 +247,7 @@ class Delivery:
         # One that was connected when the process died is away from now on.
         left_s = (saved.kept_until_ms - now_ms) / 1000 if saved.kept_until_ms else saved.kept_s
         waiting = await self._store.list_messages(saved.key) if saved.waiting else []
-        queue = [self._restored(message, now_s, now_ms) for message in waiting]
+        queue = [self._restored(each, now_s, now_ms) for each in waiting if each.row_id not in self._dropping]
         if self._postman is not None:
             queue = [message for message in queue if await self._is_to_be_sent(self._postman, message)]
         if left_s <= 0:
@@ -310,6 +312,8 @@ class Delivery:
             return
         now_s, now_ms = self._clock.monotonic_s(), milliseconds(self._clock.time_s())
         for saved in await self._store.list_messages(key):
+            if saved.row_id in self._dropping:
+                continue
             message = self._restored(saved, now_s, now_ms)
             call = await self._find_kept(saved.call_id) if saved.call_id else None
             if call is not None:
@@ -627,7 +631,13 @@ class Delivery:
             self._expire(call, message)
         else:
             # One that cannot be looked up now stays on the disk, for housekeeping to find it there.
-            self._look_up(partial(self._expire_kept, message))
+            task = self._look_up(partial(self._expire_kept, message))
+            if task is not None:
+                self._dropping.add(message.row_id)
+                task.add_done_callback(partial(self._end_drop, message.row_id))
+
+    def _end_drop(self, row_id: int, _: asyncio.Task[None]) -> None:
+        self._dropping.discard(row_id)
 
     async def _expire_kept(self, message: QueuedMessage) -> None:
         call = await self._find_kept(message.call_id)
@@ -898,13 +908,14 @@ class Delivery:
         for alink_id in self._open_of.pop(key, ()):
             self._open.pop((key, alink_id), None)
 
-    def _look_up(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+    def _look_up(self, work: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None] | None:
         if len(self._lookups) >= LOOKUPS_MAX:
             log.error("too many calls are looked up at once; what came of one more was dropped")
-            return
+            return None
         task = asyncio.get_running_loop().create_task(self._try(work))
         self._lookups.add(task)
         task.add_done_callback(self._end_lookup)
+        return task
 
     async def _try(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         """Do something again while the store does not answer: what came of a call is told once."""
