@@ -74,6 +74,7 @@ async def test_tags_that_the_device_told_are_among_them(world: World) -> None:
         ('{"room":"\\ud800"}', codes.INVALID_FORMATTED_DEVICE_PROPERTIES_STRING),
         ('{"room":{}}', codes.INVALID_FORMATTED_DEVICE_PROPERTIES_STRING),
         ('{"room":[]}', codes.INVALID_FORMATTED_DEVICE_PROPERTIES_STRING),
+        ('{"room":' + "[" * 1_500 + "]" * 1_500 + "}", codes.INVALID_FORMATTED_DEVICE_PROPERTIES_STRING),
         ('{"room":null}', codes.INVALID_FORMATTED_DEVICE_PROPERTIES_STRING),
         ('{"":"x"}', codes.INVALID_FORMATTED_DEVICE_PROPERTY_KEY),
         ('{"a b":"x"}', codes.INVALID_FORMATTED_DEVICE_PROPERTY_KEY),

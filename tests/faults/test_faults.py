@@ -125,8 +125,9 @@ async def test_faults_are_planted_listed_and_removed(dev: Rig) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"kind": "nonsense"}, "nonsense"),
-        ({}, "kind"),
+        ({"kind": "nonsense"}, "kind must be one of delay-request, "),
+        ({"kind": ["cut"]}, "kind must be one of delay-request, "),
+        ({}, "kind must be one of delay-request, "),
         ({"kind": "cut", "colour": "red"}, "colour"),
         ({"kind": "cut", "nth": "two"}, "nth"),
         ({"kind": "cut", "nth": 0}, "nth"),
@@ -137,6 +138,13 @@ async def test_a_fault_that_is_none_is_refused_by_name(dev: Rig, body: object, s
     response = await ask(dev, "POST", body=body)
     assert response.status == 400
     assert said in response.json()["error"]
+
+
+async def test_a_fault_that_is_no_json_is_refused(dev: Rig) -> None:
+    for data in (b"", b"{", b"[" * 100_000):
+        response = await fetch(dev.http, "POST", "/_linkstead/faults", dev.app().basic, data)
+        assert response.status == 400, data[:10]
+        assert response.json()["error"]
 
 
 async def test_faults_need_a_key_and_are_its_account_s_own(dev: Rig) -> None:

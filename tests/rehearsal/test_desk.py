@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from linkstead.cli.endpoint import Endpoint, RefusedError
+from linkstead.config import parse_address
 from linkstead.server import SystemClock
 from linkstead.system_ids import SystemIds
 from tests.cli.processes import serving
@@ -116,6 +117,25 @@ def test_a_cassette_goes_there_and_back(dev: Endpoint) -> None:
 def test_what_cannot_be_is_said(dev: Endpoint, method: str, path: str, body: object, said: str) -> None:
     with pytest.raises(RefusedError, match=said):
         ask(dev, method, path, body)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("devices", b'{"device_name":"lamp","model":%s}'),
+        ("expectations", b'{"device_name":"lamp","given":{"a":%s}}'),
+        ("cassette", b'{"device_name":"lamp","cassette":{"calls":[{"device_name":"lamp","given":{"a":%s}}]}}'),
+    ],
+)
+@pytest.mark.asyncio
+async def test_what_is_too_deep_is_said(dev: Endpoint, path: str, body: bytes) -> None:
+    basic = base64.b64encode(b"linkstead-dev:linkstead-dev-secret").decode()
+    address = parse_address(dev.url.removeprefix("http://"))
+    for depth in (700, 20_000):
+        data = body % (b"[" * depth + b"]" * depth)
+        headers = {"Authorization": f"Basic {basic}"}
+        response = await fetch(address, "POST", f"/_linkstead/testing/{path}", headers, data)
+        assert (response.status, bool(response.json()["error"])) == (400, True), depth
 
 
 @pytest.mark.asyncio

@@ -225,6 +225,14 @@ def test_what_makes_no_sense_is_refused(linkstead_server: LinksteadServer) -> No
         linkstead_server.clock.advance(-1)
     with pytest.raises(FaultError, match="nth"):
         linkstead_server.faults.add("cut", nth=0)
+    with pytest.raises(FaultError, match="kind must be one of delay-request, "):
+        linkstead_server.faults.add("drop-anser")
+    with pytest.raises(FaultError, match="delay`"):
+        linkstead_server.faults.add("delay-answer", delay=3)
+    with pytest.raises(FaultError, match="delay_ms`"):
+        linkstead_server.faults.add("delay-answer", delay_ms="3")
+    with pytest.raises(FaultError, match="no fault 7"):
+        linkstead_server.faults.remove(7)
     with pytest.raises(AssertionError, match="1 calls were to wait"):
         linkstead_server.wait_for_calls(1, wait_s=0.0)
     lamp = linkstead_server.device("lamp")

@@ -96,7 +96,7 @@ def read_requests(path: Path) -> list[tuple[str, dict[str, str]]]:
             sent = {
                 str(name): value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()
             }
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
             raise click.UsageError(f'{path}: line {number}: not {{"action": …, "parameters": {{…}}}}') from None
         found.append((str(action), sent))
     return found

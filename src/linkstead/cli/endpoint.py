@@ -153,7 +153,7 @@ class Endpoint:
     def _read_answer(self, status: int, data: bytes) -> dict[str, Any]:
         try:
             answer = json.loads(data[:ANSWER_BYTES_MAX])
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise click.ClickException(f"{self.url} answers, but not as Linkstead does (HTTP {status})")

@@ -64,5 +64,5 @@ def _read_ready_file(path: Path) -> tuple[Address, Address, str | None]:
         return reachable(parse_address(ready.http)), reachable(parse_address(ready.mqtt)), ready.access_key_id
     except OSError as error:
         raise click.UsageError(f"--ready-file {path}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise click.UsageError(f"--ready-file {path}: it is not a ready file") from None

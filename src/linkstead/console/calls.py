@@ -167,7 +167,7 @@ def _repeat(call: Call) -> dict[str, str] | None:
     try:
         sent: Any = msgspec.json.decode(call.request_payload)
         params = msgspec.json.encode(sent["params"]).decode()
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (msgspec.DecodeError, RecursionError, KeyError, TypeError):
         return None
     if call.action == "InvokeThingService":
         return parameters | {"Identifier": call.target, "Args": params}

@@ -318,7 +318,7 @@ def read_payload(kind: str, typed: str) -> bytes:
     if kind == "json":
         try:
             return msgspec.json.encode(msgspec.json.decode(text.encode(), type=msgspec.Raw))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(f"JSON: {error}") from None
     if kind == "hex":
         try:

@@ -101,7 +101,7 @@ def _write(data_type: DataType, name: str, form: Mapping[str, str]) -> str:
         case Array():
             try:
                 json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return json.dumps(typed)
             return text
         case _:

@@ -298,7 +298,7 @@ def read_sample(function: str, sample: str) -> bytes:
     if function == PROTOCOL_TO_RAW:
         try:
             message: dict[str, Any] = msgspec.json.decode(sample.encode(), type=dict[str, Any])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(f"JSON: {error}") from None
         return msgspec.json.encode([message])
     try:
@@ -315,7 +315,7 @@ def show_returned(function: str, returned: bytes) -> str:
         if function == PROTOCOL_TO_RAW:
             return bytes(number & 0xFF for number in msgspec.json.decode(returned, type=list[int])).hex(" ")
         return msgspec.json.format(returned, indent=2).decode()
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return returned.decode("utf-8", "replace") or "undefined"
 
 

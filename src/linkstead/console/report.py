@@ -1,5 +1,6 @@
 """A call as a text to attach to a bug report: all that happened, no secret."""
 
+import contextlib
 import re
 from typing import Any
 
@@ -56,12 +57,10 @@ def _payload(title: str, kept: bytes, size_bytes: int) -> list[str]:
     if not size_bytes:
         return [f"## {title}: nothing", ""]
     cut = ", the beginning of it" if shown.is_cut else ""
+    body = shown.hex if shown.text is None else remove_secrets_from_text(shown.text)
     if shown.json is not None:
-        body = msgspec.json.format(msgspec.json.encode(remove_secrets(msgspec.json.decode(kept)))).decode()
-    elif shown.text is not None:
-        body = remove_secrets_from_text(shown.text)
-    else:
-        body = shown.hex
+        with contextlib.suppress(RecursionError):
+            body = msgspec.json.format(msgspec.json.encode(remove_secrets(msgspec.json.decode(kept)))).decode()
     fence = "`" * (3 + max((len(run) for run in re.findall("`+", body)), default=0))
     return [f"## {title}: {size_bytes} bytes{cut}", "", fence, body, fence, ""]
 

@@ -114,7 +114,7 @@ class AppClient:
             answer = json.loads(data)
             if not isinstance(answer, dict) or (action != INSPECT and not {"RequestId", "Code"} & answer.keys()):
                 raise ValueError(f"HTTP {status}")
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
             raise FaultFound(Fault.NO_ANSWER, reason=_first_line(error)) from None
         if status != http.client.OK:
             code = answer.get("Code") or answer.get("code") or f"HTTP {status}"

@@ -14,7 +14,7 @@ from linkstead.api.exchange import HttpReply, HttpRequest
 from linkstead.clock import Clock
 from linkstead.errors import ApiError, codes
 from linkstead.faults.planting import Planting, Watcher
-from linkstead.faults.rules import Fault, FaultError, Kind, Occasion, Rule, RuleBook
+from linkstead.faults.rules import Fault, FaultError, Kind, Occasion, Rule, RuleBook, read_fault
 from linkstead.faults.wire import Wire
 from linkstead.invocation import Call, CallJournal, Diagnosis, Message, Outcome, Stage, Verdict
 from linkstead.mqtt.gateway import DeviceConnection
@@ -108,8 +108,8 @@ class FaultDesk:
     def plant(self, account_id: str, fields: Mapping[str, object]) -> str:
         """Plant a fault from its fields as JSON; returns what is wrong with them, or nothing."""
         try:
-            self.add(account_id, msgspec.convert(fields, Fault))
-        except (msgspec.ValidationError, FaultError) as error:
+            self.add(account_id, read_fault(fields))
+        except FaultError as error:
             return str(error)
         return ""
 
@@ -133,8 +133,8 @@ class FaultDesk:
                 return _json(HTTPStatus.OK, {"faults": self.view_all(key.account_id)})
             case "POST" if not name:
                 try:
-                    rule = self.add(key.account_id, msgspec.json.decode(request.body, type=Fault))
-                except (msgspec.DecodeError, FaultError) as error:
+                    rule = self.add(key.account_id, read_fault(msgspec.json.decode(request.body)))
+                except (msgspec.DecodeError, RecursionError, FaultError) as error:
                     return _json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
                 return _json(HTTPStatus.CREATED, view_rule(rule))
             case "DELETE" if not name:

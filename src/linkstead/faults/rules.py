@@ -4,6 +4,7 @@ Pure: chance follows from a rule's own seed, and nothing here reads a clock.
 """
 
 import random
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -156,6 +157,18 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     def covers(self, key: DeviceKey) -> bool:
         """True for a device that it is meant for."""
         return self.product_key in ("", key.product_key) and self.device_name in ("", key.device_name)
+
+
+def read_fault(fields: object) -> Fault:
+    """A fault from what is said of it in JSON, an object. Raises FaultError."""
+    if not isinstance(fields, Mapping):
+        raise FaultError("a fault is an object")
+    if fields.get("kind") not in list(Kind):
+        raise FaultError(f"kind must be one of {', '.join(Kind)}")
+    try:
+        return msgspec.convert(fields, Fault)
+    except msgspec.ValidationError as error:
+        raise FaultError(str(error)) from None
 
 
 def _check_range(name: str, value: int | None, low: int, high: int) -> None:

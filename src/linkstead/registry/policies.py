@@ -98,7 +98,7 @@ def parse_policy(document: str, account_id: str) -> Policy:
         raise PolicyMalformed(f"a policy takes at most {POLICY_CHARS_MAX} characters")
     try:
         parsed = msgspec.json.decode(document, type=_Document)
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
         raise PolicyMalformed(str(error)) from None
     if not parsed.statement:
         raise PolicyMalformed("Statement: at least one")

@@ -57,7 +57,7 @@ def read_cassette(data: bytes) -> Cassette:
     """Read a cassette. Raises CassetteError."""
     try:
         cassette = msgspec.json.decode(data, type=Cassette)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise CassetteError(f"not a cassette: {error}") from None
     if cassette.linkstead_cassette != FORMAT:
         raise CassetteError(f"a cassette of format {cassette.linkstead_cassette}; this version reads {FORMAT}")
@@ -91,7 +91,10 @@ def _record_call(view: Mapping[str, Any], remove: Sequence[str]) -> Entry | None
         return None
     entry = Entry(device_name=view["device_name"], call=request.name)
     if request.message is not None:
-        params = clean(request.params, remove)
+        try:
+            params = clean(request.params, remove)
+        except RecursionError:
+            return None
         entry.given = params if isinstance(params, dict) else None
     else:
         payload = clean_bytes(request.payload, remove)
@@ -121,7 +124,7 @@ def _record_answer(payload: bytes, request: Request, remove: Sequence[str]) -> A
             code, message = reply["code"], reply.get("message", "")
             if type(code) is int and isinstance(message, str) and isinstance(data, dict):
                 return Answer(data=data, code=code, message=_remove(message, remove))
-        except (msgspec.DecodeError, KeyError):
+        except (msgspec.DecodeError, RecursionError, KeyError):
             # It is no Alink reply: as it came.
             pass
     return Answer(payload_base64=_encode(clean_bytes(payload, remove)))
@@ -145,11 +148,12 @@ def clean_bytes(payload: bytes, remove: Sequence[str] = ()) -> bytes:
     """A payload without secrets: JSON by the names of its members, anything by the texts that are to be removed."""
     try:
         value = msgspec.json.decode(payload)
+        if isinstance(value, dict | list):
+            cleaned = clean(value, remove)
+            return payload if cleaned == value else bytes(msgspec.json.encode(cleaned))
     except (msgspec.DecodeError, RecursionError):
-        value = None
-    if isinstance(value, dict | list):
-        cleaned = clean(value, remove)
-        return payload if cleaned == value else bytes(msgspec.json.encode(cleaned))
+        # It is no JSON that anybody reads: as text.
+        pass
     for text in remove:
         payload = payload.replace(text.encode(), REMOVED.encode())
     return payload

@@ -93,7 +93,7 @@ class TestingDesk:
             # A request is answered without a task as long as it waits for nothing, and time-outs need one.
             done = await asyncio.create_task(way(request.body or b"{}", rest))
             return _json(HTTPStatus.OK, done)
-        except (msgspec.DecodeError, RehearsalError) as error:
+        except (msgspec.DecodeError, RecursionError, RehearsalError) as error:
             return _json(HTTPStatus.BAD_REQUEST, {"error": str(error)})
 
     async def _reset(self, _body: bytes, _rest: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 
 from linkstead.config import DEMO_ACCESS_KEY_ID, DEMO_ACCESS_KEY_SECRET, Address, Settings
-from linkstead.faults import Fault, Kind
+from linkstead.faults import FaultError, read_fault
 from linkstead.registry import Device as Record
 from linkstead.registry import DeviceKey
 from linkstead.rehearsal import (
@@ -258,19 +258,20 @@ class Faults:
         """Plant a fault, its fields as over HTTP; returns its number.
 
         Raises:
-            FaultError: it makes no sense.
+            FaultError: it makes no sense; the text names the field and the rule.
         """
 
         async def add() -> int:
-            return self._desk.add(self._account_id, Fault(kind=Kind(kind), **fields)).number
+            return self._desk.add(self._account_id, read_fault({"kind": kind, **fields})).number
 
         return self._thread.run(add())
 
     def remove(self, number: int) -> None:
-        """Take one away."""
+        """Take one away. Raises FaultError where there is none of that number."""
 
         async def remove() -> None:
-            self._desk.remove(self._account_id, number)
+            if not self._desk.remove(self._account_id, number):
+                raise FaultError(f"no fault {number}")
 
         self._thread.run(remove())
 

@@ -62,7 +62,7 @@ def _read_props(text: str) -> dict[str, str]:
         raise ApiError(codes.LONG_DEVICE_PROPERTIES_STRING, rule=f"<= {PROPS_BYTES_MAX} bytes")
     try:
         read = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise ApiError(codes.INVALID_FORMATTED_DEVICE_PROPERTIES_STRING, Props=text, rule="JSON {…}") from None
     if not read:
         raise ApiError(codes.NONE_DEVICE_PROPERTIES)
