@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from linkstead.alink.services import make_request, parse_reply
-from linkstead.invocation import Call, Diagnosis, Letter, Reached, RouterOverloaded, Stage, Verdict
+from linkstead.invocation import Call, Diagnosis, Letter, Reached, RouterOverloaded, Stage, Verdict, at_hand, lookups
 from linkstead.invocation import delivery as delivery_module
 from linkstead.invocation.delivery import (
     ACKNOWLEDGED_KEPT_S,
@@ -538,7 +538,7 @@ async def test_evidence_is_bounded_in_topic_and_payload(world: World) -> None:
 async def test_a_call_that_is_not_at_hand_any_more_is_found_on_the_disk(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_module, "OPEN_CALLS_CACHED_MAX", 2)
+    monkeypatch.setattr(at_hand, "OPEN_CALLS_CACHED_MAX", 2)
     away(world)
     calls = [await post(world, number) for number in (1, 2, 3)]
     assert await world.store.flush()
@@ -553,7 +553,7 @@ async def test_a_call_that_is_not_at_hand_any_more_is_found_on_the_disk(
 async def test_what_comes_twice_is_told_from_what_belongs_to_nobody(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(delivery_module, "ENDED_CALLS_CACHED_MAX", 2)
+    monkeypatch.setattr(at_hand, "ENDED_CALLS_CACHED_MAX", 2)
     away(world)
     calls = [await post(world, number) for number in (1, 2, 3)]
     for _ in range(2):
@@ -666,7 +666,7 @@ async def test_an_answer_that_no_call_waits_for_and_that_cannot_be_read_is_logge
 async def test_a_bounded_number_of_answers_is_looked_up_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(delivery_module, "LOOKUPS_MAX", 100)
+    monkeypatch.setattr(lookups, "LOOKUPS_MAX", 100)
     for number in range(101):
         assert "too many calls" not in caplog.text
         answer(world, number)
@@ -697,7 +697,7 @@ async def test_an_answer_whose_call_could_not_be_looked_up_ends_it_within_five_s
         world.store.is_away = False
         await asyncio.sleep(0)
         clock.advance(5.0)
-        await until(lambda: not world.delivery._lookups)
+        await world.delivery.settle()
         assert ending(await stored(world, call)) == ANSWERED
 
 
@@ -710,7 +710,7 @@ async def test_a_message_whose_call_cannot_be_looked_up_now_is_found_again(
         calls = [await post(world, number) for number in (1, 2, 3)]
     clock.advance(QUEUED_AGE_S_MAX + 1)
     async with opened(path, clock) as world:
-        monkeypatch.setattr(delivery_module, "LOOKUPS_MAX", 2)
+        monkeypatch.setattr(lookups, "LOOKUPS_MAX", 2)
         for left in (1, 0):
             await world.delivery.expire()
             await world.delivery.stop()
@@ -1081,7 +1081,7 @@ async def test_a_call_that_is_given_up_goes_on_until_it_is_known_who_is_told(wor
 
 
 async def test_a_call_ends_untold_rather_than_not_at_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery_module, "LOOKUPS_MAX", 1)
+    monkeypatch.setattr(lookups, "LOOKUPS_MAX", 1)
     world.attach(FakeLink())
     calls = [await post(world, number) for number in (1, 2)]
     world.sink.is_known.clear()

@@ -7,18 +7,19 @@ call ends at once with the code for one that is not. There is no deadline for th
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, Protocol
 
 from linkstead.alink import topics
 from linkstead.alink.services import Reply
 from linkstead.clock import Clock, milliseconds
+from linkstead.invocation.at_hand import CallsAtHand
 from linkstead.invocation.broadcast import Broadcast, Letter, Reached
 from linkstead.invocation.call import Call, end_call, keep_answer, mark_stage
 from linkstead.invocation.history import CallStore
 from linkstead.invocation.journal import CallJournal
+from linkstead.invocation.lookups import Lookups
 from linkstead.invocation.record import (
     EVIDENCE_PAYLOAD_BYTES_MAX,
     EVIDENCE_TOPIC_CHARS_MAX,
@@ -53,17 +54,11 @@ _ANSWERED: Final = Stage.ANSWERED
 _SUCCESS: Final = Verdict.SUCCESS
 _WELL: Final = Diagnosis.ANSWERED
 
-OPEN_CALLS_CACHED_MAX = 100_000
-"""Calls waiting for an answer that are at hand; the rest are found in the store."""
-
 EXPIRED_AT_ONCE_MAX = 1_000
 """Messages given up in one round of housekeeping, and sessions of other nodes likewise."""
 
 COMING_BACK_S = 60.0
 """How long a session that is over is left to its device, which may be about to connect to another node."""
-
-ENDED_CALLS_CACHED_MAX = 10_000
-"""Ended calls at hand, for what comes late or twice."""
 
 ACKNOWLEDGED_KEPT_S = 60.0
 """How long a message stays on the disk after its device acknowledged it, when the call has no result yet.
@@ -77,17 +72,8 @@ ANSWER_WRITTEN_S_MAX = 1.5
 So long another waits that was to end the call, as the device has connected to it and dropped its session.
 """
 
-LOOKUPS_MAX = 10_000
-"""Answers whose call is being looked up in the store; past it an answer is dropped and logged."""
-
 TAKEN_UP_AT_ONCE_MAX = 500
 """Connected devices of which it is asked at once whether something waits for them."""
-
-LOOKUP_WAITS_S = (0.1, 0.3, 1.0, 3.0, 5.0, 5.0)
-"""Before a call that could not be looked up is looked up again; past the last it is given up.
-
-None is longer than 5 s: a server that ends soon after the database is back has written by then what it learned.
-"""
 
 STRANDED_AT_ONCE_MAX = 1_000
 """Calls of an earlier process that are looked through at once."""
@@ -215,18 +201,15 @@ class Delivery:
         self._store = store
         self._clock = clock
         self._observer: ResultObserver | None = None
-        self._open: OrderedDict[tuple[DeviceKey, int], Call] = OrderedDict()
-        self._ended: OrderedDict[tuple[DeviceKey, int], Call] = OrderedDict()
+        self._at_hand = CallsAtHand()
         self._calls_of_messages: dict[str, Call] = {}
         self._kept: set[DeviceKey] = set()
-        self._lookups: set[asyncio.Task[None]] = set()
+        self._lookups = Lookups(clock)
         # Devices for which it is being looked into the store, and whether that is to be done once more.
         self._taken_up: dict[DeviceKey, bool] = {}
         # Rows of messages that were dropped, and are in the store until it is written what became of their calls.
         self._dropping: set[int] = set()
         self._postman: Postman | None = None
-        self._is_stopping = False
-        self._open_of: dict[DeviceKey, set[int]] = {}
 
     def join(self, postman: Postman) -> None:
         """Be one of several nodes from now on: sessions of devices that are away are in the store alone."""
@@ -275,7 +258,7 @@ class Delivery:
         """Bring back the session of a device that is about to connect here; it may have been on another node before."""
         if self._sessions.link(key) is not None:
             return
-        self._have_looked_up(key)
+        self._at_hand.remove_all(key)
         saved = await self._store.find_session(key)
         if saved is not None:
             await self._restore(saved)
@@ -402,14 +385,11 @@ class Delivery:
 
     async def settle(self) -> None:
         """Return when the answers that came so far have reached their calls."""
-        if self._lookups:
-            await asyncio.wait(set(self._lookups))
+        await self._lookups.settle()
 
     async def stop(self) -> None:
         """Wait for the look-ups under way; what cannot be looked up now is given up."""
-        self._is_stopping = True
-        while self._lookups:
-            await asyncio.wait(self._lookups)
+        await self._lookups.stop()
 
     # the way to the device
 
@@ -446,7 +426,7 @@ class Delivery:
         if needs_subscription and not topics.matches_any(session.subscriptions, topic):
             await self.drop(call, Diagnosis.NOT_SUBSCRIBED, 0)
             return
-        self._remember(key, call)
+        self._at_hand.add(key, call)
         try:
             if qos == 1:
                 await self._post_queued(call, session, topic, payload)
@@ -454,7 +434,7 @@ class Delivery:
                 await self._store.keep_calls([call], [])
                 self._send(call, key, topic, payload)
         except BaseException:
-            self._forget(call)
+            self._at_hand.remove(call)
             raise
 
     async def _post_elsewhere(
@@ -524,9 +504,9 @@ class Delivery:
         # read what waits for it before.
         if self._postman is not None:
             del self._calls_of_messages[call.request_id]
-            self._forget(call)
+            self._at_hand.remove(call)
             call.is_handed_over = True
-            self._look_up(partial(self._wake, self._postman, session.key))
+            self._lookups.start(partial(self._wake, self._postman, session.key))
         else:
             self.message_dropped(message)
 
@@ -603,7 +583,7 @@ class Delivery:
         if call is not None or not message.call_id:
             self._acknowledge(call, message)
         else:
-            self._look_up(partial(self._acknowledge_kept, message))
+            self._lookups.start(partial(self._acknowledge_kept, message))
 
     async def _acknowledge_kept(self, message: QueuedMessage) -> None:
         self._acknowledge(await self._find_kept(message.call_id), message)
@@ -631,7 +611,7 @@ class Delivery:
             self._expire(call, message)
         else:
             # One that cannot be looked up now stays on the disk, for housekeeping to find it there.
-            task = self._look_up(partial(self._expire_kept, message))
+            task = self._lookups.start(partial(self._expire_kept, message))
             if task is not None:
                 self._dropping.add(message.row_id)
                 task.add_done_callback(partial(self._end_drop, message.row_id))
@@ -651,7 +631,7 @@ class Delivery:
     def _may_be_answered(self, call: Call) -> bool:
         """Whether another node that is there may have the answer to a call, and be about to write it."""
         postman, node = self._postman, call.node
-        if postman is None or self._is_stopping or not postman.is_another(node) or not postman.is_there(node):
+        if postman is None or self._lookups.is_stopping or not postman.is_another(node) or not postman.is_there(node):
             return False
         return not call.is_ended and call.moment(Stage.WRITTEN) is not None
 
@@ -671,22 +651,21 @@ class Delivery:
         call.is_handed_over = False
         if call.key is None:
             return call
-        name = call.key, call.alink_id
         # It may have ended while the disk was read.
-        for known in (
-            self._open.get(name),
-            self._ended.get(name),
-            self._journal.find(call.account_id, call.request_id),
-        ):
+        found = self._at_hand.list_all(call.key, call.alink_id)
+        in_journal = self._journal.find(call.account_id, call.request_id)
+        if in_journal is not None:
+            found.append(in_journal)
+        for known in found:
             # Another node may have brought it further than what is known of it here; and what is being handed over to
             # another node is not the record of that.
-            is_same = known is not None and known.request_id == call.request_id and known.node == call.node
-            if known is not None and is_same and not _is_further(call, known):
+            is_same = known.request_id == call.request_id and known.node == call.node
+            if is_same and not _is_further(call, known):
                 return known
         if call.is_ended:
-            self._remember_ended(call)
+            self._at_hand.add_ended(call)
         else:
-            self._remember(call.key, call)
+            self._at_hand.add(call.key, call)
         return call
 
     def session_changed(self, session: Session) -> None:
@@ -709,7 +688,7 @@ class Delivery:
     def session_put_away(self, key: DeviceKey, *, has_waiting: bool) -> None:
         """See `SessionObserver`."""
         self._kept.discard(key)
-        self._have_looked_up(key)
+        self._at_hand.remove_all(key)
         if has_waiting and self._postman is not None:
             # Who holds the device now may have read what waits for it before all of it was there.
             self._postman.wake(key)
@@ -756,22 +735,19 @@ class Delivery:
         if alink_id:
             self._bring(alink_id, answer)
         else:
-            self._look_up(partial(self._bring_unnamed, answer))
+            self._lookups.start(partial(self._bring_unnamed, answer))
 
     def _bring(self, alink_id: int, answer: _Answer) -> None:
-        call = self._find_at_hand(answer.origin.key, alink_id)
+        call = self._at_hand.find(answer.origin.key, alink_id)
         if call is not None and not self._must_wait(call):
             self._take_answer(call, answer)
         else:
-            self._look_up(partial(self._bring_kept, alink_id, answer))
-
-    def _find_at_hand(self, key: DeviceKey, alink_id: int) -> Call | None:
-        return self._open.get((key, alink_id)) or self._ended.get((key, alink_id))
+            self._lookups.start(partial(self._bring_kept, alink_id, answer))
 
     async def _bring_kept(self, alink_id: int, answer: _Answer) -> None:
         key = answer.origin.key
         await self._prepare(key)
-        call = self._find_at_hand(key, alink_id)
+        call = self._at_hand.find(key, alink_id)
         if call is None:
             kept = await self._store.find_open_call(key, alink_id) or await self._store.find_ended_call(key, alink_id)
             call = self._adopt(kept) if kept is not None else None
@@ -829,7 +805,7 @@ class Delivery:
     def end(self, call: Call, verdict: Verdict, diagnosis: Diagnosis, code: int) -> None:
         """Give an asynchronous call its verdict, once, and have it written, with what is told of it."""
         if self._must_wait(call):
-            self._look_up(partial(self._end_prepared, call, verdict, diagnosis, code))
+            self._lookups.start(partial(self._end_prepared, call, verdict, diagnosis, code))
         else:
             self._end(call, verdict, diagnosis, code)
 
@@ -844,7 +820,7 @@ class Delivery:
         """
         if call.verdict is not None or not call.alink_id or call.key is None or self._observer is None:
             return False
-        return not self._observer.is_ready(call.key.product_key) and len(self._lookups) < LOOKUPS_MAX
+        return not self._observer.is_ready(call.key.product_key) and self._lookups.has_room
 
     async def _prepare(self, key: DeviceKey | None) -> None:
         """Have it at hand who is told of calls of a device. Raises where the store cannot tell."""
@@ -852,22 +828,14 @@ class Delivery:
             await self._observer.prepare(key.product_key)
 
     def _end(self, call: Call, verdict: Verdict, diagnosis: Diagnosis, code: int, reply: Reply | None = None) -> None:
-        self._forget(call)
+        self._at_hand.remove(call)
         if call.verdict is not None:
             return
         call.result_code = code
         end_call(call, verdict, diagnosis)
         self._journal.note_end(call)
         self._tell_ended(call, reply)
-        self._remember_ended(call)
-
-    def _remember_ended(self, call: Call) -> None:
-        key, alink_id = call.key, call.alink_id
-        if key is None or not alink_id:
-            return
-        self._ended[key, alink_id] = call
-        if len(self._ended) > ENDED_CALLS_CACHED_MAX:
-            self._ended.popitem(last=False)
+        self._at_hand.add_ended(call)
 
     def _tell_ended(self, call: Call, reply: Reply | None) -> None:
         if self._observer is not None and call.alink_id:
@@ -876,63 +844,3 @@ class Delivery:
     def _tell_not_taken(self, answer: _Answer) -> None:
         if self._observer is not None and answer.reply is not None:
             self._observer.answer_not_taken(answer.origin, answer.topic, answer.reply)
-
-    def _remember(self, key: DeviceKey, call: Call) -> None:
-        alink_id = call.alink_id
-        if not alink_id:
-            return
-        self._open[key, alink_id] = call
-        of_device = self._open_of.get(key)
-        if of_device is None:
-            self._open_of[key] = {alink_id}
-        else:
-            of_device.add(alink_id)
-        if len(self._open) > OPEN_CALLS_CACHED_MAX:
-            (key, alink_id), _ = self._open.popitem(last=False)
-            self._forget_of(key, alink_id)
-
-    def _forget(self, call: Call) -> None:
-        key, alink_id = call.key, call.alink_id
-        if key is not None and self._open.pop((key, alink_id), None) is not None:
-            self._forget_of(key, alink_id)
-
-    def _forget_of(self, key: DeviceKey, alink_id: int) -> None:
-        of_device = self._open_of.get(key)
-        if of_device is not None:
-            of_device.discard(alink_id)
-            if not of_device:
-                del self._open_of[key]
-
-    def _have_looked_up(self, key: DeviceKey) -> None:
-        """Have calls to a device looked up when they are answered: another node may have brought them further."""
-        for alink_id in self._open_of.pop(key, ()):
-            self._open.pop((key, alink_id), None)
-
-    def _look_up(self, work: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None] | None:
-        if len(self._lookups) >= LOOKUPS_MAX:
-            log.error("too many calls are looked up at once; what came of one more was dropped")
-            return None
-        task = asyncio.get_running_loop().create_task(self._try(work))
-        self._lookups.add(task)
-        task.add_done_callback(self._end_lookup)
-        return task
-
-    async def _try(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Do something again while the store does not answer: what came of a call is told once."""
-        for wait_s in LOOKUP_WAITS_S:
-            try:
-                await work()
-            except Exception as error:
-                if self._is_stopping:
-                    raise
-                log.warning("a call cannot be looked up; it is tried again: %s", error)
-            else:
-                return
-            # Behind the handler, as compiled code may not wait in one.
-            await self._clock.sleep(wait_s)
-        await work()
-
-    def _end_lookup(self, task: asyncio.Task[None]) -> None:
-        self._lookups.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a call could not be looked up", exc_info=task.exception())
