@@ -1,222 +1,54 @@
 """What is accepted for devices: on the disk first, delivered, and brought to its result."""
 
 import asyncio
-import contextlib
 import json
-import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-import pytest_asyncio
 
-from linkstead.alink.services import make_request, parse_reply
-from linkstead.invocation import Call, Diagnosis, Letter, Reached, RouterOverloaded, Stage, Verdict, at_hand, lookups
+from linkstead.alink.services import parse_reply
+from linkstead.invocation import Diagnosis, RouterOverloaded, Stage, Verdict, at_hand, lookups
 from linkstead.invocation import delivery as delivery_module
 from linkstead.invocation.delivery import (
     ACKNOWLEDGED_KEPT_S,
     ANSWER_MALFORMED,
-    ANSWER_WRITTEN_S_MAX,
     MALFORMED_SHOWN_WITH_MAX,
     NEVER_ACTIVATED,
     OFFLINE,
     SEND_FAILED,
 )
 from linkstead.invocation.record import EVIDENCE_PAYLOAD_BYTES_MAX, EVIDENCE_TOPIC_CHARS_MAX, Stray
-from linkstead.registry import Account, DeviceKey, Origin
+from linkstead.registry import DeviceKey, Origin
 from linkstead.server import DATABASE_FILE
-from linkstead.sessions import (
-    QUEUED_MESSAGES_MAX,
-    LinkBlocked,
-    LinkBroken,
-    LinkTooSmall,
-    QueuedMessage,
-    Receipt,
-    SavedMessage,
-    Session,
-)
+from linkstead.sessions import QUEUED_MESSAGES_MAX, LinkBlocked, LinkBroken, LinkTooSmall, QueuedMessage
 from linkstead.sessions.table import QUEUED_AGE_S_MAX
-from linkstead.store import SqliteStore
 from linkstead.subscription import NoticeKind
 from linkstead.testing.clock import ManualClock
 from tests.actions.world import ACCOUNT_ID, World
-from tests.fakes import IOT_ID, KEY, NOW_MS, FakeLink, make_device, make_product
-from tests.wire import until
+from tests.fakes import IOT_ID, KEY, FakeLink
+from tests.invocation.deliveries import (
+    ANSWERED,
+    DELIVERED,
+    ORIGIN,
+    REPLY_TOPIC,
+    TOPIC,
+    AwayStore,
+    FullDisk,
+    WatchingLink,
+    a_call,
+    answer,
+    away,
+    ending,
+    messages,
+    opened,
+    post,
+    stages,
+    stored,
+    waiting,
+)
 
 pytestmark = pytest.mark.asyncio
-
-TOPIC = "/sys/a1Lnk5tEad0/lamp-01/thing/service/RunScene"
-REPLY_TOPIC = f"{TOPIC}_reply"
-ORIGIN = Origin(KEY, ACCOUNT_ID, IOT_ID)
-
-
-class FullDisk(SqliteStore):
-    """Nothing can be kept for as long as it is full."""
-
-    is_full = True
-
-    async def keep_calls(self, calls: Sequence[Call], messages: Sequence[SavedMessage]) -> list[int]:
-        if self.is_full:
-            raise OSError("no room on the disk")
-        return await super().keep_calls(calls, messages)
-
-
-class AwayStore(SqliteStore):
-    """No call can be looked up for as long as it is away."""
-
-    is_away = False
-
-    async def find_open_call(self, key: DeviceKey, alink_id: int) -> Call | None:
-        if self.is_away:
-            raise OSError("no connection")
-        return await super().find_open_call(key, alink_id)
-
-
-class GatedStore(SqliteStore):
-    """What the task `second` looks up it learns when the gate is open, but for the first time."""
-
-    gate: asyncio.Event
-    seconds = 0
-
-    async def find_kept_call(self, request_id: str) -> Call | None:
-        call = await super().find_kept_call(request_id)
-        task = asyncio.current_task()
-        if task is not None and task.get_name() == "second":
-            self.seconds += 1
-            if self.seconds > 1:
-                await self.gate.wait()
-        return call
-
-
-class WatchingLink(FakeLink):
-    """Sees, each time something is sent, how many calls are on the disk."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-        self.kept: list[int] = []
-
-    def send(self, topic: str, payload: bytes, receipt: Receipt | None = None) -> None:
-        self.kept.append(self._count())
-        super().send(topic, payload, receipt)
-
-    def pump(self) -> None:
-        self.kept.append(self._count())
-
-    def _count(self) -> int:
-        return _count_rows(self.path, "call_history")
-
-
-class WatchingPostman:
-    """Sees, each time other nodes are to look what is in the store, how many messages are there."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.kept: list[int] = []
-
-    async def post(self, call: Call, topic: str, payload: bytes, qos: int, *, needs_subscription: bool) -> bool:
-        return False
-
-    def wake(self, key: DeviceKey) -> None:
-        self.kept.append(_count_rows(self.path, "message"))
-
-    async def broadcast(self, letter: Letter) -> Reached:
-        raise NotImplementedError
-
-    def is_there(self, node: str) -> bool:
-        return node != "dead-node"
-
-    def is_another(self, node: str) -> bool:
-        return node != "node"
-
-
-def _count_rows(path: Path, table: str) -> int:
-    with closing(sqlite3.connect(path)) as connection:
-        found: int = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-    return found
-
-
-@pytest_asyncio.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with opened(tmp_path / DATABASE_FILE, ManualClock()) as world:
-        yield world
-
-
-@contextlib.asynccontextmanager
-async def opened(path: Path, clock: ManualClock, kind: type[SqliteStore] = SqliteStore) -> AsyncIterator[World]:
-    """A process's life on a database, to its orderly end."""
-    store = kind(path, clock)
-    await store.open()
-    if await store.find_product(KEY.product_key) is None:
-        await store.add_account(Account(ACCOUNT_ID, "account", NOW_MS))
-        await store.add_product(make_product())
-        await store.add_devices([make_device()])
-    world = World(path, store, clock)
-    # As it is before a device can connect.
-    await world.news.prepare(KEY.product_key)
-    yield world
-    await world.delivery.stop()
-    await store.close()
-
-
-def a_call(world: World, number: int = 1, **fields: Any) -> Call:
-    """A call that came in, for a service of a lamp."""
-    usual = {"action": "InvokeThingService", "account_id": ACCOUNT_ID, "key": KEY, "target": "RunScene"}
-    call = Call(f"request-{number}", "node", **{**usual, "alink_id": number, "message_id": 10**18 + number, **fields})
-    call.mark(Stage.RECEIVED, world.clock.time_s(), world.clock.monotonic_s())
-    world.journal.open(call)
-    return call
-
-
-async def post(world: World, number: int = 1, qos: int = 1, **fields: Any) -> Call:
-    call = a_call(world, number, **fields)
-    await world.delivery.post(call, TOPIC, make_request(number, "thing.service.RunScene", {}), qos)
-    world.journal.close(call)
-    return call
-
-
-def answer(world: World, number: int = 1, code: int = 200, identifier: str = "RunScene", **fields: Any) -> None:
-    payload = json.dumps({"id": str(number), "code": code}).encode()
-    given = {"origin": ORIGIN, "topic": REPLY_TOPIC, "payload": payload, **fields}
-    world.delivery.answer(identifier=identifier, reply=parse_reply(payload), **given)
-
-
-def away(world: World, kept_s: float = QUEUED_AGE_S_MAX) -> Session:
-    """A device whose session is kept, and who is not here."""
-    link = FakeLink()
-    session = world.attach(link, kept_s=kept_s)
-    world.detach(link)
-    return session
-
-
-def waiting(session: Session) -> list[QueuedMessage]:
-    return list(session.queue or ())
-
-
-def ending(call: Call) -> tuple[Verdict | None, Diagnosis | None, int]:
-    return call.verdict, call.diagnosis, call.result_code
-
-
-def stages(call: Call) -> list[Stage]:
-    return [moment.stage for moment in call.timeline]
-
-
-async def stored(world: World, call: Call) -> Call:
-    assert await world.store.flush()
-    found = await world.store.find_call(ACCOUNT_ID, call.request_id)
-    assert found is not None
-    return found
-
-
-async def messages(world: World) -> list[SavedMessage]:
-    assert await world.store.flush()
-    return await world.store.list_messages(KEY)
-
-
-ANSWERED = (Verdict.SUCCESS, Diagnosis.ANSWERED, 200)
 
 
 # --- accepting
@@ -323,88 +155,6 @@ async def test_a_session_that_is_dropped_while_the_disk_is_written_ends_the_call
     call = await posting
     assert ending(call) == (Verdict.EXPIRED, Diagnosis.NOT_CONNECTED, OFFLINE)
     assert await messages(world) == []
-
-
-async def test_what_was_dropped_with_a_session_is_off_the_disk_before_another_node_looks(
-    world: World, tmp_path: Path
-) -> None:
-    postman = WatchingPostman(tmp_path / DATABASE_FILE)
-    world.delivery.join(postman)
-    link = FakeLink()
-    world.attach(link)
-    await post(world, 1)
-    posting = asyncio.ensure_future(post(world, 2))
-    await asyncio.sleep(0)
-    world.detach(link)
-    await posting
-    await until(lambda: postman.kept)
-    assert postman.kept == [1]
-
-
-async def test_what_is_in_the_store_is_sent_once_though_it_is_looked_for_twice_at_a_time(tmp_path: Path) -> None:
-    path = tmp_path / DATABASE_FILE
-    async with opened(path, ManualClock(), GatedStore) as world:
-        store = world.store
-        assert isinstance(store, GatedStore)
-        store.gate = asyncio.Event()
-        world.delivery.join(WatchingPostman(path))
-        link = FakeLink()
-        session = world.attach(link, kept_s=QUEUED_AGE_S_MAX)
-        call = a_call(world, alink_id=0, action="Pub", is_asynchronous=True)
-        await world.store.keep_calls([call], [SavedMessage(KEY, TOPIC, b"news", NOW_MS, call.request_id)])
-        call.is_handed_over = True
-        world.journal.close(call)
-        looking = [asyncio.create_task(world.delivery.take_up(KEY), name=name) for name in ("first", "second")]
-        await looking[0]
-        await until(lambda: looking[1].done() or store.seconds > 1)
-        (message,) = waiting(session)
-        world.sessions.note_sent(message)
-        world.sessions.acknowledge(session, message)
-        store.gate.set()
-        await looking[1]
-        assert waiting(session) == []
-        assert ending(await stored(world, call)) == DELIVERED
-
-
-async def test_who_looks_again_has_it_looked_for_again_though_it_failed_before(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    list_messages, gate, looks = world.store.list_messages, asyncio.Event(), 0
-
-    async def fail_once(key: DeviceKey) -> list[SavedMessage]:
-        nonlocal looks
-        looks += 1
-        if looks == 1:
-            await gate.wait()
-            raise sqlite3.OperationalError
-        return await list_messages(key)
-
-    monkeypatch.setattr(world.store, "list_messages", fail_once)
-    world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
-    link = FakeLink()
-    session = world.attach(link, kept_s=QUEUED_AGE_S_MAX)
-    looking = asyncio.create_task(world.delivery.take_up(KEY))
-    await until(lambda: looks == 1)
-    call = a_call(world, alink_id=0, action="Pub", is_asynchronous=True)
-    await world.store.keep_calls([call], [SavedMessage(KEY, TOPIC, b"news", NOW_MS, call.request_id)])
-    await world.delivery.take_up(KEY)
-    gate.set()
-    await looking
-    assert [message.payload for message in waiting(session)] == [b"news"]
-
-
-async def test_looking_fails_where_the_store_does(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def fail(key: DeviceKey) -> list[SavedMessage]:
-        raise sqlite3.OperationalError
-
-    monkeypatch.setattr(world.store, "list_messages", fail)
-    world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
-    world.attach(FakeLink())
-    for _ in range(2):
-        with pytest.raises(sqlite3.OperationalError):
-            await world.delivery.take_up(KEY)
 
 
 # --- on the way to the device
@@ -721,7 +471,6 @@ async def test_a_message_whose_call_cannot_be_looked_up_now_is_found_again(
 # --- from one process to the next
 
 NODE_LOST = (Verdict.UNKNOWN, Diagnosis.NODE_LOST, SEND_FAILED)
-DELIVERED = (Verdict.SUCCESS, Diagnosis.DELIVERED, 0)
 
 
 @pytest.mark.parametrize(
@@ -934,109 +683,6 @@ async def test_a_call_whose_message_expires_is_told_once(world: World) -> None:
     await world.delivery.stop()
     await world.news.drain()
     assert told(world) == [("1", 9201)]
-
-
-async def dropped_of(world: World, node: str, tmp_path: Path) -> Call:
-    """A call that a node had in hand, and has written; its message is dropped here with the session of its device."""
-    world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
-    call = a_call(world, action="InvokeThingService", is_asynchronous=True)
-    call.node = node
-    call.mark(Stage.WRITTEN, world.clock.time_s(), world.clock.monotonic_s())
-    saved = SavedMessage(KEY, TOPIC, b"message", NOW_MS, call.request_id)
-    [row_id] = await world.store.keep_calls([call], [saved])
-    world.journal.close(call)
-    await world.store.flush()
-    message = QueuedMessage(TOPIC, b"message", 0.0, was_sent=True, row_id=row_id, call_id=call.request_id)
-    world.delivery.message_dropped(message)
-    return call
-
-
-async def test_another_node_has_time_to_write_the_answer_to_its_call(world: World, tmp_path: Path) -> None:
-    call = await dropped_of(world, "other-node", tmp_path)
-    await until(lambda: world.clock.timer_count > 0)
-    assert (await stored(world, call)).verdict is None
-    answered = msgspec.structs.replace(call)
-    answered.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
-    world.store.record_call(answered)
-    await world.store.flush()
-    world.clock.advance(ANSWER_WRITTEN_S_MAX)
-    await world.delivery.stop()
-    assert ending(await stored(world, call)) == ending(answered)
-    assert await messages(world) == []
-
-
-async def test_a_call_of_another_node_ends_with_its_message_where_that_has_no_answer(
-    world: World, tmp_path: Path
-) -> None:
-    call = await dropped_of(world, "other-node", tmp_path)
-    await until(lambda: world.clock.timer_count > 0)
-    world.clock.advance(ANSWER_WRITTEN_S_MAX - 0.25)
-    assert (await stored(world, call)).verdict is None
-    world.clock.advance(0.25)
-    await world.delivery.stop()
-    assert (await stored(world, call)).verdict is Verdict.EXPIRED
-
-
-@pytest.mark.parametrize("node", ["node", "dead-node"])
-async def test_nobody_else_is_waited_for(world: World, tmp_path: Path, node: str) -> None:
-    call = await dropped_of(world, node, tmp_path)
-    await world.delivery.stop()
-    assert (await stored(world, call)).verdict is Verdict.EXPIRED
-
-
-async def test_what_was_dropped_is_not_taken_up_while_an_answer_is_waited_for(world: World, tmp_path: Path) -> None:
-    call = await dropped_of(world, "other-node", tmp_path)
-    await until(lambda: world.clock.timer_count > 0)
-    session = world.attach(FakeLink(), kept_s=QUEUED_AGE_S_MAX)
-    await world.delivery.take_up(KEY)
-    there, sent = await messages(world), waiting(session)
-    world.clock.advance(ANSWER_WRITTEN_S_MAX)
-    await world.delivery.stop()
-    assert ([message.call_id for message in there], sent) == ([call.request_id], [])
-    assert (await stored(world, call)).verdict is Verdict.EXPIRED
-    assert await messages(world) == []
-
-
-async def test_what_was_dropped_does_not_come_back_with_the_session(world: World, tmp_path: Path) -> None:
-    away(world)
-    call = await dropped_of(world, "other-node", tmp_path)
-    await until(lambda: world.clock.timer_count > 0)
-    await world.delivery.load(KEY)
-    there, session = await messages(world), world.sessions.find(KEY)
-    world.clock.advance(ANSWER_WRITTEN_S_MAX)
-    await world.delivery.stop()
-    assert session is not None
-    assert ([message.call_id for message in there], waiting(session)) == ([call.request_id], [])
-    assert (await stored(world, call)).verdict is Verdict.EXPIRED
-
-
-async def test_a_call_that_was_written_as_handed_over_ends_with_its_node(world: World) -> None:
-    call = a_call(world, is_asynchronous=True)
-    call.is_handed_over = True
-    await world.store.keep_calls([call], [])
-    world.journal.close(call)
-    await world.delivery.end_stranded("node")
-    kept = await stored(world, call)
-    # What is handed over is not written, where there are other nodes.
-    assert (kept.verdict, kept.is_handed_over) == (Verdict.UNKNOWN, False)
-
-
-async def test_a_call_whose_device_went_elsewhere_is_looked_up_when_it_is_answered(
-    world: World, tmp_path: Path
-) -> None:
-    world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
-    world.attach(FakeLink())
-    call = await post(world)
-    assert (await stored(world, call)).verdict is None
-    world.delivery.session_put_away(KEY, has_waiting=False)
-    expired = await stored(world, call)
-    expired.end(Verdict.EXPIRED, Diagnosis.WRITTEN_NO_ACKNOWLEDGEMENT)
-    world.store.record_call(expired)
-    await world.store.flush()
-    answer(world)
-    await world.delivery.stop()
-    kept = await stored(world, call)
-    assert (kept.verdict, list(kept.reasons())) == (Verdict.EXPIRED, [Stray.LATE])
 
 
 async def test_a_result_is_told_with_its_call_already_handed_to_the_store(world: World) -> None:

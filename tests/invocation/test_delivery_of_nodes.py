@@ -1,0 +1,222 @@
+"""Delivery where other nodes may hold the device, and have the answer."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from linkstead.invocation import Call, Diagnosis, Stage, Verdict
+from linkstead.invocation.delivery import ANSWER_WRITTEN_S_MAX
+from linkstead.invocation.record import Stray
+from linkstead.registry import DeviceKey
+from linkstead.server import DATABASE_FILE
+from linkstead.sessions import QueuedMessage, SavedMessage
+from linkstead.sessions.table import QUEUED_AGE_S_MAX
+from linkstead.testing.clock import ManualClock
+from tests.actions.world import World
+from tests.fakes import KEY, NOW_MS, FakeLink
+from tests.invocation.deliveries import (
+    DELIVERED,
+    TOPIC,
+    GatedStore,
+    WatchingPostman,
+    a_call,
+    answer,
+    away,
+    ending,
+    messages,
+    opened,
+    post,
+    stored,
+    waiting,
+)
+from tests.wire import until
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_what_was_dropped_with_a_session_is_off_the_disk_before_another_node_looks(
+    world: World, tmp_path: Path
+) -> None:
+    postman = WatchingPostman(tmp_path / DATABASE_FILE)
+    world.delivery.join(postman)
+    link = FakeLink()
+    world.attach(link)
+    await post(world, 1)
+    posting = asyncio.ensure_future(post(world, 2))
+    await asyncio.sleep(0)
+    world.detach(link)
+    await posting
+    await until(lambda: postman.kept)
+    assert postman.kept == [1]
+
+
+async def test_what_is_in_the_store_is_sent_once_though_it_is_looked_for_twice_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / DATABASE_FILE
+    async with opened(path, ManualClock(), GatedStore) as world:
+        store = world.store
+        assert isinstance(store, GatedStore)
+        store.gate = asyncio.Event()
+        world.delivery.join(WatchingPostman(path))
+        link = FakeLink()
+        session = world.attach(link, kept_s=QUEUED_AGE_S_MAX)
+        call = a_call(world, alink_id=0, action="Pub", is_asynchronous=True)
+        await world.store.keep_calls([call], [SavedMessage(KEY, TOPIC, b"news", NOW_MS, call.request_id)])
+        call.is_handed_over = True
+        world.journal.close(call)
+        looking = [asyncio.create_task(world.delivery.take_up(KEY), name=name) for name in ("first", "second")]
+        await looking[0]
+        await until(lambda: looking[1].done() or store.seconds > 1)
+        (message,) = waiting(session)
+        world.sessions.note_sent(message)
+        world.sessions.acknowledge(session, message)
+        store.gate.set()
+        await looking[1]
+        assert waiting(session) == []
+        assert ending(await stored(world, call)) == DELIVERED
+
+
+async def test_who_looks_again_has_it_looked_for_again_though_it_failed_before(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_messages, gate, looks = world.store.list_messages, asyncio.Event(), 0
+
+    async def fail_once(key: DeviceKey) -> list[SavedMessage]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            await gate.wait()
+            raise sqlite3.OperationalError
+        return await list_messages(key)
+
+    monkeypatch.setattr(world.store, "list_messages", fail_once)
+    world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
+    link = FakeLink()
+    session = world.attach(link, kept_s=QUEUED_AGE_S_MAX)
+    looking = asyncio.create_task(world.delivery.take_up(KEY))
+    await until(lambda: looks == 1)
+    call = a_call(world, alink_id=0, action="Pub", is_asynchronous=True)
+    await world.store.keep_calls([call], [SavedMessage(KEY, TOPIC, b"news", NOW_MS, call.request_id)])
+    await world.delivery.take_up(KEY)
+    gate.set()
+    await looking
+    assert [message.payload for message in waiting(session)] == [b"news"]
+
+
+async def test_looking_fails_where_the_store_does(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(key: DeviceKey) -> list[SavedMessage]:
+        raise sqlite3.OperationalError
+
+    monkeypatch.setattr(world.store, "list_messages", fail)
+    world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
+    world.attach(FakeLink())
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError):
+            await world.delivery.take_up(KEY)
+
+
+async def dropped_of(world: World, node: str, tmp_path: Path) -> Call:
+    """A call that a node had in hand, and has written; its message is dropped here with the session of its device."""
+    world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
+    call = a_call(world, action="InvokeThingService", is_asynchronous=True)
+    call.node = node
+    call.mark(Stage.WRITTEN, world.clock.time_s(), world.clock.monotonic_s())
+    saved = SavedMessage(KEY, TOPIC, b"message", NOW_MS, call.request_id)
+    [row_id] = await world.store.keep_calls([call], [saved])
+    world.journal.close(call)
+    await world.store.flush()
+    message = QueuedMessage(TOPIC, b"message", 0.0, was_sent=True, row_id=row_id, call_id=call.request_id)
+    world.delivery.message_dropped(message)
+    return call
+
+
+async def test_another_node_has_time_to_write_the_answer_to_its_call(world: World, tmp_path: Path) -> None:
+    call = await dropped_of(world, "other-node", tmp_path)
+    await until(lambda: world.clock.timer_count > 0)
+    assert (await stored(world, call)).verdict is None
+    answered = msgspec.structs.replace(call)
+    answered.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+    world.store.record_call(answered)
+    await world.store.flush()
+    world.clock.advance(ANSWER_WRITTEN_S_MAX)
+    await world.delivery.stop()
+    assert ending(await stored(world, call)) == ending(answered)
+    assert await messages(world) == []
+
+
+async def test_a_call_of_another_node_ends_with_its_message_where_that_has_no_answer(
+    world: World, tmp_path: Path
+) -> None:
+    call = await dropped_of(world, "other-node", tmp_path)
+    await until(lambda: world.clock.timer_count > 0)
+    world.clock.advance(ANSWER_WRITTEN_S_MAX - 0.25)
+    assert (await stored(world, call)).verdict is None
+    world.clock.advance(0.25)
+    await world.delivery.stop()
+    assert (await stored(world, call)).verdict is Verdict.EXPIRED
+
+
+@pytest.mark.parametrize("node", ["node", "dead-node"])
+async def test_nobody_else_is_waited_for(world: World, tmp_path: Path, node: str) -> None:
+    call = await dropped_of(world, node, tmp_path)
+    await world.delivery.stop()
+    assert (await stored(world, call)).verdict is Verdict.EXPIRED
+
+
+async def test_what_was_dropped_is_not_taken_up_while_an_answer_is_waited_for(world: World, tmp_path: Path) -> None:
+    call = await dropped_of(world, "other-node", tmp_path)
+    await until(lambda: world.clock.timer_count > 0)
+    session = world.attach(FakeLink(), kept_s=QUEUED_AGE_S_MAX)
+    await world.delivery.take_up(KEY)
+    there, sent = await messages(world), waiting(session)
+    world.clock.advance(ANSWER_WRITTEN_S_MAX)
+    await world.delivery.stop()
+    assert ([message.call_id for message in there], sent) == ([call.request_id], [])
+    assert (await stored(world, call)).verdict is Verdict.EXPIRED
+    assert await messages(world) == []
+
+
+async def test_what_was_dropped_does_not_come_back_with_the_session(world: World, tmp_path: Path) -> None:
+    away(world)
+    call = await dropped_of(world, "other-node", tmp_path)
+    await until(lambda: world.clock.timer_count > 0)
+    await world.delivery.load(KEY)
+    there, session = await messages(world), world.sessions.find(KEY)
+    world.clock.advance(ANSWER_WRITTEN_S_MAX)
+    await world.delivery.stop()
+    assert session is not None
+    assert ([message.call_id for message in there], waiting(session)) == ([call.request_id], [])
+    assert (await stored(world, call)).verdict is Verdict.EXPIRED
+
+
+async def test_a_call_that_was_written_as_handed_over_ends_with_its_node(world: World) -> None:
+    call = a_call(world, is_asynchronous=True)
+    call.is_handed_over = True
+    await world.store.keep_calls([call], [])
+    world.journal.close(call)
+    await world.delivery.end_stranded("node")
+    kept = await stored(world, call)
+    # What is handed over is not written, where there are other nodes.
+    assert (kept.verdict, kept.is_handed_over) == (Verdict.UNKNOWN, False)
+
+
+async def test_a_call_whose_device_went_elsewhere_is_looked_up_when_it_is_answered(
+    world: World, tmp_path: Path
+) -> None:
+    world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
+    world.attach(FakeLink())
+    call = await post(world)
+    assert (await stored(world, call)).verdict is None
+    world.delivery.session_put_away(KEY, has_waiting=False)
+    expired = await stored(world, call)
+    expired.end(Verdict.EXPIRED, Diagnosis.WRITTEN_NO_ACKNOWLEDGEMENT)
+    world.store.record_call(expired)
+    await world.store.flush()
+    answer(world)
+    await world.delivery.stop()
+    kept = await stored(world, call)
+    assert (kept.verdict, list(kept.reasons())) == (Verdict.EXPIRED, [Stray.LATE])
