@@ -35,7 +35,7 @@ async def test_faults_are_planted_shown_and_taken_away(start_rig: RigStarter) ->
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"kind": "nonsense"}, "nonsense"),
+        ({"kind": "nonsense"}, "kind must be one of"),
         ({"kind": "drop-answer", "nth": "0"}, "nth must be"),
         ({"kind": "drop-answer", "nth": "two"}, "nth"),
         ({"kind": "throttle", "at_once": "1"}, "at_once is for"),

@@ -298,9 +298,9 @@ def read_sample(function: str, sample: str) -> bytes:
     if function == PROTOCOL_TO_RAW:
         try:
             message: dict[str, Any] = msgspec.json.decode(sample.encode(), type=dict[str, Any])
+            return msgspec.json.encode([message])
         except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(f"JSON: {error}") from None
-        return msgspec.json.encode([message])
     try:
         payload = bytes.fromhex(sample.removeprefix("0x"))
     except (ValueError, binascii.Error):

@@ -649,6 +649,6 @@ def _misname(publish: Publish) -> Publish:
         return replace(publish, topic=topic)
     try:
         reply = msgspec.json.decode(publish.payload, type=dict[str, object])
+        return replace(publish, payload=msgspec.json.encode({**reply, "id": str(ALINK_ID_OF_NONE)}))
     except (msgspec.DecodeError, RecursionError):
         return replace(publish, payload=MALFORMED)
-    return replace(publish, payload=msgspec.json.encode({**reply, "id": str(ALINK_ID_OF_NONE)}))
