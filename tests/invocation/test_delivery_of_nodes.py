@@ -119,23 +119,31 @@ async def test_looking_fails_where_the_store_does(
             await world.delivery.take_up(KEY)
 
 
-async def dropped_of(world: World, node: str, tmp_path: Path) -> Call:
-    """A call that a node had in hand, and has written; its message is dropped here with the session of its device."""
+async def dropped_of(world: World, node: str, tmp_path: Path, *, is_written: bool = True) -> Call:
+    """A call that a node had in hand; its message is dropped here with the session of its device.
+
+    Args:
+        is_written: the store knows that its message left.
+    """
     world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
     call = a_call(world, action="InvokeThingService", is_asynchronous=True)
     call.node = node
-    call.mark(Stage.WRITTEN, world.clock.time_s(), world.clock.monotonic_s())
+    if is_written:
+        call.mark(Stage.WRITTEN, world.clock.time_s(), world.clock.monotonic_s())
     saved = SavedMessage(KEY, TOPIC, b"message", NOW_MS, call.request_id)
     [row_id] = await world.store.keep_calls([call], [saved])
     world.journal.close(call)
     await world.store.flush()
-    message = QueuedMessage(TOPIC, b"message", 0.0, was_sent=True, row_id=row_id, call_id=call.request_id)
+    message = QueuedMessage(TOPIC, b"message", 0.0, was_sent=is_written, row_id=row_id, call_id=call.request_id)
     world.delivery.message_dropped(message)
     return call
 
 
-async def test_another_node_has_time_to_write_the_answer_to_its_call(world: World, tmp_path: Path) -> None:
-    call = await dropped_of(world, "other-node", tmp_path)
+@pytest.mark.parametrize("is_written", [True, False])
+async def test_another_node_has_time_to_write_the_answer_to_its_call(
+    world: World, tmp_path: Path, is_written: bool
+) -> None:
+    call = await dropped_of(world, "other-node", tmp_path, is_written=is_written)
     await until(lambda: world.clock.timer_count > 0)
     assert (await stored(world, call)).verdict is None
     answered = msgspec.structs.replace(call)
@@ -146,6 +154,19 @@ async def test_another_node_has_time_to_write_the_answer_to_its_call(world: Worl
     await world.delivery.stop()
     assert ending(await stored(world, call)) == ending(answered)
     assert await messages(world) == []
+
+
+async def test_that_a_message_left_may_be_written_later_too(world: World, tmp_path: Path) -> None:
+    call = await dropped_of(world, "other-node", tmp_path, is_written=False)
+    await until(lambda: world.clock.timer_count > 0)
+    written = msgspec.structs.replace(call, timeline=list(call.timeline))
+    written.mark(Stage.WRITTEN, world.clock.time_s(), world.clock.monotonic_s())
+    world.store.record_call(written)
+    await world.store.flush()
+    world.clock.advance(ANSWER_WRITTEN_S_MAX)
+    await world.delivery.stop()
+    ended = await stored(world, call)
+    assert (ended.verdict, ended.diagnosis) == (Verdict.EXPIRED, Diagnosis.WRITTEN_NO_ACKNOWLEDGEMENT)
 
 
 async def test_a_call_of_another_node_ends_with_its_message_where_that_has_no_answer(

@@ -624,6 +624,8 @@ class Delivery:
         if call is not None and self._may_be_answered(call):
             await self._clock.sleep(ANSWER_WRITTEN_S_MAX)
             call = await self._find_kept(message.call_id)
+            # That it left may have been written meanwhile, too.
+            message.was_sent = message.was_sent or (call is not None and call.moment(Stage.WRITTEN) is not None)
         if call is not None:
             await self._prepare(call.key)
         self._expire(call, message)
@@ -633,7 +635,8 @@ class Delivery:
         postman, node = self._postman, call.node
         if postman is None or self._lookups.is_stopping or not postman.is_another(node) or not postman.is_there(node):
             return False
-        return not call.is_ended and call.moment(Stage.WRITTEN) is not None
+        # Whether it left is written no sooner than the answer.
+        return not call.is_ended
 
     def _expire(self, call: Call | None, message: QueuedMessage) -> None:
         if call is not None:
