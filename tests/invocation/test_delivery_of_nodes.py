@@ -78,6 +78,20 @@ async def test_what_is_in_the_store_is_sent_once_though_it_is_looked_for_twice_a
         assert ending(await stored(world, call)) == DELIVERED
 
 
+async def test_it_is_written_of_a_session_by_which_connection_it_is_known(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    monkeypatch.setattr(world.store, "record_session", lambda session: written.append(session.holder_epoch))
+    monkeypatch.setattr(world.store, "drop_session", lambda _, holder_epoch: written.append(holder_epoch))
+    world.delivery.date_sessions({KEY: 7}.__getitem__)
+    link = FakeLink()
+    world.attach(link, kept_s=QUEUED_AGE_S_MAX)
+    world.attach(FakeLink())
+    assert set(written) == {7}
+    assert len(written) > 1
+
+
 async def test_who_looks_again_has_it_looked_for_again_though_it_failed_before(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

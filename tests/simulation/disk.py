@@ -573,14 +573,20 @@ class MemoryStore:
         return self._with_waiting(session) if session is not None else None
 
     def record_session(self, session: SavedSession) -> None:
-        self._note_session(session.key, lambda: self._disk.sessions.update({session.key: session}))
+        saved = replace(session, holder_epoch=0)
+        self._note_session(session.key, session.holder_epoch, lambda: self._disk.sessions.update({session.key: saved}))
 
-    def _note_session(self, key: DeviceKey, write: Callable[[], object]) -> None:
+    def _note_session(self, key: DeviceKey, holder_epoch: int, change: Callable[[], object]) -> None:
+        def write() -> None:
+            presence = self._disk.presences.get(key)
+            if presence is None or not holder_epoch or presence.holder_epoch <= holder_epoch:
+                change()
+
         self._session_notes.setdefault(key, []).append(write)
         self._note(write)
 
-    def drop_session(self, key: DeviceKey) -> None:
-        self._note_session(key, lambda: self._disk.sessions.pop(key, None))
+    def drop_session(self, key: DeviceKey, holder_epoch: int = 0) -> None:
+        self._note_session(key, holder_epoch, lambda: self._disk.sessions.pop(key, None))
 
     def _messages(self) -> list[SavedMessage]:
         return [message for row_id, message in self._disk.messages.items() if row_id not in self._dropped]

@@ -6,7 +6,7 @@ import pytest
 
 from linkstead.registry import DeviceKey, Node, NodeState, Presence, PresenceChange
 from linkstead.store.sql import SqlStore
-from tests.store.samples import LAMP, NOW_MS, a_product, a_session, an_account, some_devices
+from tests.store.samples import LAMP, NOW_MS, a_message, a_product, a_session, an_account, some_devices
 
 pytestmark = pytest.mark.asyncio
 
@@ -98,6 +98,28 @@ async def test_devices_of_a_dead_node_are_released_where_no_other_took_them(stor
     assert await store.release_devices([found], NOW_MS + 6) == []
     assert await store.find_presence(LAMP) == replace(found, is_online=False, status_ms=NOW_MS + 5)
     assert await store.list_held_devices("east", 10) == []
+
+
+@pytest.mark.parametrize(("later", "is_taken"), [(-1, False), (0, True), (1, True), (-EPOCH, True)])
+@pytest.mark.parametrize("is_brought", [False, True])
+async def test_a_session_is_written_by_the_latest_connection_however_late(
+    store: SqlStore, later: int, is_taken: bool, is_brought: bool
+) -> None:
+    holder_epoch = EPOCH + later
+
+    async def write() -> None:
+        # A message brings its session to the disk.
+        assert await store.add_messages([a_message(1)]) if is_brought else await store.flush()
+
+    await presence_after(store, [came("east", EPOCH)])
+    store.record_session(a_session(kept_s=60.0, holder_epoch=holder_epoch))
+    await write()
+    assert [session.kept_s for session in await store.list_sessions()] == ([60.0] if is_taken else [])
+    store.record_session(a_session(kept_s=7.0, holder_epoch=EPOCH))
+    assert await store.flush()
+    store.drop_session(LAMP, holder_epoch)
+    await write()
+    assert [session.kept_s for session in await store.list_sessions()] == ([] if is_taken else [7.0])
 
 
 @pytest.mark.parametrize(("kept_until_ms", "then_ms"), [(0, NOW_MS + 5 + 60_500), (NOW_MS + 7, NOW_MS + 7)])

@@ -203,6 +203,7 @@ class Holder:
     def deliver_by(self, delivery: Delivery) -> None:
         """Have what other nodes post, and what waits for devices that connect, delivered. Likewise."""
         self._delivery = delivery
+        delivery.date_sessions(self._find_epoch)
 
     def listen(self) -> None:
         """Hear of takeovers, and of questions for devices that this node is known to hold."""
@@ -301,6 +302,10 @@ class Holder:
         timer, claim.timer = claim.timer, None
         if timer is not None:
             timer.cancel()
+
+    def _find_epoch(self, key: DeviceKey) -> int:
+        claim = self._claims.get(key)
+        return claim.epoch if claim is not None else 0
 
     def _next_epoch(self) -> int:
         # Above all that was heard of, whatever the clocks say.

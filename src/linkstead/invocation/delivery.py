@@ -141,6 +141,14 @@ class Postman(Protocol):
         """True when a node is not this one."""
 
 
+EpochFinder = Callable[[DeviceKey], int]
+"""The epoch by which this node holds a device, see `PresenceChange`; 0 where it does not."""
+
+
+def _find_no_epoch(key: DeviceKey) -> int:
+    return 0
+
+
 class PostmanAway(Exception):
     """The other nodes cannot be reached; the call was not accepted."""
 
@@ -210,10 +218,15 @@ class Delivery:
         # Rows of messages that were dropped, and are in the store until it is written what became of their calls.
         self._dropping: set[int] = set()
         self._postman: Postman | None = None
+        self._epoch_of: EpochFinder = _find_no_epoch
 
     def join(self, postman: Postman) -> None:
         """Be one of several nodes from now on: sessions of devices that are away are in the store alone."""
         self._postman = postman
+
+    def date_sessions(self, epoch_of: EpochFinder) -> None:
+        """Have it written of a session by which connection of its device this node knows of it."""
+        self._epoch_of = epoch_of
 
     def observe(self, observer: ResultObserver) -> None:
         """Have an observer told from now on."""
@@ -236,7 +249,7 @@ class Delivery:
         if left_s <= 0:
             for message in queue:
                 await self._expire_kept(message)
-            self._store.drop_session(saved.key)
+            self._store.drop_session(saved.key, self._epoch_of(saved.key))
             return
         self._kept.add(saved.key)
         for message in queue:
@@ -685,6 +698,7 @@ class Delivery:
                 until_ms,
                 dict(session.subscriptions),
                 subscribed_ms=dict(session.subscribed_ms),
+                holder_epoch=self._epoch_of(session.key),
             )
         )
 
@@ -701,7 +715,7 @@ class Delivery:
         # One that was never kept has nothing on the disk but messages that are on their way.
         if key in self._kept:
             self._kept.discard(key)
-            self._store.drop_session(key)
+            self._store.drop_session(key, self._epoch_of(key))
 
     # the way back
 

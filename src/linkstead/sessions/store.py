@@ -9,7 +9,11 @@ from linkstead.registry import DeviceKey
 
 @dataclass(frozen=True, slots=True)
 class SavedSession:
-    """A persistent session. `kept_until_ms` is 0 while its device is connected, else when it may be forgotten."""
+    """A persistent session. `kept_until_ms` is 0 while its device is connected, else when it may be forgotten.
+
+    `holder_epoch` is that of the connection by which a node knows of it, as in `PresenceChange`; 0 where there is one
+    node, and in what was read.
+    """
 
     key: DeviceKey
     kept_s: float
@@ -17,6 +21,7 @@ class SavedSession:
     subscriptions: Mapping[str, int]
     waiting: int = 0
     subscribed_ms: Mapping[str, int] = field(default_factory=dict)
+    holder_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,16 @@ class SessionStore(Protocol):
         """Sessions that were kept until `now_ms` at most, at most `limit`; likewise."""
 
     def record_session(self, session: SavedSession) -> None:
-        """Take the present state of a session; written in a batch a moment later."""
+        """Take the present state of a session; written in a batch a moment later.
 
-    def drop_session(self, key: DeviceKey) -> None:
-        """Forget a session, in a batch a moment later. Its messages stay until each is dropped."""
+        Passed over where a later connection of its device is written by then: its node knows better.
+        """
+
+    def drop_session(self, key: DeviceKey, holder_epoch: int = 0) -> None:
+        """Forget a session, in a batch a moment later, or pass over it likewise.
+
+        Its messages stay until each is dropped.
+        """
 
     async def list_messages(self, key: DeviceKey) -> list[SavedMessage]:
         """What waits for a device, in the order it was accepted."""

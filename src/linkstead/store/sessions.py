@@ -30,6 +30,7 @@ class SessionNote:
 
     key: DeviceKey
     row: SessionRow | None
+    holder_epoch: int = 0
 
     @classmethod
     def of(cls, saved: SavedSession) -> Self:
@@ -38,17 +39,21 @@ class SessionNote:
         subscriptions = msgspec.json.encode(
             {name: (qos, since_ms[name]) if name in since_ms else qos for name, qos in saved.subscriptions.items()}
         ).decode()
-        return cls(saved.key, (saved.kept_s, saved.kept_until_ms, subscriptions))
+        return cls(saved.key, (saved.kept_s, saved.kept_until_ms, subscriptions), saved.holder_epoch)
 
 
+# What is told by an earlier connection never replaces what is told by a later one, however late it is written.
+_IS_LATEST = "(CAST(:by_epoch AS BIGINT) = 0 OR device.holder_epoch <= CAST(:by_epoch AS BIGINT))"
 _OF_DEVICE = sa.select(device.c.id).where(
-    device.c.product_key == sa.bindparam("of_product_key"), device.c.device_name == sa.bindparam("of_device_name")
+    device.c.product_key == sa.bindparam("of_product_key"),
+    device.c.device_name == sa.bindparam("of_device_name"),
+    sa.text(_IS_LATEST),
 )
 _FORGET_SESSION = sa.delete(session).where(session.c.device_id == _OF_DEVICE.scalar_subquery())
 _SAVE_SESSION = sa.text(
     "INSERT INTO session (device_id, kept_s, kept_until_ms, subscriptions)"
     " SELECT id, CAST(:kept_s AS FLOAT), CAST(:kept_until_ms AS BIGINT), :subscriptions FROM device"
-    " WHERE product_key = :of_product_key AND device_name = :of_device_name"
+    f" WHERE product_key = :of_product_key AND device_name = :of_device_name AND {_IS_LATEST}"
     " ON CONFLICT (device_id) DO UPDATE SET kept_s = excluded.kept_s, kept_until_ms = excluded.kept_until_ms,"
     " subscriptions = excluded.subscriptions"
 )
@@ -66,7 +71,7 @@ _SELECT_MESSAGE = sa.select(
 
 
 def write_sessions(connection: sa.Connection, notes: Sequence[SessionNote]) -> None:
-    """Write notes; devices that are gone are passed over."""
+    """Write notes; devices that are gone, or have a later connection, are passed over."""
     dropped = [_names(note) for note in notes if note.row is None]
     if dropped:
         connection.execute(_FORGET_SESSION, dropped)
@@ -80,7 +85,8 @@ def write_sessions(connection: sa.Connection, notes: Sequence[SessionNote]) -> N
 
 
 def _names(note: SessionNote) -> dict[str, object]:
-    return {"of_product_key": note.key.product_key, "of_device_name": note.key.device_name}
+    key = note.key
+    return {"of_product_key": key.product_key, "of_device_name": key.device_name, "by_epoch": note.holder_epoch}
 
 
 def _read_session(key: DeviceKey, kept_s: float, kept_until_ms: int, subscriptions: str, count: int) -> SavedSession:

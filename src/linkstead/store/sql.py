@@ -528,8 +528,8 @@ class SqlStore(
     def record_session(self, session: SavedSession) -> None:
         self._batches.record_session(sessions.SessionNote.of(session))
 
-    def drop_session(self, key: DeviceKey) -> None:
-        self._batches.record_session(sessions.SessionNote(key, None))
+    def drop_session(self, key: DeviceKey, holder_epoch: int = 0) -> None:
+        self._batches.record_session(sessions.SessionNote(key, None, holder_epoch))
 
     async def list_messages(self, key: DeviceKey) -> list[SavedMessage]:
         if self._batches.concerns_messages(key):
