@@ -7,23 +7,25 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from linkstead.clock import milliseconds
 from linkstead.cluster.desks import ASK_WAIT_S
 from linkstead.cluster.heirs import TAKEN_OVER_S
 from linkstead.cluster.nodes import BEAT_S
+from linkstead.cluster.owns import EPOCH_BITS
 from linkstead.invocation import Call, Diagnosis, Stage, Verdict
 from linkstead.invocation.delivery import COMING_BACK_S
 from linkstead.mqtt.packets import SubAck, Subscribe, Subscription
-from linkstead.registry import Application, ApplicationStatus, Node, NodeState
+from linkstead.registry import Application, ApplicationStatus, Node, NodeState, PresenceChange
 from linkstead.registry.applications import blank_devices
 from linkstead.server import HOUSEKEEPING, HOUSEKEEPING_S, RELEASE_S, Server, StartError, SystemClock
 from linkstead.store.batches import BATCH_DELAY_S
 from linkstead.subscription import DEFAULT_GROUP_ID, NoticeKind, SubscribeRelation, destination_of
 from linkstead.subscription.dispatch import LOOK_AGAIN_S, REDELIVERY_S
-from tests.rig import ACCOUNT_ID, LAMP, PRODUCT_KEY, PairRig, RigStarter, stop_server
+from tests.rig import ACCOUNT_ID, LAMP, PRODUCT_KEY, PairRig, RigStarter, device_secret, stop_server
 from tests.store.samples import a_notice, an_open_call
 from tests.subscription.desk import Taker, attached
 from tests.webhook.receiver import Receiver, a_webhook
-from tests.wire import properties
+from tests.wire import DeviceClient, properties
 
 pytestmark = [
     pytest.mark.asyncio,
@@ -181,6 +183,23 @@ async def test_what_living_nodes_have_in_hand_is_left_alone_while_others_come_an
     await stop_server(third, rig.clock)
     assert len(taker.letters) == 1
     await device.disconnect()
+
+
+async def test_a_node_that_starts_holds_devices_by_later_epochs_than_any_before_whatever_its_clock_says(
+    rig: PairRig,
+) -> None:
+    ahead_ms = milliseconds(rig.clock.time_s()) + 365 * 86_400_000
+    rig.server.store.record_presence(PresenceChange(LAMP, True, 1, "", DEAD, ahead_ms << EPOCH_BITS))
+    assert await rig.server.store.flush()
+    third = Server(rig.settings, is_production=True, clock=rig.clock)
+    device = DeviceClient((await third.start()).mqtt, LAMP, device_secret(LAMP))
+    await device.connect(clean_start=False)
+    presence, session = await third.store.find_presence(LAMP), await third.store.find_session(LAMP)
+    await device.disconnect()
+    await stop_server(third, rig.clock)
+    assert presence is not None
+    assert (presence.is_online, presence.holder) == (True, third.node)
+    assert session is not None
 
 
 async def test_what_a_dead_node_had_accepted_and_not_written_ends_within_the_bound(rig: PairRig) -> None:

@@ -418,6 +418,9 @@ class MemoryStore:
         await self._wait()
         return self._disk.nodes.pop(node_id, None) is not None
 
+    async def find_latest_epoch(self) -> int:
+        return max((presence.holder_epoch for presence in self._disk.presences.values()), default=0)
+
     async def find_presence(self, key: DeviceKey) -> Presence | None:
         if key in self._presence_noted:
             await self.flush()

@@ -170,7 +170,7 @@ def end_before_the_answer_is_written(patch: pytest.MonkeyPatch) -> None:
         ({16}, tell_no_nonces, 0),
         ({17}, grant_everything, 20),
         ({18}, hear_of_no_change, 1),
-        ({18}, hear_of_no_key, 9),
+        ({18}, hear_of_no_key, 26),
     ],
 )
 def test_a_planted_fault_of_nodes_is_found(

@@ -100,6 +100,12 @@ async def test_devices_of_a_dead_node_are_released_where_no_other_took_them(stor
     assert await store.list_held_devices("east", 10) == []
 
 
+async def test_the_latest_epoch_is_found(store: SqlStore) -> None:
+    assert await store.find_latest_epoch() == 0
+    await presence_after(store, [came("east", EPOCH)])
+    assert await store.find_latest_epoch() == EPOCH
+
+
 @pytest.mark.parametrize(("later", "is_taken"), [(-1, False), (0, True), (1, True), (-EPOCH, True)])
 @pytest.mark.parametrize("is_brought", [False, True])
 async def test_a_session_is_written_by_the_latest_connection_however_late(

@@ -146,6 +146,7 @@ class Cluster:
         await self.bus.connect()
         if self.bus.payload_bytes_max < FRAME_BYTES_MAX:
             raise BusRefused(f"max_payload is {self.bus.payload_bytes_max}; it has to be {FRAME_BYTES_MAX} or more")
+        self.holder.count_from(await self._store.find_latest_epoch())
         self.holder.listen()
         self.watches.listen()
         if self._router is not None and self._changes is not None:

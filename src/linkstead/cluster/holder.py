@@ -205,6 +205,10 @@ class Holder:
         self._delivery = delivery
         delivery.date_sessions(self._find_epoch)
 
+    def count_from(self, epoch: int) -> None:
+        """Hold devices by later epochs than this one, also where the machine's clock was set back since. Likewise."""
+        self._epoch = max(self._epoch, epoch)
+
     def listen(self) -> None:
         """Hear of takeovers, and of questions for devices that this node is known to hold."""
         self._bus.subscribe(self._subjects.every_own, self._take_own)

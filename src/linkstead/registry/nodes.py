@@ -87,6 +87,9 @@ class NodeStore(Protocol):
     async def remove_node(self, node_id: str) -> bool:
         """Forget a node that is down for good. False where there is none of this name."""
 
+    async def find_latest_epoch(self) -> int:
+        """The highest epoch by which a device was ever held; 0 where none was."""
+
     async def find_presence(self, key: DeviceKey) -> Presence | None:
         """Who holds a device, with all this process has recorded of it; None where there is no such device."""
 

@@ -44,6 +44,11 @@ def remove_node(connection: sa.Connection, node_id: str) -> bool:
     return connection.execute(sa.delete(node).where(node.c.node_id == node_id)).rowcount > 0
 
 
+def find_latest_epoch(connection: sa.Connection) -> int:
+    """See `NodeStore.find_latest_epoch`."""
+    return connection.execute(sa.select(sa.func.max(device.c.holder_epoch))).scalar() or 0
+
+
 def find_presence(connection: sa.Connection, key: DeviceKey) -> Presence | None:
     """See `NodeStore.find_presence`."""
     row = connection.execute(_SELECT_PRESENCE.where(is_device(key))).first()

@@ -886,6 +886,9 @@ class SqlStore(
     async def take_lease(self, name: str, gone: Sequence[str]) -> bool:
         return await self._write(leases.take_lease, name, self.node, gone)
 
+    async def find_latest_epoch(self) -> int:
+        return await self._read(nodes.find_latest_epoch)
+
     async def find_presence(self, key: DeviceKey) -> Presence | None:
         await self._flush_presence([key])
         return await self._read(nodes.find_presence, key)
