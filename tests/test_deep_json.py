@@ -1,6 +1,7 @@
 """JSON of any depth is read, or refused as what is no JSON is; nowhere does it break what reads it."""
 
 import ast
+import base64
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from linkstead.console.products import check_model, read_sample, show_returned
 from linkstead.console.report import write_report
 from linkstead.models.scripts import PROTOCOL_TO_RAW, RAW_TO_PROTOCOL
 from linkstead.registry.policies import POLICY_CHARS_MAX, PolicyMalformed, parse_policy
-from linkstead.rehearsal.cassette import CassetteError, clean_bytes, read_cassette, record, write_cassette
+from linkstead.rehearsal.cassette import CassetteError, read_cassette, record, write_cassette
 from tests.console.records import make_call
 from tests.console.test_forms import INPUTS
 from tests.rehearsal.test_cassette import a_view
@@ -57,8 +58,12 @@ def keep_on_cassette(text: str) -> None:
     reply = b'{"id":"7","code":200,"data":{"deep":' + text.encode() + b"}}"
     request = b'{"id":"7","method":"thing.service.Deep","params":{"deep":' + text.encode() + b"}}"
     shallow = b'{"id":"7","method":"thing.service.Deep","params":{}}'
-    write_cassette(record([a_view(sent, reply, target="Deep") for sent in (request, shallow)]))
-    write_cassette(record([a_view(text.encode(), text.encode())]))
+    views = [a_view(sent, reply, target="Deep") for sent in (request, shallow)]
+    cassette = record([*views, a_view(b"ping", text.encode())])
+    bytes_kept = [
+        base64.b64decode(call.reply.payload_base64 or "") for call in cassette.calls if call.reply is not None
+    ]
+    assert b"s3cret" not in b"".join([write_cassette(cassette), *bytes_kept])
 
 
 READERS: dict[str, tuple[Callable[[str], Any], tuple[type[Exception], ...]]] = {
@@ -69,7 +74,6 @@ READERS: dict[str, tuple[Callable[[str], Any], tuple[type[Exception], ...]]] = {
     "a call's report": (report, ()),
     "a message that is shown": (show, ()),
     "a field of a form": (fill_in, ()),
-    "bytes for a cassette": (lambda text: clean_bytes(text.encode()), ()),
     "calls for a cassette": (keep_on_cassette, ()),
     "a cassette": (
         lambda text: read_cassette(b'{"calls":[{"device_name":"d","call":"c","given":{"a":' + text.encode() + b"}}]}"),
@@ -101,8 +105,10 @@ BOUNDED = {
     "console/login.py": 1,
     # a list of numbers, and nothing that is deeper
     "models/scripts.py": 1,
+    # a call that is too deep is left out as a whole: its secrets could not be found
+    "rehearsal/cassette.py": 2,
 }
-"""Where less is read than can be too deep, and how often."""
+"""Where less is read than can be too deep, or who asked sees to it; and how often."""
 
 
 def _reads_json(node: ast.AST) -> bool:

@@ -78,8 +78,16 @@ def record(views: Iterable[Mapping[str, Any]], remove: Sequence[str] = ()) -> Ca
         views: whole calls, oldest first, as the inspection API gives them.
         remove: texts that are removed wherever they stand, beside what has the name of a secret.
     """
-    entries = (_record_call(view, remove) for view in views)
+    entries = (_try_to_record(view, remove) for view in views)
     return Cassette(calls=[entry for entry in entries if entry is not None][-ENTRIES_MAX:])
+
+
+def _try_to_record(view: Mapping[str, Any], remove: Sequence[str]) -> Entry | None:
+    try:
+        return _record_call(view, remove)
+    except RecursionError:
+        # Secrets cannot be looked for so deep.
+        return None
 
 
 def _record_call(view: Mapping[str, Any], remove: Sequence[str]) -> Entry | None:
@@ -91,10 +99,7 @@ def _record_call(view: Mapping[str, Any], remove: Sequence[str]) -> Entry | None
         return None
     entry = Entry(device_name=view["device_name"], call=request.name)
     if request.message is not None:
-        try:
-            params = clean(request.params, remove)
-        except RecursionError:
-            return None
+        params = clean(request.params, remove)
         entry.given = params if isinstance(params, dict) else None
     else:
         payload = clean_bytes(request.payload, remove)
@@ -124,7 +129,7 @@ def _record_answer(payload: bytes, request: Request, remove: Sequence[str]) -> A
             code, message = reply["code"], reply.get("message", "")
             if type(code) is int and isinstance(message, str) and isinstance(data, dict):
                 return Answer(data=data, code=code, message=_remove(message, remove))
-        except (msgspec.DecodeError, RecursionError, KeyError):
+        except (msgspec.DecodeError, KeyError):
             # It is no Alink reply: as it came.
             pass
     return Answer(payload_base64=_encode(clean_bytes(payload, remove)))
@@ -145,14 +150,18 @@ def clean(value: Any, remove: Sequence[str] = ()) -> Any:
 
 
 def clean_bytes(payload: bytes, remove: Sequence[str] = ()) -> bytes:
-    """A payload without secrets: JSON by the names of its members, anything by the texts that are to be removed."""
+    """A payload without secrets: JSON by the names of its members, anything by the texts that are to be removed.
+
+    Raises:
+        RecursionError: it is nested too deep to be looked through.
+    """
     try:
         value = msgspec.json.decode(payload)
         if isinstance(value, dict | list):
             cleaned = clean(value, remove)
             return payload if cleaned == value else bytes(msgspec.json.encode(cleaned))
-    except (msgspec.DecodeError, RecursionError):
-        # It is no JSON that anybody reads: as text.
+    except msgspec.DecodeError:
+        # It is no JSON: as text.
         pass
     for text in remove:
         payload = payload.replace(text.encode(), REMOVED.encode())
