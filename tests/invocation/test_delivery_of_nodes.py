@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from linkstead.invocation import Call, Diagnosis, Stage, Verdict
-from linkstead.invocation.delivery import ANSWER_WRITTEN_S_MAX
+from linkstead.invocation.delivery import ANSWER_WRITTEN_S_MAX, SEND_FAILED
 from linkstead.invocation.record import Stray
 from linkstead.registry import DeviceKey
 from linkstead.server import DATABASE_FILE
@@ -237,6 +237,35 @@ async def test_a_call_that_was_written_as_handed_over_ends_with_its_node(world: 
     kept = await stored(world, call)
     # What is handed over is not written, where there are other nodes.
     assert (kept.verdict, kept.is_handed_over) == (Verdict.UNKNOWN, False)
+
+
+async def test_a_call_that_left_just_before_it_is_ended_for_its_node_stays_open(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
+    world.store.node = "node-2"
+    left, news, stayed = (a_call(world, number, is_asynchronous=True, alink_id=number % 3) for number in (1, 3, 2))
+    await world.store.keep_calls([left, news, stayed], [])
+    list_stranded_calls = world.store.list_stranded_calls
+
+    async def list_before(after: Call | None, limit: int) -> list[Call]:
+        found = await list_stranded_calls(after, limit)
+        for call in (left, news):
+            # Its node was taken for dead.
+            call.mark(Stage.WRITTEN, world.clock.time_s(), world.clock.monotonic_s())
+            world.store.record_call(call)
+        assert await world.store.flush()
+        return found
+
+    monkeypatch.setattr(world.store, "list_stranded_calls", list_before)
+    await world.delivery.end_stranded("node")
+    kept = [await stored(world, call) for call in (left, news, stayed)]
+    assert [ending(call) for call in kept] == [
+        (None, None, 0),
+        DELIVERED,
+        (Verdict.UNKNOWN, Diagnosis.NODE_LOST, SEND_FAILED),
+    ]
+    assert [call.moment(Stage.WRITTEN) is None for call in kept] == [False, False, True]
 
 
 async def test_a_call_whose_device_went_elsewhere_is_looked_up_when_it_is_answered(

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy.exc import OperationalError
 
 from linkstead.clock import Clock, milliseconds
-from linkstead.invocation import Call
+from linkstead.invocation import Call, Stage
 from linkstead.models.store import ThingModelStore
 from linkstead.models.store import ThingModelVersion as ModelVersion
 from linkstead.registry import (
@@ -536,6 +536,17 @@ class MemoryStore:
             lambda call: call.request_id not in waiting and (call.received_ms, call.request_id) > place
         )
         return sorted(stranded, key=lambda call: (call.received_ms, call.request_id))[:limit]
+
+    async def claim_stranded(self, request_ids: Sequence[str]) -> list[Call]:
+        await self._reach()
+        self._check(is_write=True)
+        found = [copy_call(self._disk.calls[request_id]) for request_id in request_ids]
+        calls = [call for call in found if not call.is_ended]
+        for call in calls:
+            if call.moment(Stage.WRITTEN) is None:
+                call.is_stranded = True
+                self._disk.put_call(copy_call(call), self._clock.monotonic_s())
+        return calls
 
     def _list_open(self, is_meant: Callable[[Call], bool]) -> list[Call]:
         """Asynchronous calls that have not ended, each as it is now, the latest first."""

@@ -168,9 +168,9 @@ def end_before_the_answer_is_written(patch: pytest.MonkeyPatch) -> None:
         ({14, 15}, hear_of_no_takeover, 0),
         ({14, 15}, listen_for_nobody, 0),
         ({16}, tell_no_nonces, 0),
-        ({17}, grant_everything, 20),
+        ({17}, grant_everything, 42),
         ({18}, hear_of_no_change, 1),
-        ({18}, hear_of_no_key, 26),
+        ({18}, hear_of_no_key, 38),
     ],
 )
 def test_a_planted_fault_of_nodes_is_found(

@@ -86,6 +86,7 @@ call_fields: dict[str, st.SearchStrategy[Any]] = {
     "output_faults": st.lists(st.text(), max_size=3),
     "iot_id": st.text(),
     "is_handed_over": st.booleans(),
+    "is_stranded": st.booleans(),
 }
 calls = st.builds(Call, **call_fields)
 
@@ -552,6 +553,76 @@ async def test_of_two_answers_to_two_nodes_the_first_stays(store: SqlStore) -> N
     assert found is not None
     assert found.answer_payload == b"first"
     assert [(each.reason, each.payload) for each in found.evidence] == [(Stray.DUPLICATE, b"second")]
+
+
+@pytest.mark.asyncio
+async def test_what_has_left_before_is_not_claimed(store: SqlStore) -> None:
+    store.node = "node-1"
+    calls = [a_call_that_waits(number) for number in range(1, 4)]
+    await store.keep_calls(calls, [])
+    calls[1].timeline = [Moment(Stage.WRITTEN, NOW_MS, 1.0, "node-1")]
+    calls[2].end(Verdict.SUCCESS, Diagnosis.DELIVERED)
+    for call in calls[1:]:
+        store.record_call(call)
+    await store.flush()
+    store.node = "node-2"
+    claimed = await store.claim_stranded([call.request_id for call in calls])
+    assert [(call.request_id, call.is_stranded) for call in claimed] == [
+        (calls[0].request_id, True),
+        (calls[1].request_id, False),
+    ]
+    found = [await store.find_kept_call(call.request_id) for call in calls]
+    assert [call.is_stranded for call in found if call is not None] == [True, False, False]
+
+
+@pytest.mark.asyncio
+async def test_that_a_call_has_left_comes_too_late_once_it_is_claimed(store: SqlStore) -> None:
+    store.node = "node-1"
+    call = a_call_that_waits(1)
+    await store.keep_calls([call], [])
+    (claimed,) = await store.claim_stranded([call.request_id])
+    call.timeline.append(Moment(Stage.WRITTEN, NOW_MS + 1, 1.001, "node-1"))
+    call.add_evidence(Evidence(Stray.MALFORMED, NOW_MS + 2, str(call.key), "/a/topic", b"said", 4))
+    store.record_call(call)
+    await store.flush()
+    store.node = "node-2"
+    claimed.end(Verdict.UNKNOWN, Diagnosis.NODE_LOST)
+    store.record_call(claimed)
+    found = await found_after_flush(store, call)
+    assert (found.diagnosis, [moment.stage for moment in found.timeline]) == (Diagnosis.NODE_LOST, [Stage.RECEIVED])
+    assert list(found.reasons()) == [Stray.MALFORMED]
+
+
+@pytest.mark.asyncio
+async def test_an_answer_ends_a_call_though_it_is_claimed(store: SqlStore) -> None:
+    store.node = "node-1"
+    call = a_call_that_waits(1)
+    await store.keep_calls([call], [])
+    (claimed,) = await store.claim_stranded([call.request_id])
+    call.timeline += [Moment(stage, NOW_MS + 1, 1.001, "node-1") for stage in (Stage.WRITTEN, Stage.ANSWERED)]
+    call.set_answer(b"said")
+    call.end(Verdict.SUCCESS, Diagnosis.ANSWERED)
+    store.record_call(call)
+    await store.flush()
+    claimed.end(Verdict.UNKNOWN, Diagnosis.NODE_LOST)
+    store.record_call(claimed)
+    found = await found_after_flush(store, call)
+    assert (found.verdict, found.answer_payload, len(found.timeline)) == (Verdict.SUCCESS, b"said", 3)
+
+
+def a_call_that_waits(number: int) -> Call:
+    """One of `node-1` that has not left."""
+    call = an_open_call(number, is_asynchronous=True)
+    call.timeline = [Moment(Stage.RECEIVED, NOW_MS, 1.0, "node-1")]
+    return call
+
+
+async def found_after_flush(store: SqlStore, call: Call) -> Call:
+    """A call as it is written."""
+    assert await store.flush()
+    found = await store.find_kept_call(call.request_id)
+    assert found is not None
+    return found
 
 
 @pytest.mark.asyncio

@@ -148,10 +148,13 @@ class Call(CallRecord, eq=False, array_like=True, gc=False):
         return bool(moments or evidence)
 
     def overrules(self, other: "Call") -> bool:
-        """Whether another record of this call, which came later, has another verdict or another answer."""
-        return self.verdict is not None and (
-            other.verdict is not self.verdict or other.answer_payload != self.answer_payload
-        )
+        """Whether another record of this call, which came later, has another verdict or another answer.
+
+        Or has none, and is of a node that was taken for dead: the call ends by what was known when it was.
+        """
+        if self.verdict is None:
+            return self.is_stranded and not other.is_stranded and other.verdict is None
+        return other.verdict is not self.verdict or other.answer_payload != self.answer_payload
 
     def keep_overruled(self, other: "Call") -> None:
         """Keep what a record that this one overrules has to show: as evidence."""

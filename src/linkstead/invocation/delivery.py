@@ -361,9 +361,11 @@ class Delivery:
             for product_key in dict.fromkeys(call.key.product_key for call in calls if call.key is not None):
                 if self._observer is not None:
                     await self._observer.prepare(product_key)
-            for call in calls:
-                if node is not None and call.node != node:
-                    continue
+            left = [call for call in calls if node in (None, call.node)]
+            if left and self._postman is not None:
+                # A node that was taken for dead may be back, and about to write that some have left.
+                left = await self._store.claim_stranded([call.request_id for call in left])
+            for call in left:
                 call.is_handed_over = False
                 if call.moment(Stage.WRITTEN) is None:
                     self._end(call, Verdict.UNKNOWN, Diagnosis.NODE_LOST, SEND_FAILED)

@@ -70,6 +70,13 @@ class CallStore(CallSink, Protocol):
             after: the last one of the part before, None for the first part.
         """
 
+    async def claim_stranded(self, request_ids: Sequence[str]) -> list[Call]:
+        """Have calls of a node that died end as it left them: what it writes of them from now on comes too late.
+
+        Returns those of them that have not ended, as they are now. Where one `is_stranded`, nobody has written that it
+        left, and nobody will but who brings it to an end.
+        """
+
     async def find_kept_call(self, request_id: str) -> Call | None:
         """A call of any account by request id."""
 

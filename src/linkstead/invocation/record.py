@@ -140,6 +140,7 @@ class CallRecord(msgspec.Struct, eq=False, array_like=True, gc=False):
     """The fields of a call. Each is written once, by the node that does the step; what they say is in `Call`.
 
     `is_handed_over`: another node has taken it over, or it waits in the store for the one that its device connects to.
+    `is_stranded`: its node is dead, and had not written that it left; it is about to be ended for that.
     """
 
     request_id: str
@@ -171,3 +172,4 @@ class CallRecord(msgspec.Struct, eq=False, array_like=True, gc=False):
     output_faults: list[str] = []
     iot_id: str = ""
     is_handed_over: bool = False
+    is_stranded: bool = False

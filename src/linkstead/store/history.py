@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from linkstead.invocation import Call, CallFilter, Verdict
+from linkstead.invocation import Call, CallFilter, Stage, Verdict
 from linkstead.registry import DeviceKey
 from linkstead.store.tables import INTEGER_MAX, call_history, message
 from linkstead.telemetry import Span
@@ -287,6 +287,21 @@ def list_stranded_calls(connection: sa.Connection, after: Call | None, limit: in
         .limit(min(max(limit, 0), CALLS_LISTED_MAX))
     )
     return [decode_call(record) for record in connection.execute(statement).scalars()]
+
+
+def claim_stranded(connection: sa.Connection, request_ids: Sequence[str]) -> list[Call]:
+    """See `CallStore.claim_stranded`."""
+    column = call_history.c
+    statement = sa.select(column.record).where(column.request_id.in_(request_ids), column.verdict.is_(None))
+    # In this order, as others lock several: see `write_shared_calls`.
+    found = connection.execute(statement.order_by(column.request_id).with_for_update()).scalars()
+    calls = [decode_call(record) for record in found]
+    claimed = [call for call in calls if call.moment(Stage.WRITTEN) is None]
+    for call in claimed:
+        call.is_stranded = True
+    if claimed:
+        write_calls(connection, [encode_call(call) for call in claimed])
+    return calls
 
 
 def list_service_calls(

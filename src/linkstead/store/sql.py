@@ -478,6 +478,9 @@ class SqlStore(
         await self.flush()
         return await self._read(history.list_stranded_calls, after, limit)
 
+    async def claim_stranded(self, request_ids: Sequence[str]) -> list[Call]:
+        return await self._write(history.claim_stranded, request_ids)
+
     async def _read_latest(
         self, statement: Statement[Given, list[Call]], *args: Given.args, **kwargs: Given.kwargs
     ) -> list[Call]:
