@@ -233,6 +233,26 @@ async def test_what_nobody_told_of_comes_when_its_device_connects_over_itself(ri
 
 
 @two_nodes
+@pytest.mark.parametrize("place", ["another node", "the same node"])
+async def test_what_was_left_behind_comes_when_its_device_connects_next(rig: PairRig, place: str) -> None:
+    device = await rig.connected(clean_start=False)
+    await subscribe(device)
+    await accept_message(rig.app())
+    await device.expect(Publish)
+    # The other node has dropped the session; and its device was gone again when the first one heard of it.
+    rig.server.store.drop_session(LAMP)
+    await rig.server.store.flush()
+    assert rig.server.cluster is not None
+    await rig.server.cluster.holder.claim([LAMP])
+    rig.server.cluster.holder.abandon([LAMP])
+    await until(lambda: rig.holder.sessions.find(LAMP) is None)
+    again = device_at(mqtt_of(rig.server if place == "another node" else rig.holder))
+    rig.devices.append(again)
+    await again.connect(clean_start=False)
+    assert (await again.expect(Publish)).payload == b"light"
+
+
+@two_nodes
 async def test_what_is_taken_up_while_its_device_connects_anew_comes_once(rig: PairRig) -> None:
     device = await rig.connected(clean_start=False)
     await subscribe(device)

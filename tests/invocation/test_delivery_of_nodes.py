@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from linkstead.invocation import Call, Diagnosis, Stage, Verdict
+from linkstead.invocation import Call, Diagnosis, Stage, Verdict, delivery
 from linkstead.invocation.delivery import ANSWER_WRITTEN_S_MAX, SEND_FAILED
 from linkstead.invocation.record import Stray
 from linkstead.registry import DeviceKey
@@ -266,6 +266,57 @@ async def test_a_call_that_left_just_before_it_is_ended_for_its_node_stays_open(
         (Verdict.UNKNOWN, Diagnosis.NODE_LOST, SEND_FAILED),
     ]
     assert [call.moment(Stage.WRITTEN) is None for call in kept] == [False, False, True]
+
+
+async def left_behind(world: World, tmp_path: Path) -> tuple[WatchingPostman, Call]:
+    """A message that waits in the store for a device that has gone to another node."""
+    postman = WatchingPostman(tmp_path / DATABASE_FILE)
+    world.delivery.join(postman)
+    world.attach(FakeLink(), kept_s=QUEUED_AGE_S_MAX)
+    call = await post(world)
+    world.delivery.session_put_away(KEY, has_waiting=True)
+    assert postman.kept == [1]
+    return postman, call
+
+
+async def test_who_holds_a_device_next_hears_of_what_was_left_behind(world: World, tmp_path: Path) -> None:
+    postman, _ = await left_behind(world, tmp_path)
+    for _ in range(2):
+        world.delivery.held_elsewhere(KEY)
+        await world.delivery.settle()
+    assert postman.kept == [1, 1, 1]
+    assert world.delivery.has_left_behind(KEY)
+
+
+async def test_what_was_left_behind_is_forgotten_when_nothing_waits(world: World, tmp_path: Path) -> None:
+    postman, _ = await left_behind(world, tmp_path)
+    (message,) = await messages(world)
+    world.store.drop_message(message.row_id)
+    assert await messages(world) == []
+    world.delivery.held_elsewhere(KEY)
+    await world.delivery.settle()
+    assert postman.kept == [1]
+    assert not world.delivery.has_left_behind(KEY)
+
+
+async def test_a_device_that_left_nothing_behind_is_not_looked_for(world: World, tmp_path: Path) -> None:
+    postman = WatchingPostman(tmp_path / DATABASE_FILE)
+    world.delivery.join(postman)
+    world.delivery.session_put_away(KEY, has_waiting=False)
+    world.delivery.held_elsewhere(KEY)
+    assert not world.delivery.has_left_behind(KEY)
+    assert postman.kept == []
+
+
+async def test_what_was_left_behind_is_bounded(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "LEFT_BEHIND_MAX", 2)
+    world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
+    keys = [DeviceKey(KEY.product_key, f"lamp-{number}") for number in range(3)]
+    for key in keys[:2]:
+        world.delivery.session_put_away(key, has_waiting=True)
+    assert [world.delivery.has_left_behind(key) for key in keys] == [True, True, False]
+    world.delivery.session_put_away(keys[2], has_waiting=True)
+    assert [world.delivery.has_left_behind(key) for key in keys] == [False, True, True]
 
 
 async def test_a_call_whose_device_went_elsewhere_is_looked_up_when_it_is_answered(

@@ -75,6 +75,9 @@ So long another waits that was to end the call, as the device has connected to i
 TAKEN_UP_AT_ONCE_MAX = 500
 """Connected devices of which it is asked at once whether something waits for them."""
 
+LEFT_BEHIND_MAX = 10_000
+"""Devices that went elsewhere while messages waited for them here; past it the one that went first is forgotten."""
+
 STRANDED_AT_ONCE_MAX = 1_000
 """Calls of an earlier process that are looked through at once."""
 
@@ -217,6 +220,8 @@ class Delivery:
         self._taken_up: dict[DeviceKey, bool] = {}
         # Rows of messages that were dropped, and are in the store until it is written what became of their calls.
         self._dropping: set[int] = set()
+        # Devices whose messages this node left to the store, where they may belong to no session any more.
+        self._left_behind: dict[DeviceKey, None] = {}
         self._postman: Postman | None = None
         self._epoch_of: EpochFinder = _find_no_epoch
 
@@ -528,7 +533,29 @@ class Delivery:
     async def _wake(self, postman: Postman, key: DeviceKey) -> None:
         # What was dropped with the session is off the disk before the other node looks.
         await self._store.flush()
+        self._leave_behind(postman, key)
+
+    def _leave_behind(self, postman: Postman, key: DeviceKey) -> None:
+        """Have who holds a device look what waits for it in the store, now and when it connects next."""
+        self._left_behind[key] = None
+        if len(self._left_behind) > LEFT_BEHIND_MAX:
+            del self._left_behind[next(iter(self._left_behind))]
         postman.wake(key)
+
+    def has_left_behind(self, key: DeviceKey) -> bool:
+        """True where something that this node left to the store for a device may belong to no session there."""
+        return key in self._left_behind
+
+    def held_elsewhere(self, key: DeviceKey) -> None:
+        """Another node says that it holds a device: it hears of what was left behind here."""
+        if key in self._left_behind and self._postman is not None:
+            self._lookups.start(partial(self._tell_left_behind, self._postman, key))
+
+    async def _tell_left_behind(self, postman: Postman, key: DeviceKey) -> None:
+        if await self._store.find_awaited([key]):
+            postman.wake(key)
+        else:
+            self._left_behind.pop(key, None)
 
     def _send(self, call: Call, key: DeviceKey, topic: str, payload: bytes) -> None:
         link = self._sessions.link(key)
@@ -710,7 +737,7 @@ class Delivery:
         self._at_hand.remove_all(key)
         if has_waiting and self._postman is not None:
             # Who holds the device now may have read what waits for it before all of it was there.
-            self._postman.wake(key)
+            self._leave_behind(self._postman, key)
 
     def session_forgotten(self, key: DeviceKey) -> None:
         """See `SessionObserver`."""
