@@ -102,6 +102,7 @@ async def quota_nodes(nats_url: str, node_count: int, limits: dict[str, int]) ->
         yield nodes
     finally:
         for node in nodes:
+            node.quotas.stop()
             await node.bus.close()
 
 
@@ -230,11 +231,12 @@ async def test_without_nats_each_node_has_its_part_and_what_it_was_granted_count
 
             nats.start()
             await until(lambda: all(node.bus.is_connected for node in nodes))
-            for node in nodes:
-                while not node.quotas.is_shared:
-                    node.clock.advance(RETRY_S)
-                    await node.call()
+            while not all(node.quotas.is_shared for node in nodes):
+                nodes[0].clock.advance(STEP_S)
+                for node in nodes:
                     await node.bus.flush()
+            for node in nodes:
+                await node.settle()
             nodes[0].clock.advance(1.0)
             assert sum([await node.call_often(100) for node in nodes]) == 100
             assert caplog.text.count(AGAIN) == 3
@@ -255,6 +257,36 @@ async def test_calls_made_without_the_counter_are_counted_when_it_is_back(tmp_pa
             await until(lambda: node.quotas.is_shared)
             await node.settle()
             assert await other.call_often(100) == 50
+
+
+async def test_the_counter_is_found_again_by_a_node_that_nobody_calls(tmp_path: Path) -> None:
+    with running_nats(tmp_path) as nats:
+        assert nats.process is not None
+        async with quota_nodes(nats.url, 2, {ACTION: 2}) as [node, other]:
+            nats.process.send_signal(signal.SIGSTOP)
+            call = asyncio.ensure_future(node.call())
+            await asyncio.sleep(0)
+            node.clock.advance(LEASE_WAIT_S)
+            assert await call
+            nats.process.send_signal(signal.SIGCONT)
+            node.clock.advance(RETRY_S)
+            await until(lambda: node.quotas.is_shared)
+            await node.settle()
+            # In a later second, in which the other one has used up the limit.
+            node.clock.advance(1.0)
+            assert await other.call_often(3) == 2
+            assert not await node.call()
+
+
+async def test_a_node_that_stops_looks_for_counters_no_more(nats_server: NatsServer) -> None:
+    async with quota_nodes(nats_server.url, 1, {ACTION: 2}) as [node]:
+        await node.bus.close()
+        assert await node.call()
+        assert node.clock.timer_count == 1
+        node.quotas.stop()
+        assert node.clock.timer_count == 0
+        assert await node.call()
+        assert node.clock.timer_count == 0
 
 
 async def test_nats_without_jetstream_leaves_each_node_its_part(
@@ -288,10 +320,11 @@ async def test_a_node_starts_without_counters_that_do_not_answer_in_time(
         assert await node.bus.flush()
         while not node.quotas.is_shared:
             clock.advance(RETRY_S)
-            await node.call()
             assert await node.bus.flush()
+        await node.settle()
         clock.advance(1.0)
         assert await node.call_often(11) == 10
+        node.quotas.stop()
         await node.bus.close()
 
 
@@ -311,12 +344,14 @@ async def test_a_call_waits_for_a_silent_counter_up_to_a_bound(
             node.clock.advance(0.001)
             assert await asyncio.gather(*asking) == [True, True, False]
             assert f"{AWAY}, and has its part of the limit: no answer of the counter" in caplog.text
-            # From now on no call waits, and one a second looks whether the counters are there again.
+            # From now on no call waits, and once a second it is looked whether the counters are there again.
             assert not await node.call()
             assert len(node.bus.amounts) == 1
             node.clock.advance(RETRY_S)
             assert await node.call_often(3) == 2
             assert len(node.bus.amounts) == 2
+            node.clock.advance(LEASE_WAIT_S + RETRY_S)
+            assert len(node.bus.amounts) == 3
             nats.process.send_signal(signal.SIGCONT)
             await until(lambda: node.quotas.is_shared)
             assert AGAIN in caplog.text

@@ -187,6 +187,8 @@ class Cluster:
             await self._changes.drain()
         await self.nodes.drain()
         await self.watches.stop()
+        if self._quotas is not None:
+            self._quotas.stop()
         if self._nonces is not None:
             self._nonces.tell()
             await self.bus.flush()

@@ -30,7 +30,7 @@ LEASE_WAIT_S = 0.25
 """A call waits so long for a lease; past it each node has its own share of the limit."""
 
 RETRY_S = 1.0
-"""Between two looks whether the counters are there again."""
+"""Between two looks whether the counters are there again, whether somebody calls or not."""
 
 OPEN_WAIT_S = 2.0
 """At the start, for the counters; past it the node starts without them."""
@@ -49,6 +49,8 @@ _ALREADY_THERE = 10_058
 """The stream is there and was made otherwise, by another version of this. Source: errors.json of nats-server."""
 
 _OPENED = "opened"
+_PROBE = "probe"
+"""In the place of an action: a counter that nothing is granted from."""
 
 
 class _Fault(msgspec.Struct):
@@ -147,14 +149,16 @@ class SharedQuotas:
         self._next_windows: dict[tuple[str, str], _Window] = {}
         self._asks: dict[str, tuple[_Window, int, Timer]] = {}
         self._last_ask = 0
-        self._retry_s: float | None = 0.0
+        self._is_shared = False
+        self._is_stopped = False
+        self._retry_timer: Timer | None = None
         self._opened = asyncio.Event()
         self._replicas_index = 0
 
     @property
     def is_shared(self) -> bool:
         """True while calls are counted for all nodes together."""
-        return self._retry_s is None
+        return self._is_shared
 
     def __len__(self) -> int:
         return len(self._windows) + len(self._next_windows)
@@ -171,8 +175,15 @@ class SharedQuotas:
 
     def take_up(self) -> None:
         """The connection is there again."""
-        if self._retry_s is not None:
-            self._retry_s = 0.0
+        if self._opened.is_set() and not self._is_shared:
+            self._probe()
+
+    def stop(self) -> None:
+        """Ask for nothing any more; what waits for a lease has its part of the limit."""
+        self._is_stopped = True
+        for number in list(self._asks):
+            self._fail(number, "this node stops")
+        self._stop_timer()
 
     def limit(self, action: str) -> int:
         """See `CallQuotas.limit`."""
@@ -200,10 +211,7 @@ class SharedQuotas:
         if limit is None:
             return True
         window = self._find(account_id, action, limit, int(now_s))
-        if self._retry_s is not None:
-            if not window.asked and self._clock.monotonic_s() >= self._retry_s:
-                self._retry_s = self._clock.monotonic_s() + RETRY_S
-                self._ask(window, 1)
+        if not self._is_shared:
             return window.grant_share(self._share(limit))
         # What was told last only rises: as many as are left by it can be granted at most.
         if window.is_full or len(window.waiting) >= limit - window.total:
@@ -232,14 +240,14 @@ class SharedQuotas:
     def _ask_for_next(self, window: _Window, account_id: str, action: str) -> None:
         window.is_next_asked = True
         amount = min(LEASE_CALLS_MAX, window.limit // (SPLIT * self._count_nodes()), window.granted // AHEAD_PART)
-        if amount > 0 and self._retry_s is None:
+        if amount > 0 and self._is_shared:
             subject = self._subjects.quota(account_id, action, self._second + 1)
             upcoming = self._next_windows[account_id, action] = _Window(window.limit, subject)
             self._ask(upcoming, amount)
 
     def _ask_ahead(self, window: _Window, passed_s: float) -> None:
         amount = self._choose_size(window, passed_s)
-        if amount > 0 and self._retry_s is None:
+        if amount > 0 and self._is_shared:
             self._ask(window, amount)
 
     def _choose_size(self, window: _Window, passed_s: float) -> int:
@@ -297,9 +305,9 @@ class SharedQuotas:
         window.is_full = total >= window.limit
         window.left += leased
         window.low = leased // 2
-        if self._retry_s is not None:
-            self._retry_s = None
+        if not self._is_shared:
             log.info("quotas are counted for all nodes together again")
+            self._share_again()
         window.grant_waiting()
         if window.waiting or (window.left < 0 and not window.is_full):
             self._ask(window, len(window.waiting))
@@ -339,16 +347,38 @@ class SharedQuotas:
         elif told.error is not None and told.error.err_code != _ALREADY_THERE:
             self._note_away(told.error.description)
         elif not self._opened.is_set():
-            self._retry_s = None
-        elif self._retry_s is not None:
-            self._retry_s = 0.0
+            self._is_shared = True
+        elif not self._is_shared:
+            self._probe()
         self._opened.set()
 
     def _note_away(self, why: str) -> None:
-        if self._retry_s is None or not self._opened.is_set():
+        if self._is_stopped:
+            return
+        if self._is_shared or not self._opened.is_set():
             log.warning("each node counts quotas for itself, and has its part of the limit: %s", why)
         self._opened.set()
-        self._retry_s = self._clock.monotonic_s() + RETRY_S
+        self._is_shared = False
+        self._stop_timer()
+        self._retry_timer = self._clock.call_later(RETRY_S, self._probe)
+
+    def _probe(self) -> None:
+        """Look whether the counters are there again, whatever is called meanwhile."""
+        self._stop_timer()
+        self._ask(_Window(0, self._subjects.quota(self._node, _PROBE, 0)), 1)
+
+    def _share_again(self) -> None:
+        """Have counted with the next lease what was granted without one."""
+        self._is_shared = True
+        self._stop_timer()
+        for window in self._windows.values():
+            if window.left < 0 and not window.asked:
+                self._ask(window, 0)
+
+    def _stop_timer(self) -> None:
+        timer, self._retry_timer = self._retry_timer, None
+        if timer is not None:
+            timer.cancel()
 
 
 def _read(data: bytes) -> _Told:
