@@ -266,7 +266,11 @@ class Simulation:
         await self.loop.pass_time(seconds)
         if self._errors.errors:
             self._rules.report(1, self._errors.errors[0])
+        self._note_troubles()
         self._rules.check()
+
+    def _note_troubles(self) -> None:
+        """Have the rules know what does not work now. Here all does."""
 
     async def _act(self) -> None:
         for device in self._devices.values():
