@@ -259,6 +259,28 @@ async def test_calls_made_without_the_counter_are_counted_when_it_is_back(tmp_pa
             assert await other.call_often(100) == 50
 
 
+async def test_what_was_granted_meanwhile_is_counted_once(tmp_path: Path) -> None:
+    with running_nats(tmp_path) as nats:
+        assert nats.process is not None
+        async with quota_nodes(nats.url, 1, {ACTION: 4, "Pub": 4}) as [node]:
+            nats.process.send_signal(signal.SIGSTOP)
+            first = asyncio.ensure_future(node.call("Pub"))
+            await asyncio.sleep(0)
+            node.clock.advance(LEASE_WAIT_S / 2)
+            second = asyncio.ensure_future(node.call())
+            await asyncio.sleep(0)
+            node.clock.advance(LEASE_WAIT_S / 2)
+            assert await first
+            assert await node.call_often(2) == 2
+            nats.process.send_signal(signal.SIGCONT)
+            assert await second
+            await node.settle()
+            assert node.quotas.is_shared
+            # One of `Pub` that was not answered in time and the same once more, three of the other.
+            assert node.bus.amounts == [1, 1, 1, 1, 1]
+            assert await node.call_often(2) == 1
+
+
 async def test_the_counter_is_found_again_by_a_node_that_nobody_calls(tmp_path: Path) -> None:
     with running_nats(tmp_path) as nats:
         assert nats.process is not None

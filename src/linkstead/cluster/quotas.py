@@ -309,7 +309,7 @@ class SharedQuotas:
             log.info("quotas are counted for all nodes together again")
             self._share_again()
         window.grant_waiting()
-        if window.waiting or (window.left < 0 and not window.is_full):
+        if not window.asked and (window.waiting or (window.left < 0 and not window.is_full)):
             self._ask(window, len(window.waiting))
 
     def _open(self) -> None:
