@@ -14,6 +14,7 @@ import pytest_asyncio
 from linkstead.cluster.router import GRACE_MS, WOKEN_AGAIN_S
 from linkstead.config import Address
 from linkstead.invocation import CallFilter, Verdict
+from linkstead.invocation.delivery import LEFT_BEHIND_S
 from linkstead.mqtt.packets import Disconnect, Publish, SubAck, Subscribe, Subscription
 from linkstead.registry import DeviceKey, NodeState, StoreAway
 from linkstead.server import Server, SystemClock
@@ -249,6 +250,8 @@ async def test_what_was_left_behind_comes_when_its_device_connects_next(rig: Pai
     again = device_at(mqtt_of(rig.server if place == "another node" else rig.holder))
     rig.devices.append(again)
     await again.connect(clean_start=False)
+    await until(lambda: rig.holder.delivery._left_behind[LAMP] is not None)
+    rig.clock.advance(LEFT_BEHIND_S)
     assert (await again.expect(Publish)).payload == b"light"
 
 

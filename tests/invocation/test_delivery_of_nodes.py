@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from linkstead.invocation import Call, Diagnosis, Stage, Verdict, delivery
-from linkstead.invocation.delivery import ANSWER_WRITTEN_S_MAX, SEND_FAILED
+from linkstead.invocation.delivery import ANSWER_WRITTEN_S_MAX, LEFT_BEHIND_S, SEND_FAILED
 from linkstead.invocation.record import Stray
 from linkstead.registry import DeviceKey
 from linkstead.server import DATABASE_FILE
@@ -279,32 +279,51 @@ async def left_behind(world: World, tmp_path: Path) -> tuple[WatchingPostman, Ca
     return postman, call
 
 
+async def look_behind(world: World) -> None:
+    """A device connects, and stays."""
+    world.delivery.note_connected(KEY)
+    world.clock.advance(LEFT_BEHIND_S)
+    await world.delivery.settle()
+
+
 async def test_who_holds_a_device_next_hears_of_what_was_left_behind(world: World, tmp_path: Path) -> None:
     postman, _ = await left_behind(world, tmp_path)
     for _ in range(2):
-        world.delivery.held_elsewhere(KEY)
-        await world.delivery.settle()
+        await look_behind(world)
     assert postman.kept == [1, 1, 1]
-    assert world.delivery.has_left_behind(KEY)
+
+
+async def test_who_drops_a_session_has_the_time_to_end_what_waits_in_it(world: World, tmp_path: Path) -> None:
+    postman, _ = await left_behind(world, tmp_path)
+    world.delivery.note_connected(KEY)
+    world.clock.advance(LEFT_BEHIND_S - 0.25)
+    # It goes on to another node.
+    world.delivery.note_connected(KEY)
+    world.clock.advance(LEFT_BEHIND_S - 0.25)
+    await world.delivery.settle()
+    assert postman.kept == [1]
+    world.clock.advance(0.25)
+    await world.delivery.settle()
+    assert postman.kept == [1, 1]
 
 
 async def test_what_was_left_behind_is_forgotten_when_nothing_waits(world: World, tmp_path: Path) -> None:
-    postman, _ = await left_behind(world, tmp_path)
+    postman, call = await left_behind(world, tmp_path)
     (message,) = await messages(world)
     world.store.drop_message(message.row_id)
     assert await messages(world) == []
-    world.delivery.held_elsewhere(KEY)
-    await world.delivery.settle()
+    await look_behind(world)
+    await world.store.add_messages([SavedMessage(KEY, TOPIC, b"news", NOW_MS, call.request_id)])
+    await look_behind(world)
     assert postman.kept == [1]
-    assert not world.delivery.has_left_behind(KEY)
 
 
 async def test_a_device_that_left_nothing_behind_is_not_looked_for(world: World, tmp_path: Path) -> None:
     postman = WatchingPostman(tmp_path / DATABASE_FILE)
     world.delivery.join(postman)
     world.delivery.session_put_away(KEY, has_waiting=False)
-    world.delivery.held_elsewhere(KEY)
-    assert not world.delivery.has_left_behind(KEY)
+    world.delivery.note_connected(KEY)
+    assert world.clock.timer_count == 0
     assert postman.kept == []
 
 
@@ -312,11 +331,14 @@ async def test_what_was_left_behind_is_bounded(world: World, tmp_path: Path, mon
     monkeypatch.setattr(delivery, "LEFT_BEHIND_MAX", 2)
     world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
     keys = [DeviceKey(KEY.product_key, f"lamp-{number}") for number in range(3)]
-    for key in keys[:2]:
+    for key in keys:
         world.delivery.session_put_away(key, has_waiting=True)
-    assert [world.delivery.has_left_behind(key) for key in keys] == [True, True, False]
-    world.delivery.session_put_away(keys[2], has_waiting=True)
-    assert [world.delivery.has_left_behind(key) for key in keys] == [False, True, True]
+        world.delivery.note_connected(key)
+        assert world.clock.timer_count == min(2, keys.index(key) + 1)
+    world.delivery.note_connected(keys[0])
+    assert world.clock.timer_count == 2
+    await world.delivery.stop()
+    assert world.clock.timer_count == 0
 
 
 async def test_a_call_whose_device_went_elsewhere_is_looked_up_when_it_is_answered(

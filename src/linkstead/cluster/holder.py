@@ -263,7 +263,8 @@ class Holder:
         await self._bus.flush()
         for key, claim in claims.items():
             if self._claims.get(key) is claim:
-                if self._sessions.link(key) is not None or self._delivery.has_left_behind(key):
+                self._delivery.note_connected(key)
+                if self._sessions.link(key) is not None:
                     # Its session goes on as it is; not all that was put into the store for it may have been heard of.
                     claim.is_woken = True
                 await self._delivery.load(key)
@@ -401,7 +402,7 @@ class Holder:
         key = read_key(subject)
         self._registry.note_online(key, milliseconds(self._clock.time_s()))
         self._note_holder(key, own.node)
-        self._delivery.held_elsewhere(key)
+        self._delivery.note_connected(key)
         claim = self._claims.get(key)
         if claim is None:
             return

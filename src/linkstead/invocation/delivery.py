@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from linkstead.alink import topics
 from linkstead.alink.services import Reply
-from linkstead.clock import Clock, milliseconds
+from linkstead.clock import Clock, Timer, milliseconds
 from linkstead.invocation.at_hand import CallsAtHand
 from linkstead.invocation.broadcast import Broadcast, Letter, Reached
 from linkstead.invocation.call import Call, end_call, keep_answer, mark_stage
@@ -77,6 +77,9 @@ TAKEN_UP_AT_ONCE_MAX = 500
 
 LEFT_BEHIND_MAX = 10_000
 """Devices that went elsewhere while messages waited for them here; past it the one that went first is forgotten."""
+
+LEFT_BEHIND_S = 2 * ANSWER_WRITTEN_S_MAX
+"""It is looked so long after such a device has connected: who has dropped its session has ended what waited in it."""
 
 STRANDED_AT_ONCE_MAX = 1_000
 """Calls of an earlier process that are looked through at once."""
@@ -220,8 +223,8 @@ class Delivery:
         self._taken_up: dict[DeviceKey, bool] = {}
         # Rows of messages that were dropped, and are in the store until it is written what became of their calls.
         self._dropping: set[int] = set()
-        # Devices whose messages this node left to the store, where they may belong to no session any more.
-        self._left_behind: dict[DeviceKey, None] = {}
+        # Devices whose messages this node left to the store, where they may belong to no session.
+        self._left_behind: dict[DeviceKey, Timer | None] = {}
         self._postman: Postman | None = None
         self._epoch_of: EpochFinder = _find_no_epoch
 
@@ -409,6 +412,8 @@ class Delivery:
 
     async def stop(self) -> None:
         """Wait for the look-ups under way; what cannot be looked up now is given up."""
+        for key in list(self._left_behind):
+            self._forget_left_behind(key)
         await self._lookups.stop()
 
     # the way to the device
@@ -537,25 +542,31 @@ class Delivery:
 
     def _leave_behind(self, postman: Postman, key: DeviceKey) -> None:
         """Have who holds a device look what waits for it in the store, now and when it connects next."""
-        self._left_behind[key] = None
+        self._left_behind.setdefault(key, None)
         if len(self._left_behind) > LEFT_BEHIND_MAX:
-            del self._left_behind[next(iter(self._left_behind))]
+            self._forget_left_behind(next(iter(self._left_behind)))
         postman.wake(key)
 
-    def has_left_behind(self, key: DeviceKey) -> bool:
-        """True where something that this node left to the store for a device may belong to no session there."""
-        return key in self._left_behind
+    def note_connected(self, key: DeviceKey) -> None:
+        """A device connects, here or elsewhere: who holds it hears in a while of what was left behind here."""
+        if key in self._left_behind:
+            self._forget_left_behind(key)
+            self._left_behind[key] = self._clock.call_later(LEFT_BEHIND_S, self._look_behind, key)
 
-    def held_elsewhere(self, key: DeviceKey) -> None:
-        """Another node says that it holds a device: it hears of what was left behind here."""
-        if key in self._left_behind and self._postman is not None:
+    def _forget_left_behind(self, key: DeviceKey) -> None:
+        timer = self._left_behind.pop(key)
+        if timer is not None:
+            timer.cancel()
+
+    def _look_behind(self, key: DeviceKey) -> None:
+        if self._postman is not None:
             self._lookups.start(partial(self._tell_left_behind, self._postman, key))
 
     async def _tell_left_behind(self, postman: Postman, key: DeviceKey) -> None:
         if await self._store.find_awaited([key]):
             postman.wake(key)
-        else:
-            self._left_behind.pop(key, None)
+        elif key in self._left_behind:
+            self._forget_left_behind(key)
 
     def _send(self, call: Call, key: DeviceKey, topic: str, payload: bytes) -> None:
         link = self._sessions.link(key)
