@@ -428,7 +428,7 @@ async def test_a_bounded_number_of_answers_is_looked_up_at_once(
     assert caplog.messages.count("reply without a call") == 101
 
 
-@pytest.mark.parametrize("away_s", [0.05, 3.0, 6.0, 14.0])
+@pytest.mark.parametrize("away_s", [0.05, 3.0, 6.0, 14.0, 60.0, lookups.LOOKUP_S_MAX - 5.0])
 async def test_an_answer_whose_call_could_not_be_looked_up_ends_it_within_five_seconds(
     tmp_path: Path, away_s: float
 ) -> None:
@@ -449,6 +449,24 @@ async def test_an_answer_whose_call_could_not_be_looked_up_ends_it_within_five_s
         clock.advance(5.0)
         await world.delivery.settle()
         assert ending(await stored(world, call)) == ANSWERED
+
+
+async def test_an_answer_whose_call_cannot_be_looked_up_for_too_long_is_given_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, clock = tmp_path / DATABASE_FILE, ManualClock()
+    async with opened(path, clock, AwayStore) as world:
+        assert isinstance(world.store, AwayStore)
+        world.store.is_away = True
+        answer(world)
+        for second in range(round(lookups.LOOKUP_S_MAX) + 5):
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert second > lookups.LOOKUP_S_MAX or "a call could not be looked up" not in caplog.text
+            clock.advance(1.0)
+        await world.delivery.settle()
+        assert caplog.text.count("a call could not be looked up") == 1
+        assert caplog.text.count("it is tried again") == len(lookups.LOOKUP_WAITS_S)
 
 
 async def test_a_message_whose_call_cannot_be_looked_up_now_is_found_again(

@@ -13,11 +13,14 @@ Work = Callable[[], Coroutine[None, None, None]]
 LOOKUPS_MAX = 10_000
 """Answers whose call is being looked up in the store; past it an answer is dropped and logged."""
 
-LOOKUP_WAITS_S = (0.1, 0.3, 1.0, 3.0, 5.0, 5.0)
-"""Before a call that could not be looked up is looked up again; past the last it is given up.
+LOOKUP_WAITS_S = (0.1, 0.3, 1.0, 3.0, 5.0)
+"""Before a call that could not be looked up is looked up again; the last is repeated up to `LOOKUP_S_MAX`.
 
 None is longer than 5 s: a server that ends soon after the database is back has written by then what it learned.
 """
+
+LOOKUP_S_MAX = 900.0
+"""How long it is tried while the store does not answer; then it is given up, and logged."""
 
 
 class Lookups:
@@ -63,18 +66,20 @@ class Lookups:
 
     async def _try(self, work: Work) -> None:
         """Do something again while the store does not answer: what came of a call is told once."""
-        for wait_s in LOOKUP_WAITS_S:
+        tried, until_s = 0, self._clock.monotonic_s() + LOOKUP_S_MAX
+        while True:
             try:
                 await work()
             except Exception as error:
-                if self.is_stopping:
+                if self.is_stopping or self._clock.monotonic_s() >= until_s:
                     raise
-                log.warning("a call cannot be looked up; it is tried again: %s", error)
+                if tried < len(LOOKUP_WAITS_S):
+                    log.warning("a call cannot be looked up; it is tried again: %s", error)
             else:
                 return
             # Behind the handler, as compiled code may not wait in one.
-            await self._clock.sleep(wait_s)
-        await work()
+            await self._clock.sleep(LOOKUP_WAITS_S[min(tried, len(LOOKUP_WAITS_S) - 1)])
+            tried += 1
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
