@@ -133,11 +133,14 @@ async def test_looking_fails_where_the_store_does(
             await world.delivery.take_up(KEY)
 
 
-async def dropped_of(world: World, node: str, tmp_path: Path, *, is_written: bool = True) -> Call:
+async def dropped_of(
+    world: World, node: str, tmp_path: Path, *, is_written: bool = True, is_restored: bool = False
+) -> Call:
     """A call that a node had in hand; its message is dropped here with the session of its device.
 
     Args:
         is_written: the store knows that its message left.
+        is_restored: the message was in the store meanwhile.
     """
     world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
     call = a_call(world, action="InvokeThingService", is_asynchronous=True)
@@ -149,6 +152,7 @@ async def dropped_of(world: World, node: str, tmp_path: Path, *, is_written: boo
     world.journal.close(call)
     await world.store.flush()
     message = QueuedMessage(TOPIC, b"message", 0.0, was_sent=is_written, row_id=row_id, call_id=call.request_id)
+    message.is_restored = is_restored
     world.delivery.message_dropped(message)
     return call
 
@@ -200,6 +204,38 @@ async def test_nobody_else_is_waited_for(world: World, tmp_path: Path, node: str
     call = await dropped_of(world, node, tmp_path)
     await world.delivery.stop()
     assert (await stored(world, call)).verdict is Verdict.EXPIRED
+
+
+async def test_another_node_has_time_to_write_what_it_had_as_answer_to_a_call_of_this_one(
+    world: World, tmp_path: Path
+) -> None:
+    call = await dropped_of(world, "node", tmp_path, is_restored=True)
+    await until(lambda: world.clock.timer_count > 0)
+    assert (await stored(world, call)).verdict is None
+    delivered = msgspec.structs.replace(call)
+    delivered.end(Verdict.SUCCESS, Diagnosis.DELIVERED)
+    world.store.record_call(delivered)
+    await world.store.flush()
+    world.clock.advance(ANSWER_WRITTEN_S_MAX)
+    await world.delivery.stop()
+    assert (await stored(world, call)).verdict is Verdict.SUCCESS
+
+
+async def test_a_device_whose_session_is_over_does_not_wait_for_what_becomes_of_its_messages(
+    world: World, tmp_path: Path
+) -> None:
+    world.delivery.join(WatchingPostman(tmp_path / DATABASE_FILE))
+    away(world, kept_s=10.0)
+    calls = [await post(world, number) for number in (1, 2, 3)]
+    world.sessions.put_away(KEY)
+    world.clock.advance(11.0)
+    await world.delivery.load(KEY)
+    assert [(await stored(world, call)).verdict for call in calls] == [None] * 3
+    await until(lambda: world.clock.timer_count == 3)
+    world.clock.advance(ANSWER_WRITTEN_S_MAX)
+    await world.delivery.settle()
+    assert [(await stored(world, call)).verdict for call in calls] == [Verdict.EXPIRED] * 3
+    assert await messages(world) == []
 
 
 async def test_what_was_dropped_is_not_taken_up_while_an_answer_is_waited_for(world: World, tmp_path: Path) -> None:

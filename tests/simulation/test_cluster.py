@@ -160,7 +160,7 @@ def hear_of_no_key(patch: pytest.MonkeyPatch) -> None:
 
 
 def end_before_the_answer_is_written(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Delivery, "_may_be_answered", lambda delivery, call: False)
+    patch.setattr(Delivery, "_may_be_answered", lambda delivery, call, message: False)
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,11 @@ class Delivery:
             queue = [message for message in queue if await self._is_to_be_sent(self._postman, message)]
         if left_s <= 0:
             for message in queue:
-                await self._expire_kept(message)
+                if self._postman is None:
+                    await self._expire_kept(message)
+                else:
+                    # A device that connects does not wait for that.
+                    self.message_dropped(message)
             self._store.drop_session(saved.key, self._epoch_of(saved.key))
             return
         self._kept.add(saved.key)
@@ -390,6 +394,7 @@ class Delivery:
             was_sent=True,
             row_id=message.row_id,
             call_id=message.call_id,
+            is_restored=True,
         )
 
     async def expire(self) -> None:
@@ -660,7 +665,8 @@ class Delivery:
     def message_dropped(self, message: QueuedMessage) -> None:
         """See `SessionObserver`."""
         call = self._calls_of_messages.pop(message.call_id, None)
-        if not message.call_id or (call is not None and not self._must_wait(call) and not self._may_be_answered(call)):
+        is_known = call is not None and not self._must_wait(call) and not self._may_be_answered(call, message)
+        if is_known or not message.call_id:
             self._expire(call, message)
         else:
             # One that cannot be looked up now stays on the disk, for housekeeping to find it there.
@@ -674,7 +680,7 @@ class Delivery:
 
     async def _expire_kept(self, message: QueuedMessage) -> None:
         call = await self._find_kept(message.call_id)
-        if call is not None and self._may_be_answered(call):
+        if call is not None and self._may_be_answered(call, message):
             await self._clock.sleep(ANSWER_WRITTEN_S_MAX)
             call = await self._find_kept(message.call_id)
             # That it left may have been written meanwhile, too.
@@ -683,13 +689,14 @@ class Delivery:
             await self._prepare(call.key)
         self._expire(call, message)
 
-    def _may_be_answered(self, call: Call) -> bool:
+    def _may_be_answered(self, call: Call, message: QueuedMessage) -> bool:
         """Whether another node that is there may have the answer to a call, and be about to write it."""
         postman, node = self._postman, call.node
-        if postman is None or self._lookups.is_stopping or not postman.is_another(node) or not postman.is_there(node):
-            return False
         # Whether it left is written no sooner than the answer.
-        return not call.is_ended
+        if postman is None or self._lookups.is_stopping or call.is_ended:
+            return False
+        # Since it was in the store, its device may have been on any node.
+        return message.is_restored or (postman.is_another(node) and postman.is_there(node))
 
     def _expire(self, call: Call | None, message: QueuedMessage) -> None:
         if call is not None:

@@ -82,8 +82,9 @@ class QueuedMessage:
     """A QoS 1 message waiting to be acknowledged by a device. `queued_s` is monotonic.
 
     `packet_id` is what it travels under on the present connection, 0 while it was not sent on it; `was_sent` says that
-    it was on some connection. `row_id` is its row in the store, 0 for one that is not kept there; `call_id` the request
-    id of the call it carries, or empty.
+    it was on some connection; `is_restored` that it was read from the store, where another node may have left it.
+    `row_id` is its row in the store, 0 for one that is not kept there; `call_id` the request id of the call it carries,
+    or empty.
     """
 
     topic: str
@@ -93,6 +94,7 @@ class QueuedMessage:
     was_sent: bool = False
     row_id: int = 0
     call_id: str = ""
+    is_restored: bool = False
 
 
 class SessionObserver(Protocol):
