@@ -5,6 +5,7 @@ import contextlib
 import logging
 import random
 import signal
+import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator
 from itertools import count
@@ -242,15 +243,20 @@ async def test_without_nats_each_node_has_its_part_and_what_it_was_granted_count
             assert caplog.text.count(AGAIN) == 3
 
 
+async def lose_the_counter(node: QuotaNode, nats: subprocess.Popen[bytes]) -> None:
+    """A node makes a call, and NATS, which says nothing until it gets SIGCONT, does not answer in time."""
+    nats.send_signal(signal.SIGSTOP)
+    call = asyncio.ensure_future(node.call())
+    await asyncio.sleep(0)
+    node.clock.advance(LEASE_WAIT_S)
+    assert await call
+
+
 async def test_calls_made_without_the_counter_are_counted_when_it_is_back(tmp_path: Path) -> None:
     with running_nats(tmp_path) as nats:
         assert nats.process is not None
         async with quota_nodes(nats.url, 2, {ACTION: 100}) as [node, other]:
-            nats.process.send_signal(signal.SIGSTOP)
-            call = asyncio.ensure_future(node.call())
-            await asyncio.sleep(0)
-            node.clock.advance(LEASE_WAIT_S)
-            assert await call
+            await lose_the_counter(node, nats.process)
             node.clock.advance(RETRY_S)
             assert await node.call_often(100) == 50
             nats.process.send_signal(signal.SIGCONT)
@@ -285,11 +291,7 @@ async def test_the_counter_is_found_again_by_a_node_that_nobody_calls(tmp_path: 
     with running_nats(tmp_path) as nats:
         assert nats.process is not None
         async with quota_nodes(nats.url, 2, {ACTION: 2}) as [node, other]:
-            nats.process.send_signal(signal.SIGSTOP)
-            call = asyncio.ensure_future(node.call())
-            await asyncio.sleep(0)
-            node.clock.advance(LEASE_WAIT_S)
-            assert await call
+            await lose_the_counter(node, nats.process)
             nats.process.send_signal(signal.SIGCONT)
             node.clock.advance(RETRY_S)
             await until(lambda: node.quotas.is_shared)

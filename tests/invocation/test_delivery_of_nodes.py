@@ -157,11 +157,14 @@ async def dropped_of(
     return call
 
 
-@pytest.mark.parametrize("is_written", [True, False])
-async def test_another_node_has_time_to_write_the_answer_to_its_call(
-    world: World, tmp_path: Path, is_written: bool
+@pytest.mark.parametrize(
+    ("node", "is_written", "is_restored"),
+    [("other-node", True, False), ("other-node", False, False), ("node", True, True)],
+)
+async def test_another_node_has_time_to_write_the_answer_that_it_has(
+    world: World, tmp_path: Path, node: str, is_written: bool, is_restored: bool
 ) -> None:
-    call = await dropped_of(world, "other-node", tmp_path, is_written=is_written)
+    call = await dropped_of(world, node, tmp_path, is_written=is_written, is_restored=is_restored)
     await until(lambda: world.clock.timer_count > 0)
     assert (await stored(world, call)).verdict is None
     answered = msgspec.structs.replace(call)
@@ -204,21 +207,6 @@ async def test_nobody_else_is_waited_for(world: World, tmp_path: Path, node: str
     call = await dropped_of(world, node, tmp_path)
     await world.delivery.stop()
     assert (await stored(world, call)).verdict is Verdict.EXPIRED
-
-
-async def test_another_node_has_time_to_write_what_it_had_as_answer_to_a_call_of_this_one(
-    world: World, tmp_path: Path
-) -> None:
-    call = await dropped_of(world, "node", tmp_path, is_restored=True)
-    await until(lambda: world.clock.timer_count > 0)
-    assert (await stored(world, call)).verdict is None
-    delivered = msgspec.structs.replace(call)
-    delivered.end(Verdict.SUCCESS, Diagnosis.DELIVERED)
-    world.store.record_call(delivered)
-    await world.store.flush()
-    world.clock.advance(ANSWER_WRITTEN_S_MAX)
-    await world.delivery.stop()
-    assert (await stored(world, call)).verdict is Verdict.SUCCESS
 
 
 async def test_a_device_whose_session_is_over_does_not_wait_for_what_becomes_of_its_messages(
